@@ -1,0 +1,104 @@
+"""``wordgaze``: finds the command, and turns what goes wrong into a sentence and an exit status.
+
+0: all done; 1: some photo failed, the rest is done; 2: the command or its arguments are wrong; 130: interrupted;
+141: whoever read the output has gone. A command is imported when it is called, so that ``wordgaze --help`` waits for no torch.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import traceback
+from importlib import import_module
+from typing import Any
+
+import click
+
+from wordgaze import __version__
+from wordgaze.cli.options import DEBUG, debug_option
+from wordgaze.errors import WordgazeError
+
+# Each is `command` in the file of its name beside this one.
+COMMANDS = {
+    "caption": "Caption photos, a line each.",
+    "explain": "Show for every word where in the photo the model looked.",
+    "train": "Train a model, or go on where a run stopped.",
+    "evaluate": "Score a model, or captions in a file.",
+    "demo": "Open the demo page on this machine.",
+    "doctor": "Say what is installed, and what is missing for which feature.",
+}
+
+
+def _sentence(error: BaseException) -> str:
+    """What a user reads of ``error``."""
+    if isinstance(error, WordgazeError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    # torch's OutOfMemoryError by name: importing torch for the sake of a message would take seconds.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "out of memory; try a smaller --batch-size, or fewer --num-beams."
+    found = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"this is a bug in wordgaze ({found}); --debug shows where, please report it."
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"wordgaze.cli.{cmd_name}").command
+        command.short_help = COMMANDS[cmd_name]
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()  # a reader that has gone shows here, not while Python shuts down
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except BrokenPipeError:
+            # `wordgaze caption photos | head`: nobody reads on. Python flushes once more at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(141)  # what a shell shows of a process that SIGPIPE ended
+        except KeyboardInterrupt:
+            click.echo("\nwordgaze: interrupted", err=True)
+            ctx.exit(130)
+        except Exception as error:
+            if ctx.meta.get(DEBUG):
+                traceback.print_exc()
+            click.echo(f"wordgaze: {_sentence(error)}", err=True)
+            ctx.exit(2)
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(__version__, prog_name="wordgaze", message="%(prog)s %(version)s")
+@debug_option
+def main() -> None:
+    """Captions photos, and shows for every word where in the photo the model looked.
+
+    Results go to stdout, everything else to stderr. Exit status: 0 all done, 1 some photo failed (the rest is done),
+    2 the command or its arguments are wrong.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name need not be text: its bytes leave as they came. Elsewhere than in UTF-8, what can't be written
+        # is escaped.
+        utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+
+
+if __name__ == "__main__":
+    main(prog_name="wordgaze")

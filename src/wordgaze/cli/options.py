@@ -1,0 +1,93 @@
+"""The flags that several commands share, as decorators.
+
+Imports no torch: ``wordgaze --help`` and a mistyped flag must answer at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEBUG = "wordgaze.debug"  # the key in click's Context.meta, shared by the group and its commands
+
+
+def _remember_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.meta[DEBUG] = True
+
+
+def debug_option(command: Command) -> Command:
+    """``--debug``; the command's function gets no argument for it."""
+    return click.option(
+        "--debug", is_flag=True, expose_value=False, callback=_remember_debug, help="Show tracebacks."
+    )(command)
+
+
+def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def model_options(command: Command) -> Command:
+    """``--model``, ``--device``, ``--precision`` and ``--debug``; gives ``model, device, precision``."""
+    return _all(
+        click.option(
+            "--model",
+            metavar="DIR_OR_ID",
+            help="A model folder, or a name on the Hugging Face Hub. [default: the bundled model]",
+        ),
+        click.option("--device", help="cpu, cuda, cuda:1, mps, ... [default: the best there is]"),
+        click.option(
+            "--precision",
+            type=click.Choice(["float32", "bfloat16", "float16"]),
+            default="float32",
+            show_default=True,
+            help="Of the arithmetic.",
+        ),
+        debug_option,
+    )(command)
+
+
+def generation_options(command: Command) -> Command:
+    """The flags of generation, each ``None`` unless given: the model's own defaults hold then.
+
+    Gives the fields of ``GenerationOptions`` and ``batch_size``; ``given`` drops what nobody asked for. Ranges are
+    checked by ``GenerationOptions``, once for the command line and the library.
+    """
+    return _all(
+        click.option("--num-beams", type=int, help="Beams of the search; 1 is greedy."),
+        click.option("--num-captions", type=int, help="Captions for each photo, best first."),
+        click.option(
+            "--sample/--no-sample", default=None, help="Draw words instead of searching for the best."
+        ),
+        click.option(
+            "--temperature", type=float, help="Of sampling: below 1 is safer, above 1 more surprising."
+        ),
+        click.option("--top-k", type=int, help="Sample among the k likeliest words; 0 keeps all."),
+        click.option(
+            "--top-p", type=float, help="Sample among the likeliest words that make up this probability."
+        ),
+        click.option(
+            "--length-penalty", type=float, help="Above 1 favors long captions, below 1 short ones."
+        ),
+        click.option(
+            "--no-repeat-ngram-size", type=int, help="No run of this many tokens twice; 0 allows repeats."
+        ),
+        click.option("--min-length", type=int, help="At least this many tokens."),
+        click.option("--max-length", type=int, help="At most this many tokens."),
+        click.option("--seed", type=int, help="Of sampling."),
+        click.option("--batch-size", type=click.IntRange(min=1), help="Photos at a time."),
+    )(command)
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were set on the command line."""
+    return {name: value for name, value in options.items() if value is not None}

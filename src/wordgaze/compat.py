@@ -1,0 +1,72 @@
+"""Makes ``import torchvision`` work under a torch it was not linked against.
+
+PyPI's torchvision for Linux is linked against CUDA torch. Under a CPU-only torch its native part does not load, and
+importing it (so importing timm) fails with ``operator torchvision::nms does not exist``. Import this module before
+either: it declares the two missing schemas, and only when the native part can't load. Nothing of ours calls them.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+from pathlib import Path
+
+import torch
+
+_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+_library: torch.library.Library | None = None  # the schemas live as long as this object
+
+
+def _torchvision_folder() -> Path | None:
+    """Where torchvision is installed, found without importing it."""
+    spec = importlib.util.find_spec("torchvision")
+    return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
+
+
+def _native_part_loads(folder: Path) -> bool:
+    """Whether torchvision's compiled operators load beside this torch.
+
+    Looks and loads as ``torchvision/extension.py`` does: were our answer no and its own yes, it would define the
+    same namespace a second time, and the process would end.
+    """
+    if hasattr(os, "add_dll_directory"):  # Windows
+        os.add_dll_directory(str(folder))
+    loader = (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES)
+    spec = importlib.machinery.FileFinder(str(folder), loader).find_spec("_C")
+    if spec is None or spec.origin is None:
+        return False
+    try:
+        torch.ops.load_library(spec.origin)
+    except OSError:
+        return False
+    return True
+
+
+def declare_missing_operators() -> bool:
+    """Declares ``torchvision::nms`` and ``qnms`` if torchvision can't bring them; returns whether they are ours."""
+    global _library
+    folder = _torchvision_folder()
+    # The operator may be there already: from torchvision, or from a program that knows the same trap.
+    if (
+        _library is None
+        and folder
+        and not _native_part_loads(folder)
+        and not hasattr(torch.ops.torchvision, "nms")
+    ):
+        _library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            _library.define(name + _SCHEMA)
+    return _library is not None
+
+
+def torchvision_status() -> str:
+    """One line for ``wordgaze doctor``: how torchvision stands beside this torch."""
+    if _torchvision_folder() is None:
+        return "missing"
+    if _library is not None:
+        return "its native part does not load under this torch; wordgaze works without it"
+    return "native part loads"
+
+
+declare_missing_operators()

@@ -1,0 +1,76 @@
+"""The batches of a training run, as Lightning asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from wordgaze.data.annotations import CaptionedPhoto
+from wordgaze.data.dataset import (
+    Encode,
+    EpochSampler,
+    TrainingDataset,
+    ValidationDataset,
+    collate_photos,
+    collate_training,
+)
+from wordgaze.data.transform import PhotoTransform, TrainTransform
+
+
+class CaptionDataModule(LightningDataModule):
+    """Training photos, and named sets of validation photos, one loader each, in the order of ``validation``."""
+
+    def __init__(
+        self,
+        train: Sequence[CaptionedPhoto],
+        validation: Mapping[str, Sequence[CaptionedPhoto]],
+        *,
+        encode: Encode,
+        pad_id: int,
+        train_transform: TrainTransform,
+        transform: PhotoTransform,
+        batch_size: int,
+        captions_per_photo: int,
+        workers: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.train_set = TrainingDataset(train, encode, train_transform, captions_per_photo, seed)
+        self.validation_sets = {
+            name: ValidationDataset(photos, transform) for name, photos in validation.items()
+        }
+        self.sampler = EpochSampler(len(self.train_set), seed)
+        self.pad_id = pad_id
+        self.batch_size = batch_size
+        self.workers = workers
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """On one device."""
+        return len(self.train_set) // self.batch_size
+
+    def resume(self, epoch: int, batches: int) -> None:
+        """Goes on in ``epoch`` behind its first ``batches``."""
+        self.sampler.resume(epoch, batches * self.batch_size)
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(
+            self.train_set,
+            batch_size=self.batch_size,
+            sampler=self.sampler,
+            drop_last=True,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            collate_fn=partial(collate_training, pad_id=self.pad_id),
+        )
+
+    def val_dataloader(self) -> list[DataLoader]:
+        return [
+            DataLoader(
+                photos, batch_size=2 * self.batch_size, num_workers=self.workers, collate_fn=collate_photos
+            )
+            for photos in self.validation_sets.values()
+        ]

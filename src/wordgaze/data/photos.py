@@ -1,0 +1,249 @@
+"""The one place where a file becomes pixels: upright 8-bit RGB, or a sentence that says why not."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from wordgaze.errors import PhotoError
+
+PhotoSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray"
+
+MAX_PIXELS = 2 * (1024**3 // 12)
+"""About 179 million, where Pillow stops too: decoded, such a photo takes half a gigabyte."""
+
+PHOTO_SUFFIXES = frozenset(
+    [".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".gif"]
+    + [".bmp", ".dib", ".tif", ".tiff", ".jp2", ".pbm", ".pgm", ".ppm", ".pnm"]
+)
+
+# Not all that Pillow opens: some of its formats start other programs (EPS) or hide a second photo behind
+# a small header (ICO, ICNS), which the pixel check could not see.
+_FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "JPEG2000", "PPM"]
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_pillow_limit_lock = threading.Lock()
+
+
+def open_photo(source: PhotoSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Opens a photo as upright 8-bit RGB: EXIF orientation obeyed, transparency on white, first frame of many.
+
+    ``source``: a path, a file's bytes, a binary file, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4)
+    of uint8 or of floats from 0 to 1. Returns a new image without metadata. Raises PhotoError, whose message
+    leaves it to the caller to name the photo.
+    """
+    if isinstance(source, Image.Image):
+        return _decode(source, max_pixels)
+    if isinstance(source, np.ndarray):
+        return _decode(_from_array(source), max_pixels)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _read(io.BytesIO(source), max_pixels)
+    if isinstance(source, str | os.PathLike):
+        with _open_file(source) as file:
+            return _read(file, max_pixels)
+    if hasattr(source, "read"):
+        return _read(source, max_pixels)
+    raise PhotoError(
+        f"is a {type(source).__name__}; pass a path, bytes, a binary file, a PIL image or a NumPy array"
+    )
+
+
+def find_photos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The photos that ``paths`` mean: files in their order, a folder's photos recursively by code point.
+
+    A path that does not exist stays in the list, and so does a folder that can't be listed: opening it says so.
+    """
+    photos: list[Path] = []
+    for path in paths:
+        if not os.path.isdir(path):
+            photos.append(Path(path))
+            continue
+        found: list[str] = []
+        for folder, _, names in os.walk(path, onerror=lambda error: found.append(error.filename)):
+            found += [
+                os.path.join(folder, name)
+                for name in names
+                if os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES
+            ]
+        photos += sorted(map(Path, found), key=str)
+    return photos
+
+
+def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except (FileNotFoundError, NotADirectoryError):
+        raise PhotoError("no such file; check the path") from None
+    except IsADirectoryError:
+        if os.access(path, os.R_OK | os.X_OK):
+            raise PhotoError("is a folder, not a photo; name a photo inside it") from None
+        raise PhotoError("is a folder that may not be read; check its permissions") from None
+    except PermissionError:
+        raise PhotoError("may not be read; check the file's permissions") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise PhotoError(f"can't be opened ({error}); check the path") from None
+
+
+def _read(file: BinaryIO, max_pixels: int) -> Image.Image:
+    try:
+        # Pillow's own limit warns or raises in its own words before ours is asked; parsing a header is quick
+        # enough to do one at a time.
+        with _without_pillow_limit():
+            image = _identify(file)
+    except PhotoError:
+        raise
+    except MemoryError:
+        raise PhotoError("needs more memory than there is; make the photo smaller") from None
+    except Exception:
+        # A damaged header makes Pillow raise nearly anything: OSError, SyntaxError, ValueError, struct.error...
+        raise PhotoError("is damaged in its header; get the file again from where it came from") from None
+    with image:
+        return _decode(image, max_pixels)
+
+
+def _identify(file: BinaryIO) -> Image.Image:
+    """The photo behind ``file`` with its header read and its pixels not yet."""
+    try:
+        return Image.open(file, formats=_FORMATS)
+    except UnidentifiedImageError:
+        beginning = _beginning(file)
+    if not beginning:
+        raise PhotoError("is empty (0 bytes); get the file again from where it came from")
+    if beginning[4:8] == b"ftyp" and beginning[8:12] in _HEIF_BRANDS:
+        try:
+            import pillow_heif
+        except ImportError:
+            raise PhotoError("is a HEIF photo; to read these: pip install 'wordgaze[heif]'") from None
+        pillow_heif.register_heif_opener()
+        return Image.open(file, formats=["HEIF"])
+    if beginning.startswith(_BEGINNINGS):
+        raise PhotoError("is damaged or cut short in its header; get the file again from where it came from")
+    raise PhotoError(
+        "is not a photo in a format that can be read (JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF, JPEG 2000, PPM); "
+        "convert it to JPEG or PNG"
+    )
+
+
+def _beginning(file: BinaryIO) -> bytes:
+    try:
+        file.seek(0)
+    except (AttributeError, io.UnsupportedOperation):
+        return b"?"  # a pipe, which Pillow has read to its end
+    return file.read(16)
+
+
+@contextmanager
+def _without_pillow_limit() -> Iterator[None]:
+    with _pillow_limit_lock:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _decode(image: Image.Image, max_pixels: int) -> Image.Image:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise PhotoError(f"has no pixels ({width} x {height}); it can't be captioned")
+    if width * height > max_pixels:
+        raise PhotoError(
+            f"has {width} x {height} = {width * height:,} pixels, more than the {max_pixels:,} allowed; "
+            "make it smaller first"
+        )
+    try:
+        image.load()
+        rgb = _to_rgb(image)
+        turn = _UPRIGHT.get(_orientation(image))
+        if turn is not None:
+            rgb = rgb.transpose(turn)
+    except MemoryError:
+        raise PhotoError("needs more memory than there is; make the photo smaller") from None
+    except Exception as error:  # as above: nearly anything
+        raise PhotoError(
+            f"is damaged or cut short ({_reason(error)}); get the file again from where it came from"
+        ) from None
+    rgb.info = {}  # with its EXIF left in, opening the result again would turn it twice
+    return rgb
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a photo with broken EXIF is still a photo
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        image = _to_grey(image, (0, 65535))
+    elif image.mode in ("I", "F"):
+        image = _to_grey(image, _range(np.asarray(image)))
+    if not image.has_transparency_data:
+        # Adobe's inverted CMYK is no longer inverted here: Pillow turns it round when it reads a JPEG.
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image.getchannel("A"))
+    return white
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    """What is black and white where the mode leaves it open: a usual scale if one fits, else what there is."""
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return 0, 1
+    lowest, highest = float(finite.min()), float(finite.max())
+    scales = (1, 255, 65535) if values.dtype.kind == "f" else (255, 65535)
+    return next(((0, end) for end in scales if lowest >= 0 and highest <= end), (lowest, highest))
+
+
+def _to_grey(image: Image.Image, black_and_white: tuple[float, float]) -> Image.Image:
+    """8-bit grey of a deeper one; a value that the file calls transparent stays so."""
+    values, (black, white) = np.asarray(image), black_and_white
+    finite = np.nan_to_num(values.astype(np.float64), nan=black, posinf=white, neginf=black)
+    grey = Image.fromarray(np.rint((finite - black) * (255 / (white - black))).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise PhotoError(f"is an array of shape {array.shape}; pass (H, W), (H, W, 3) or (H, W, 4)")
+    if 0 in array.shape:
+        raise PhotoError(f"has no pixels (shape {array.shape}); it can't be captioned")
+    if array.dtype.kind == "f":
+        lowest, highest = float(array.min()), float(array.max())
+        if not (lowest >= -0.001 and highest <= 1.001):  # `not`, so that not-a-number is refused too
+            raise PhotoError(
+                f"holds floats from {lowest:g} to {highest:g}; scale them to 0..1, or pass uint8"
+            )
+        array = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise PhotoError(f"is an array of {array.dtype}; pass uint8, or floats from 0 to 1")
+    return Image.fromarray(np.ascontiguousarray(array))

@@ -1,0 +1,289 @@
+"""Pixels to model input and back: photos keep their shape going in, maps find their pixels coming out."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from wordgaze.errors import ConfigError
+
+_RESAMPLING = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_CROPS = ("pad", "center")
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How photos are made for a model: ``preprocessor.json``.
+
+    ``size``: (H, W) of the input. ``mean``, ``std``: per RGB channel, of values from 0 to 1. ``crop``: ``pad``
+    shows the whole photo, with the mean color around it; ``center`` fills the input and cuts off what stands
+    out.
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bicubic"
+    crop: str = "pad"
+
+    def __post_init__(self) -> None:
+        for name, length in (("size", 2), ("mean", 3), ("std", 3)):
+            try:
+                values = tuple(getattr(self, name))
+                valid = len(values) == length and all(math.isfinite(value) for value in values)
+                valid = valid and (name != "size" or all(value == int(value) >= 1 for value in values))
+            except TypeError:
+                valid = False
+            if not valid:
+                kind = "height and width in whole pixels" if name == "size" else "3 numbers"
+                raise ConfigError(f"preprocessing: {name} is {getattr(self, name)!r}; give {kind}")
+            values = tuple(map(int if name == "size" else float, values))
+            object.__setattr__(self, name, values)  # JSON and YAML bring lists
+        if min(self.std) <= 0:
+            raise ConfigError(f"preprocessing: std is {self.std}; each must be above 0")
+        if self.interpolation not in _RESAMPLING:
+            raise ConfigError(
+                f"preprocessing: interpolation is {self.interpolation!r}; use {', '.join(_RESAMPLING)}"
+            )
+        if self.crop not in _CROPS:
+            raise ConfigError(f"preprocessing: crop is {self.crop!r}; use {' or '.join(_CROPS)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        values = asdict(self).items()
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ConfigError(
+                f"preprocessing: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+            )
+        if missing := sorted({"size", "mean", "std"} - set(values)):
+            raise ConfigError(
+                f"preprocessing: {', '.join(missing)} missing; add what the model was trained with"
+            )
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a model's input lies on its photo.
+
+    ``photo_size`` (w, h) and ``input_size`` (W, H) in pixels; ``box`` (left, top, right, bottom): the rectangle
+    in photo pixels that the input shows, which reaches outside a padded photo. Patch (i, j) of a grid (H_p, W_p)
+    covers its own rectangle of the input, and pixel k of a side reaches from k to k + 1, its center between
+    (``align_corners=False``).
+    """
+
+    photo_size: tuple[int, int]
+    input_size: tuple[int, int]
+    box: tuple[float, float, float, float]
+
+    def place(self, patch_map: np.ndarray, smooth: bool = True) -> np.ndarray:
+        """A map (H_p, W_p) over the photo's own pixels: (h, w) float32, 0 where the input showed nothing.
+
+        ``smooth``: bilinear between the patches' centers; otherwise each pixel takes its own patch's value.
+        """
+        patch_map = np.asarray(patch_map, np.float32)
+        (width, height), (left, top, right, bottom) = self.photo_size, self.box
+        rows = _weights(height, top, bottom, patch_map.shape[0], smooth)
+        columns = _weights(width, left, right, patch_map.shape[1], smooth)
+        return rows @ patch_map @ columns.T
+
+    def inside(self, grid: tuple[int, int]) -> np.ndarray:
+        """Which patches of a grid (H_p, W_p) hold any photo: (H_p, W_p) bool."""
+        (width, height), (left, top, right, bottom) = self.photo_size, self.box
+        return np.outer(_touches(height, top, bottom, grid[0]), _touches(width, left, right, grid[1]))
+
+    def point(self, row: int, column: int, grid: tuple[int, int]) -> tuple[int, int]:
+        """The photo pixel (x, y) under the center of a patch, the nearest one for patches in the padding."""
+        (width, height), (left, top, right, bottom) = self.photo_size, self.box
+        x = math.floor(left + (right - left) * (column + 0.5) / grid[1])
+        y = math.floor(top + (bottom - top) * (row + 0.5) / grid[0])
+        return min(max(x, 0), width - 1), min(max(y, 0), height - 1)
+
+
+def _weights(pixels: int, start: float, stop: float, cells: int, smooth: bool) -> np.ndarray:
+    """(pixels, cells): what each cell between ``start`` and ``stop`` gives to each pixel along one axis."""
+    position = (np.arange(pixels) + 0.5 - start) * (cells / (stop - start))  # in cells; cell j is j to j + 1
+    shown = (position >= 0) & (position < cells)
+    if smooth:
+        centers = np.clip(position, 0.5, cells - 0.5)[:, None] - 0.5
+        weights = np.maximum(0, 1 - np.abs(centers - np.arange(cells)))
+    else:
+        weights = np.floor(position)[:, None] == np.arange(cells)
+    return (weights * shown[:, None]).astype(np.float32)
+
+
+def _touches(pixels: int, start: float, stop: float, cells: int) -> np.ndarray:
+    edges = start + (stop - start) / cells * np.arange(cells + 1)
+    rounding = 1e-6 * (stop - start) / cells
+    return (edges[1:] > rounding) & (edges[:-1] < pixels - rounding)
+
+
+class PhotoTransform:
+    """Makes an RGB photo into ``pixel_values`` (3, H, W) float32, and remembers how: its Geometry."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self.preprocessing = preprocessing
+        self._resampling = _RESAMPLING[preprocessing.interpolation]
+
+    def __call__(self, photo: Image.Image) -> tuple[torch.Tensor, Geometry]:
+        (height, width), (photo_width, photo_height) = self.preprocessing.size, photo.size
+        if self.preprocessing.crop == "center":
+            scale = max(width / photo_width, height / photo_height)
+            box = _window(photo.size, (width / scale, height / scale), (0.5, 0.5))
+            shown = photo.resize((width, height), self._resampling, box=box)
+            pixel_values = _normalize(_channels_first(shown), self.preprocessing)
+            return torch.from_numpy(pixel_values), Geometry(photo.size, (width, height), box)
+
+        scale = min(width / photo_width, height / photo_height)
+        shown_width = max(1, round(photo_width * scale))
+        shown_height = max(1, round(photo_height * scale))
+        left, top = (width - shown_width) // 2, (height - shown_height) // 2
+        shown = photo.resize((shown_width, shown_height), self._resampling)
+        pixel_values = np.zeros((3, height, width), np.float32)
+        pixel_values[:, top : top + shown_height, left : left + shown_width] = _normalize(
+            _channels_first(shown), self.preprocessing
+        )
+        # Whole input pixels were filled, so the two scales differ by up to half a pixel in the side's length.
+        x_scale, y_scale = photo_width / shown_width, photo_height / shown_height
+        box = (-left * x_scale, -top * y_scale, (width - left) * x_scale, (height - top) * y_scale)
+        return torch.from_numpy(pixel_values), Geometry(photo.size, (width, height), box)
+
+
+class TrainTransform:
+    """Makes a photo into slightly different ``pixel_values`` (3, H, W) each time.
+
+    With probability ``whole`` as much of the photo is shown as at test time (all of it, at a random place in the
+    padding; or the largest window of the input's shape), else a window of ``scale`` times that largest window's
+    area. ``ratio``: how far the width may be stretched against the height, for photos that were squeezed square
+    before they came to us. ``flip``: the probability of a mirrored photo. ``color``: how far brightness, contrast
+    and saturation may move from 1.
+    """
+
+    def __init__(
+        self,
+        preprocessing: Preprocessing,
+        scale: tuple[float, float] = (0.5, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        whole: float = 0.5,
+        flip: float = 0.5,
+        color: float = 0.2,
+    ) -> None:
+        if not 0 < scale[0] <= scale[1] <= 1:
+            raise ConfigError(f"transform: scale is {scale}; give two shares of the photo between 0 and 1")
+        if not 0 < ratio[0] <= ratio[1]:
+            raise ConfigError(f"transform: ratio is {ratio}; give two ratios above 0, the smaller first")
+        for name, value in (("whole", whole), ("flip", flip), ("color", color)):
+            if not 0 <= value <= 1:
+                raise ConfigError(f"transform: {name} is {value}; give a number between 0 and 1")
+        self.preprocessing = preprocessing
+        self.scale, self.ratio, self.whole, self.flip, self.color = scale, ratio, whole, flip, color
+        self._resampling = _RESAMPLING[preprocessing.interpolation]
+
+    def __call__(self, photo: Image.Image, rng: np.random.Generator) -> tuple[torch.Tensor, bool]:
+        # Always the same number of draws, so that a photo does not depend on the branch of the one before.
+        whole, flipped = rng.random() < self.whole, bool(rng.random() < self.flip)
+        share = rng.uniform(*self.scale)
+        stretch = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
+        place = tuple(rng.random(2))
+        factors = rng.uniform(1 - self.color, 1 + self.color, 3)
+
+        height, width = self.preprocessing.size
+        if whole and self.preprocessing.crop == "pad":
+            photo_width, photo_height = photo.width * math.sqrt(stretch), photo.height / math.sqrt(stretch)
+            scale = min(width / photo_width, height / photo_height)
+            shown_size = (max(1, round(photo_width * scale)), max(1, round(photo_height * scale)))
+            shown = photo.resize(shown_size, self._resampling)
+        else:
+            shape = width / height / stretch
+            largest = min(photo.width, photo.height * shape)
+            side = largest if whole else largest * math.sqrt(share)
+            box = _window(photo.size, (side, side / shape), place)
+            shown = photo.resize((width, height), self._resampling, box=box)
+
+        values = _normalize(_jitter_color(_channels_first(shown), *factors), self.preprocessing)
+        if flipped:
+            values = values[:, :, ::-1]
+        left, top = (int(place[0] * (width - shown.width + 1)), int(place[1] * (height - shown.height + 1)))
+        pixel_values = np.zeros((3, height, width), np.float32)
+        pixel_values[:, top : top + shown.height, left : left + shown.width] = values
+        return torch.from_numpy(pixel_values), flipped
+
+
+def _window(
+    size: tuple[int, int], window: tuple[float, float], place: tuple[float, ...]
+) -> tuple[float, float, float, float]:
+    """A box of ``window`` (w, h) in a photo of ``size``, at shares ``place`` of the room that is left."""
+    width, height = min(window[0], size[0]), min(window[1], size[1])  # min: rounding must not reach outside
+    left, top = place[0] * (size[0] - width), place[1] * (size[1] - height)
+    return left, top, min(left + width, size[0]), min(top + height, size[1])
+
+
+def _channels_first(photo: Image.Image) -> np.ndarray:
+    """(3, h, w) float32 from 0 to 255."""
+    return np.ascontiguousarray(np.asarray(photo).transpose(2, 0, 1), np.float32)
+
+
+def _normalize(values: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    std = np.array(preprocessing.std, np.float32)[:, None, None]
+    mean = np.array(preprocessing.mean, np.float32)[:, None, None]
+    return values * (1 / (255 * std)) - mean / std
+
+
+def _jitter_color(values: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
+    """Moves all three at once: contrast about the photo's mean grey, saturation about each pixel's own."""
+    mean_grey = float(_GREY @ values.mean(axis=(1, 2)))
+    mix = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * _GREY)
+    offset = (1 - contrast) * brightness * mean_grey
+    mixed = mix.astype(np.float32) @ values.reshape(3, -1) + np.float32(offset)
+    return np.clip(mixed, 0, 255, out=mixed).reshape(values.shape)
+
+
+_SIDE = re.compile(r"\b(?<!-)(left|right)(-?(?:most|wards?|hand|handed|side|facing))?\b(?!-)", re.IGNORECASE)
+_SIDE_FOLLOWS = re.compile(
+    r"(?:'s|s'|\b(?:the|an?|his|her|its|their|my|your|our|to|from|on|top|bottom|upper|lower|front|rear|back|far|"
+    r"pointing|looking|facing|turn|turns|turning|sharp|(?:left|right)[ ]*(?:,|and|or)))\s+$",
+    re.IGNORECASE,
+)
+_OF_A_SIDE = re.compile(
+    r"\s+(?:of|hands?|handed|arms?|foot|feet|legs?|sides?|shoulders?|ears?|eyes?|knees?|wrists?|elbows?|forearms?|"
+    r"fists?|paws?|wings?|shoes?|turns?|corners?|lanes?|field|half|page|(?:and|or)\s+(?:left|right))\b",
+    re.IGNORECASE,
+)
+
+
+def swap_left_right(caption: str) -> str:
+    """The caption of the mirrored photo: left and right change places, and so do rightmost, left-handed and so on.
+
+    Both words have other meanings ("was left open", "right next to"), so alone they are only swapped where a word
+    beside them says that a side is meant: "the left", "his left hand", "left of", "left and right".
+    """
+    return _SIDE.sub(_other_side, caption)
+
+
+def _other_side(match: re.Match[str]) -> str:
+    side, compound = match.group(1), match.group(2) or ""
+    is_side = compound or _SIDE_FOLLOWS.search(match.string[: match.start()])
+    if not is_side and not _OF_A_SIDE.match(match.string[match.end() :]):
+        return match.group()
+    other = "right" if side.lower() == "left" else "left"
+    if side.isupper():
+        other = other.upper()
+    elif side[0].isupper():
+        other = other.capitalize()
+    return other + compound

@@ -1,0 +1,21 @@
+"""What can go wrong for a user, each as one sentence: what is wrong, where, and what to do."""
+
+
+class WordgazeError(Exception):
+    """The parent of every error a user can cause; its text is the whole message."""
+
+
+class PhotoError(WordgazeError):
+    """A photo can't be read."""
+
+
+class DataError(WordgazeError):
+    """A caption file, a box file or a training set can't be used."""
+
+
+class ModelError(WordgazeError):
+    """A model folder, checkpoint or tokenizer can't be used."""
+
+
+class ConfigError(WordgazeError):
+    """An option or a configuration makes no sense."""

@@ -1,0 +1,1 @@
+"""Generation: encoder states in, ids and their probabilities out."""

@@ -1,0 +1,62 @@
+"""The whole: photo → patches → words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from wordgaze.model.cache import DecoderCache
+from wordgaze.model.config import CaptionModelConfig
+from wordgaze.model.decoder import Decoder, DecoderOutput
+from wordgaze.model.encoder import build_encoder, preprocessing_of
+
+
+class CaptionModel(nn.Module):
+    """An encoder, a bridge to the decoder's width, and a decoder.
+
+    ``encoder_weights`` as in :func:`~wordgaze.model.encoder.build_encoder`.
+    """
+
+    def __init__(self, config: CaptionModelConfig, encoder_weights: str | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = build_encoder(config.encoder, encoder_weights)
+        same = self.encoder.width == config.decoder.width
+        self.bridge = nn.Identity() if same else nn.Linear(self.encoder.width, config.decoder.width)
+        self.decoder = Decoder(config.decoder)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches down and across, (H_p, W_p)."""
+        return self.encoder.grid
+
+    @property
+    def num_prefix(self) -> int:
+        """Tokens that are no patches, at the front of ``encoder_hidden_states``."""
+        return self.encoder.num_prefix
+
+    def encode(self, pixel_values: Tensor) -> Tensor:
+        """``pixel_values`` (B, 3, H, W) → ``encoder_hidden_states`` (B, N, D)."""
+        return self.bridge(self.encoder(pixel_values))
+
+    def start(self, encoder_hidden_states: Tensor) -> DecoderCache:
+        """A cache for :meth:`decode`: the photos' keys and values, before any word."""
+        return self.decoder.start(encoder_hidden_states)
+
+    def decode(self, input_ids: Tensor, cache: DecoderCache) -> Tensor:
+        """Logits (R, V) of the word after ``input_ids`` (R, T), which follow what ``cache`` holds."""
+        return self.decoder(input_ids, cache).logits[:, -1]
+
+    def forward(
+        self, input_ids: Tensor, encoder_hidden_states: Tensor, output_attentions: bool = False
+    ) -> DecoderOutput:
+        """Teacher forcing: ``input_ids`` (B·C, T) over photos (B, N, D); row r belongs to photo r // C."""
+        return self.decoder(input_ids, self.start(encoder_hidden_states), output_attentions)
+
+    def preprocessing_defaults(self) -> dict[str, Any]:
+        """What the encoder expects of pixels: size, mean, std, interpolation."""
+        values = preprocessing_of(self.encoder.network)
+        if self.config.encoder.image_size is not None:
+            values["size"] = self.config.encoder.image_size
+        return values

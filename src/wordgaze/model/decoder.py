@@ -1,0 +1,104 @@
+"""The decoder: GPT-2's pre-norm blocks (Radford et al. 2019, section 2.3) with cross-attention to the patches.
+
+Its numbers equal transformers' ``GPT2LMHeadModel(add_cross_attention=True)`` for the same weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from wordgaze.model.attention import Attention
+from wordgaze.model.cache import DecoderCache
+from wordgaze.model.config import DecoderConfig
+
+
+@dataclass
+class DecoderOutput:
+    """``logits`` (R, T, V); when asked for, per layer the weights (R, heads, T, N) over patches and (R, heads, T, S) over words."""
+
+    logits: Tensor
+    cross_attentions: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class DecoderBlock(nn.Module):
+    """Self-attention, cross-attention, MLP; each on the normalised stream, each added to it."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.self_norm = nn.LayerNorm(width)
+        self.self_attention = Attention(width, config.heads, config.dropout)
+        self.cross_norm = nn.LayerNorm(width)
+        self.cross_attention = Attention(width, config.heads, config.dropout)
+        self.mlp_norm = nn.LayerNorm(width)
+        hidden = int(width * config.mlp_ratio)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self, hidden: Tensor, cache: DecoderCache, layer: int, output_attentions: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """``hidden`` (R, T, D) → the same shape, and both attentions' weights when asked for."""
+        normed = self.self_norm(hidden)
+        words = cache.append(layer, *self.self_attention.key_value(normed))
+        mixed, self_weights = self.self_attention(
+            normed, *words, causal=True, output_attentions=output_attentions
+        )
+        hidden = hidden + self.dropout(mixed)
+        mixed, cross_weights = self.cross_attention(
+            self.cross_norm(hidden), *cache.patches[layer], output_attentions=output_attentions
+        )
+        hidden = hidden + self.dropout(mixed)
+        hidden = hidden + self.dropout(self.mlp(self.mlp_norm(hidden)))
+        return hidden, self_weights, cross_weights
+
+
+class Decoder(nn.Module):
+    """Ids and patches in, logits out; input and output embeddings are tied (Press and Wolf 2017)."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.token_embedding = nn.Embedding(config.vocab_size, config.width)
+        self.position_embedding = nn.Embedding(config.positions, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(DecoderBlock(config) for _ in range(config.layers))
+        self.final_norm = nn.LayerNorm(config.width)
+        self.apply(self._initialise)
+
+    def _initialise(self, module: nn.Module) -> None:
+        # GPT-2's initialisation: 0.02, and residual outputs scaled by the depth (Radford et al. 2019, section 2.3).
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+        if isinstance(module, DecoderBlock):
+            for linear in (module.self_attention.output, module.cross_attention.output, module.mlp[-1]):
+                nn.init.normal_(linear.weight, std=0.02 / (3 * self.config.layers) ** 0.5)
+
+    def start(self, encoder_hidden_states: Tensor) -> DecoderCache:
+        """The cache of photos (B, N, D) before any word: their keys and values, computed once."""
+        return DecoderCache([block.cross_attention.key_value(encoder_hidden_states) for block in self.blocks])
+
+    def forward(
+        self, input_ids: Tensor, cache: DecoderCache, output_attentions: bool = False
+    ) -> DecoderOutput:
+        """Reads ``input_ids`` (R, T) after the words in ``cache``, and adds them to it."""
+        start = len(cache)
+        positions = torch.arange(start, start + input_ids.shape[1], device=input_ids.device)
+        hidden = self.dropout(self.token_embedding(input_ids) + self.position_embedding(positions))
+        self_weights, cross_weights = [], []
+        for layer, block in enumerate(self.blocks):
+            hidden, over_words, over_patches = block(hidden, cache, layer, output_attentions)
+            self_weights.append(over_words)
+            cross_weights.append(over_patches)
+        logits = nn.functional.linear(self.final_norm(hidden), self.token_embedding.weight)
+        if not output_attentions:
+            return DecoderOutput(logits)
+        return DecoderOutput(logits, tuple(cross_weights), tuple(self_weights))

@@ -1,0 +1,136 @@
+"""The encoder: a timm network whose patch tokens, or feature-map cells, are what the words look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from wordgaze import compat  # noqa: F401  (before timm: it imports torchvision)
+
+# isort: split
+import timm
+import torch
+from timm.data import resolve_model_data_config
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from wordgaze.errors import ConfigError, ModelError
+from wordgaze.model.config import EncoderConfig
+
+
+class VitEncoder(nn.Module):
+    """Any timm ViT: pixels (B, 3, H, W) → patch tokens (B, N, width), after its final norm.
+
+    Class and register tokens are dropped unless ``prefix_tokens``, and then stand first.
+    """
+
+    def __init__(self, config: EncoderConfig, weights: str | None = None) -> None:
+        super().__init__()
+        options: dict[str, Any] = {"num_classes": 0, "drop_path_rate": config.drop_path}
+        if config.image_size is not None:
+            options["img_size"] = config.image_size
+        self.network = _create(config.name, weights, **options)
+        if not hasattr(self.network, "num_prefix_tokens") or not hasattr(self.network, "patch_embed"):
+            raise ConfigError(f"{config.name} is not a ViT with patch tokens; set encoder.features to 'map'.")
+        if hasattr(self.network, "fc_norm"):
+            self.network.fc_norm = nn.Identity()  # belongs to the classifier, which is gone
+        self.num_prefix = int(self.network.num_prefix_tokens) if config.prefix_tokens else 0
+        self.width = int(self.network.num_features)
+        height, width = self.network.patch_embed.grid_size
+        self.grid = (int(height), int(width))
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        tokens = self.network.forward_features(pixel_values)
+        return tokens[:, self.network.num_prefix_tokens - self.num_prefix :]
+
+    def layers(self) -> list[nn.Module]:
+        """The network's blocks, first to last, for freezing and layer-wise learning rates."""
+        return list(self.network.blocks)
+
+
+class FeatureMapEncoder(nn.Module):
+    """The hybrid ViT (Dosovitskiy et al. 2021, section 3.1): a feature map's cells as patches, ViT blocks on top.
+
+    pixels (B, 3, H, W) → (B, N, width), N = the map's cells, row by row.
+    """
+
+    num_prefix = 0
+
+    def __init__(self, config: EncoderConfig, weights: str | None = None) -> None:
+        super().__init__()
+        self.network = _create(config.name, weights, features_only=True, out_indices=(config.map_index,))
+        size = config.image_size or preprocessing_of(self.network)["size"]
+        with torch.no_grad():
+            training = self.network.training
+            shape = self._map(self.network.eval()(torch.zeros(1, 3, *size))[0]).shape
+            self.network.train(training)
+        channels, self.grid = shape[1], (int(shape[2]), int(shape[3]))
+        self.width = config.width
+        self.projection = nn.Linear(channels, config.width)
+        self.position_embedding = nn.Parameter(torch.randn(1, shape[2] * shape[3], config.width) * 0.02)
+        rates = torch.linspace(0, config.drop_path, config.blocks).tolist()
+        self.blocks = nn.Sequential(
+            *(Block(config.width, config.heads, qkv_bias=True, drop_path=rate) for rate in rates)
+        )
+        self.norm = nn.LayerNorm(config.width)
+
+    def _map(self, features: Tensor) -> Tensor:
+        """Some networks (Swin) give their maps channels last; timm says which."""
+        last = getattr(self.network, "output_fmt", None)
+        return features.permute(0, 3, 1, 2) if str(last).endswith("NHWC") else features
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        cells = self._map(self.network(pixel_values)[0]).flatten(2).transpose(1, 2)
+        return self.norm(self.blocks(self.projection(cells) + self.position_embedding))
+
+    def layers(self) -> list[nn.Module]:
+        """The pretrained network as one layer, then the blocks on top."""
+        return [self.network, *self.blocks]
+
+
+Encoder = VitEncoder | FeatureMapEncoder
+
+
+def build_encoder(config: EncoderConfig, weights: str | None = None) -> Encoder:
+    """The encoder of ``config``; ``weights`` is None (random), ``"hub"`` (timm's), or a local file with timm's key names.
+
+    Raises ConfigError for an unknown name or size, ModelError for weights that can't be had.
+    """
+    return (FeatureMapEncoder if config.features == "map" else VitEncoder)(config, weights)
+
+
+def preprocessing_of(network: nn.Module) -> dict[str, Any]:
+    """Size (H, W), mean, std and interpolation from timm's own configuration of ``network``."""
+    data = resolve_model_data_config(network)
+    size = getattr(getattr(network, "patch_embed", None), "img_size", None) or data["input_size"][1:]
+    return {
+        "size": (int(size[0]), int(size[1])),
+        "mean": tuple(data["mean"]),
+        "std": tuple(data["std"]),
+        "interpolation": data["interpolation"],
+    }
+
+
+def _create(name: str, weights: str | None, **options: Any) -> nn.Module:
+    """``timm.create_model`` whose failures are sentences."""
+    create = cast(Callable[..., nn.Module], timm.create_model)
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:3])
+        hint = f"such as {close}" if close else "see timm.list_models()"
+        raise ConfigError(f"timm has no network called {name!r}; choose another encoder.name, {hint}.")
+    if weights is not None:
+        options["pretrained"] = True
+    if weights not in (None, "hub"):
+        if not Path(weights).is_file():
+            raise ModelError(f"The encoder weights {weights} do not exist; correct encoder.pretrained.")
+        options["pretrained_cfg_overlay"] = {"file": weights}
+    try:
+        return create(name, **options)
+    except TypeError as error:
+        raise ConfigError(f"timm can't build {name} with {options}: {error}.") from error
+    except (AssertionError, ValueError) as error:
+        raise ConfigError(f"timm can't build {name} at this size: {error}.") from error
+    except (RuntimeError, OSError, KeyError) as error:
+        source = "timm's hub" if weights == "hub" else weights
+        raise ModelError(f"The weights of {name} can't be taken from {source}: {error}") from error

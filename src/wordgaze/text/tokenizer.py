@@ -1,0 +1,204 @@
+"""Captions ⇄ ids, and ids → words, over Hugging Face's ``tokenizers``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from wordgaze.errors import ConfigError, ModelError
+
+PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
+# The names that other tokenizers give these tokens; the first one in a vocabulary counts.
+_BOS_NAMES = (BOS, "<s>", "[CLS]", "<|startoftext|>", "<|begin_of_text|>", "<|endoftext|>")
+_EOS_NAMES = (EOS, "</s>", "[SEP]", "<|end_of_text|>", "<|endoftext|>")
+_PAD_NAMES = (PAD, "[PAD]", "<|pad|>")
+_WORD_CHARACTER = r"[\p{L}\p{M}\p{N}]"
+
+
+@dataclass(frozen=True)
+class WordSpan:
+    """A word and where its tokens are: ``ids[start:stop]``."""
+
+    text: str
+    start: int
+    stop: int
+
+
+class CaptionTokenizer:
+    """Any ``tokenizers.Tokenizer`` that has a start and an end token, read as captions.
+
+    ``pad_id`` equals ``eos_id`` where the vocabulary has no padding (GPT-2's ``<|endoftext|>`` is all three).
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        # A caption that holds "<eos>" as text must not end there.
+        tokenizer.encode_special_tokens = True
+        self.bos_id = _first_id(tokenizer, _BOS_NAMES, "start")
+        self.eos_id = _first_id(tokenizer, _EOS_NAMES, "end")
+        pads = (tokenizer.token_to_id(name) for name in _PAD_NAMES)
+        self.pad_id = next((pad for pad in pads if pad is not None), self.eos_id)
+        added = tokenizer.get_added_tokens_decoder()
+        self._special = {index for index, token in added.items() if token.special}
+        self._special |= {self.bos_id, self.eos_id, self.pad_id}
+
+    def __reduce__(self) -> tuple[object, tuple[Tokenizer]]:
+        # A pickled Tokenizer forgets encode_special_tokens; made anew, ours does not.
+        return CaptionTokenizer, (self._tokenizer,)
+
+    @classmethod
+    def train(
+        cls, captions: Iterable[str], vocab_size: int = 6000, min_frequency: int = 2
+    ) -> CaptionTokenizer:
+        """Learns byte-level BPE (Sennrich et al. 2016, section 3.2; bytes as in GPT-2): no text is unknown.
+
+        What is a word is written into the tokenizer itself: NFKC, lower case, all but letters, digits and the
+        apostrophes and hyphens inside words made a space.
+        """
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        if vocab_size < len(alphabet) + 3:
+            raise ConfigError(
+                f"tokenizer: vocab_size is {vocab_size}; give at least {len(alphabet) + 3}, "
+                "for all bytes and three special tokens."
+            )
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.normalizer = _caption_normalizer()
+        # Split at spaces only, so that "t-shirt" can become one token; each word carries its space.
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(" ", behavior="merged_with_next"),
+                pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False),
+            ]
+        )
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            min_frequency=min_frequency,
+            special_tokens=[PAD, BOS, EOS],
+            initial_alphabet=sorted(alphabet),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(captions, trainer)
+        return cls(tokenizer)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> CaptionTokenizer:
+        """Reads a ``tokenizer.json``; raises ModelError if it is none, or has no start or end token."""
+        path = Path(path)
+        if not path.is_file():
+            raise ModelError(f"{path}: there is no such tokenizer file; give the path of a tokenizer.json.")
+        try:
+            return cls(Tokenizer.from_file(str(path)))
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
+        except Exception as error:  # tokenizers raises nothing narrower
+            raise ModelError(
+                f"{path} is not a readable tokenizer.json ({error}); fetch or write the model folder again."
+            ) from error
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes ``tokenizer.json``; every library that reads the format gives the same ids."""
+        self._tokenizer.save(str(path))
+
+    @property
+    def vocab_size(self) -> int:
+        """How many ids there are, special ones included."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, caption: str, max_length: int | None = None) -> list[int]:
+        """Ids of ``caption`` between start and end token; at most ``max_length`` in all, the end kept."""
+        ids = self._tokenizer.encode(caption, add_special_tokens=False).ids
+        if max_length is not None:
+            if max_length < 2:
+                raise ConfigError(
+                    f"max_length is {max_length}; give at least 2, for the start and the end token."
+                )
+            ids = ids[: max_length - 2]
+        return [self.bos_id, *ids, self.eos_id]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The caption: special tokens dropped, single spaces, no final stop."""
+        ids = list(ids)
+        text = " ".join(self._text(ids[start:stop]) for start, stop in self._runs(ids))
+        return " ".join(text.split()).rstrip(". ")
+
+    def words(self, ids: Sequence[int]) -> list[WordSpan]:
+        """The words of ``ids`` and their tokens; joined by spaces they are ``decode(ids)``.
+
+        A token belongs to the word that the text ends with once it is decoded, so this works for any
+        tokenizer; a token that holds several words gives one span.
+        """
+        ids = list(ids)
+        spans = [span for start, stop in self._runs(ids) for span in self._words_of_run(ids, start, stop)]
+        while spans and spans[-1].text.endswith("."):  # the final stop is no word, nor part of one
+            last = spans.pop()
+            if stripped := last.text.rstrip(". "):
+                spans.append(WordSpan(stripped, last.start, last.stop))
+        return spans
+
+    def _runs(self, ids: list[int]) -> Iterator[tuple[int, int]]:
+        """Where special tokens leave a stretch of text: (start, stop), never empty."""
+        start = 0
+        for index, token in enumerate([*ids, self.eos_id]):
+            if token in self._special:
+                if index > start:
+                    yield start, index
+                start = index + 1
+
+    def _words_of_run(self, ids: list[int], start: int, stop: int) -> Iterator[WordSpan]:
+        words = self._text(ids[start:stop]).split()
+        owners = []  # of each token: the index of its word
+        for end in range(start + 1, stop + 1):
+            text = self._text(ids[start:end])
+            # A token that is only the space before a word belongs to the word that follows.
+            owners.append(max(len(text.split()) - (not text[-1:].isspace()), 0))
+        for index in range(len(owners) - 2, -1, -1):  # a later token may join what looked like two words
+            owners[index] = min(owners[index], owners[index + 1])
+        written = 0
+        for index, owner in enumerate(owners):
+            if owner >= len(words):  # spaces at the end
+                break
+            if index + 1 < len(owners) and owners[index + 1] == owner:
+                continue
+            first = owners.index(owner)
+            yield WordSpan(" ".join(words[written : owner + 1]), start + first, start + index + 1)
+            written = owner + 1
+
+    def _text(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=False)
+
+
+def _caption_normalizer() -> normalizers.Normalizer:
+    replace = normalizers.Replace
+    return normalizers.Sequence(
+        [
+            normalizers.NFKC(),
+            normalizers.Lowercase(),
+            replace(Regex("[‘’`´]"), "'"),
+            replace(Regex("[‐‑−]"), "-"),
+            # Some sets come split into words: "a man 's shirt".
+            replace(Regex(rf"(?<={_WORD_CHARACTER})\s+'(?=s(?!{_WORD_CHARACTER}))"), "'"),
+            replace(
+                Regex(
+                    rf"(?<!{_WORD_CHARACTER})['\-]+|['\-]+(?!{_WORD_CHARACTER})|[^\p{{L}}\p{{M}}\p{{N}}'\-]+"
+                ),
+                " ",
+            ),
+            replace(Regex(r" {2,}"), " "),
+            normalizers.Strip(),
+        ]
+    )
+
+
+def _first_id(tokenizer: Tokenizer, names: Sequence[str], which: str) -> int:
+    ids = (tokenizer.token_to_id(name) for name in names)
+    found = next((index for index in ids if index is not None), None)
+    if found is None:
+        raise ModelError(f"the tokenizer has no {which} token; add one of {', '.join(names)}.")
+    return found

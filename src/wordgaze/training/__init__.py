@@ -1,0 +1,1 @@
+"""Training: what Lightning needs to teach a model captions."""

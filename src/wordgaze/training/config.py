@@ -1,0 +1,133 @@
+"""A training run as data: what a YAML file in ``configs/`` may say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from wordgaze.data.annotations import Source
+from wordgaze.errors import ConfigError
+from wordgaze.generation.options import GenerationOptions
+
+
+@dataclass(frozen=True)
+class AugmentationOptions:
+    """Random views of training photos; see :class:`~wordgaze.data.transform.TrainTransform`."""
+
+    scale: tuple[float, float] = (0.5, 1.0)
+    ratio: tuple[float, float] = (0.75, 1.3333)
+    whole: float = 0.5
+    flip: float = 0.5
+    color: float = 0.2
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """``train`` may name several sources; ``validation`` names each set. ``crop`` is ``pad`` or ``center``."""
+
+    train: list[Source] = field(default_factory=list)
+    validation: dict[str, Source] = field(default_factory=dict)
+    batch_size: int = 32
+    captions_per_photo: int = 3
+    crop: str = "pad"
+    augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class TokenizerOptions:
+    """Trained on the training captions and the lines of ``extra_text``, or read from ``file``."""
+
+    file: str | None = None
+    vocab_size: int = 6000
+    min_frequency: int = 2
+    extra_text: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """The encoder's sizes (:class:`~wordgaze.model.config.EncoderConfig`) and how it learns.
+
+    ``pretrained`` is ``hub``, a local file with timm's key names, or null (random). ``freeze`` is ``none``, ``all``, or
+    the number of first layers to keep as they are. Layer i of L learns at ``learning_rate * layer_decay ** (L - i)``.
+    """
+
+    name: str = "vit_tiny_patch16_224"
+    image_size: tuple[int, int] | None = None
+    features: str = "patches"
+    map_index: int = -1
+    blocks: int = 0
+    width: int = 256
+    heads: int = 4
+    prefix_tokens: bool = False
+    drop_path: float = 0.0
+    pretrained: str | None = "hub"
+    freeze: str | int = "none"
+    learning_rate: float = 1e-4
+    layer_decay: float = 0.8
+
+    def __post_init__(self) -> None:
+        if isinstance(self.freeze, str) and self.freeze not in ("none", "all"):
+            raise ConfigError(
+                f"encoder.freeze is {self.freeze!r}; it is 'none', 'all' or a number of layers."
+            )
+
+
+@dataclass(frozen=True)
+class DecoderOptions:
+    """The decoder's sizes, or ``pretrained``: a Hugging Face GPT-2 folder or name, whose sizes and tokenizer it takes."""
+
+    pretrained: str | None = None
+    width: int = 320
+    layers: int = 3
+    heads: int = 5
+    mlp_ratio: float = 4.0
+    positions: int = 64
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Optimisation. ``precision`` is ``auto`` (bfloat16 where the device is faster with it), ``float32`` or ``bfloat16``.
+
+    ``learning_rate`` is the decoder's; both rates warm up over ``warmup_steps`` and fall along a cosine. The checkpoint
+    ``last`` is written every ``checkpoint_every`` steps. ``max_minutes`` ends a run early, on the schedule as planned.
+    """
+
+    objective: str = "cross_entropy"
+    epochs: int = 10
+    max_steps: int = -1
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_steps: int = 500
+    label_smoothing: float = 0.1
+    gradient_clip: float = 1.0
+    accumulate: int = 1
+    ema_decay: float = 0.998
+    precision: str = "auto"
+    devices: str | int = "auto"
+    accelerator: str = "auto"
+    checkpoint_every: int = 200
+    log_every: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.objective != "cross_entropy":
+            raise ConfigError(f"train.objective is {self.objective!r}; it must be 'cross_entropy'.")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ConfigError(
+                f"train.precision is {self.precision!r}; it is 'auto', 'float32' or 'bfloat16'."
+            )
+        if self.epochs < 1:
+            raise ConfigError(f"train.epochs is {self.epochs}; it must be at least 1.")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that determines a run."""
+
+    data: DataOptions = field(default_factory=DataOptions)
+    tokenizer: TokenizerOptions = field(default_factory=TokenizerOptions)
+    encoder: EncoderOptions = field(default_factory=EncoderOptions)
+    decoder: DecoderOptions = field(default_factory=DecoderOptions)
+    train: TrainOptions = field(default_factory=TrainOptions)
+    generation: GenerationOptions = field(default_factory=GenerationOptions)

@@ -1,0 +1,110 @@
+"""One training run's steps, as Lightning asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+
+from wordgaze.data.annotations import CaptionedPhoto
+from wordgaze.data.dataset import PhotoBatch, TrainingBatch
+from wordgaze.evaluation.score import score_captions
+from wordgaze.generation.options import GenerationOptions
+from wordgaze.generation.search import generate
+from wordgaze.model.caption_model import CaptionModel
+from wordgaze.text.tokenizer import CaptionTokenizer
+from wordgaze.training.config import TrainingConfig
+from wordgaze.training.objectives import cross_entropy
+from wordgaze.training.optimizer import freeze_encoder, parameter_groups, warmup_cosine
+
+
+class CaptionModule(LightningModule):
+    """Teaches ``model`` with ``config``; validates with greedy captions and CIDEr against ``validation``.
+
+    After each validation ``captions`` holds, per set, the photos' captions in order; logged are ``loss`` and, per set,
+    ``CIDEr/NAME`` and ``distinct/NAME`` (share of different captions), and ``CIDEr``, the mean over sets.
+    """
+
+    def __init__(
+        self,
+        model: CaptionModel,
+        tokenizer: CaptionTokenizer,
+        config: TrainingConfig,
+        validation: Mapping[str, Sequence[CaptionedPhoto]],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.config = config
+        self.validation = validation
+        self.frozen_layers = freeze_encoder(model, config.encoder.freeze)
+        self.captions: dict[str, list[str]] = {}
+        self.search = GenerationOptions(num_beams=1, max_length=config.generation.max_length)
+
+    def train(self, mode: bool = True) -> CaptionModule:
+        """Frozen layers stay in evaluation mode: no stochastic depth, no batch statistics."""
+        super().train(mode)
+        if self.frozen_layers > len(self.model.encoder.layers()):
+            self.model.encoder.eval()
+        for layer in self.model.encoder.layers()[: self.frozen_layers]:
+            layer.eval()
+        return self
+
+    def training_step(self, batch: TrainingBatch, batch_index: int) -> torch.Tensor:
+        """Encodes each photo once for all its captions."""
+        encoder_hidden_states = self.model.encode(batch.pixel_values)
+        logits = self.model(batch.input_ids, encoder_hidden_states).logits
+        loss = cross_entropy(logits, batch.labels, self.config.train.label_smoothing)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.captions = {name: [""] * len(photos) for name, photos in self.validation.items()}
+
+    def validation_step(self, batch: PhotoBatch, batch_index: int, dataloader_idx: int = 0) -> None:
+        name = list(self.validation)[dataloader_idx]
+        found = generate(
+            self.model,
+            self.model.encode(batch.pixel_values),
+            self.search,
+            bos_id=self.tokenizer.bos_id,
+            eos_id=self.tokenizer.eos_id,
+            pad_id=self.tokenizer.pad_id,
+        )
+        for index, captions in zip(batch.indices, found, strict=True):
+            self.captions[name][index] = self.tokenizer.decode(captions[0].token_ids)
+
+    def on_validation_epoch_end(self) -> None:
+        self._gather_captions()
+        scores = []
+        for name, photos in self.validation.items():
+            captions = self.captions[name]
+            candidates = dict(enumerate(captions))
+            references = {index: photo.captions for index, photo in enumerate(photos)}
+            cider = score_captions(candidates, references, metrics=("CIDEr",)).metrics["CIDEr"]
+            scores.append(cider)
+            self.log(f"CIDEr/{name}", cider)
+            self.log(f"distinct/{name}", len(set(captions)) / len(captions))
+        if scores:
+            self.log("CIDEr", sum(scores) / len(scores), prog_bar=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        train = self.config.train
+        groups = parameter_groups(self.model, self.config.encoder, train)
+        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = warmup_cosine(optimizer, min(train.warmup_steps, total), total)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _gather_captions(self) -> None:
+        """With several devices each has captioned its share; afterwards all hold all."""
+        if self.trainer.world_size == 1:
+            return
+        shares: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(shares, self.captions)
+        for name, captions in self.captions.items():
+            self.captions[name] = [
+                next((share[name][i] for share in shares if share[name][i]), "") for i in range(len(captions))
+            ]

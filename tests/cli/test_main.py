@@ -1,0 +1,217 @@
+"""The group: lazy commands, exit statuses, one sentence for every error."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import fields
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from wordgaze import __version__
+from wordgaze.cli import main as cli
+from wordgaze.cli import options
+from wordgaze.errors import PhotoError
+from wordgaze.generation.options import GenerationOptions
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Runs ``wordgaze try ARGUMENTS`` with a command whose body is given."""
+
+    def run(body: Callable[[], Any], *arguments: str) -> Result:
+        module = ModuleType("wordgaze.cli.try")
+
+        @click.command()
+        @options.debug_option
+        def command() -> None:
+            body()
+
+        module.command = command  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "wordgaze.cli.try", module)
+        monkeypatch.setitem(cli.COMMANDS, "try", "A command of the tests.")
+        return CliRunner().invoke(cli.main, [*arguments] if "try" in arguments else ["try", *arguments])
+
+    return run
+
+
+def failing(error: BaseException) -> Callable[[], None]:
+    def body() -> None:
+        raise error
+
+    return body
+
+
+def test_help_and_version_import_no_torch_and_no_rich() -> None:
+    code = (
+        "import sys\n"
+        "from wordgaze.cli.main import main\n"
+        "main(sys.argv[1:], standalone_mode=False)\n"
+        "print(sorted({'torch', 'rich', 'numpy', 'PIL', 'timm', 'lightning'} & set(sys.modules)))\n"
+    )
+    for flag in ("--help", "--version"):
+        done = subprocess.run([sys.executable, "-c", code, flag], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_lists_every_command() -> None:
+    result = CliRunner().invoke(cli.main, ["--help"])
+    assert result.exit_code == 0
+    for name, text in cli.COMMANDS.items():
+        assert any(line.split() == [name, *text.split()] for line in result.stdout.splitlines()), name
+
+
+def test_version() -> None:
+    assert CliRunner().invoke(cli.main, ["--version"]).stdout == f"wordgaze {__version__}\n"
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_and_debug(name: str) -> None:
+    result = CliRunner().invoke(cli.main, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "--debug" in result.stdout
+
+
+def test_an_error_of_the_user_is_one_sentence_and_status_2(invoke: Invoke) -> None:
+    result = invoke(failing(PhotoError("cat.jpg holds no picture; give a photo.")))
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr == "wordgaze: cat.jpg holds no picture; give a photo.\n"
+
+
+@pytest.mark.parametrize("arguments", [("--debug", "try"), ("try", "--debug")])
+def test_debug_adds_the_traceback_wherever_it_stands(invoke: Invoke, arguments: tuple[str, ...]) -> None:
+    result = invoke(failing(PhotoError("cat.jpg holds no picture.")), *arguments)
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr and "in body" in result.stderr
+    assert result.stderr.endswith("\nwordgaze: cat.jpg holds no picture.\n")
+
+
+def test_debug_does_not_outlive_its_run(invoke: Invoke) -> None:
+    invoke(failing(PhotoError("no.")), "--debug")
+    assert "Traceback" not in invoke(failing(PhotoError("no."))).stderr
+
+
+def test_a_bug_says_that_it_is_one(invoke: Invoke) -> None:
+    result = invoke(failing(ValueError("shapes\ndiffer")))
+    assert result.exit_code == 2
+    assert (
+        "bug" in result.stderr and "ValueError: shapes differ" in result.stderr and "--debug" in result.stderr
+    )
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_system_s_refusals_are_no_bugs(invoke: Invoke) -> None:
+    denied = invoke(failing(PermissionError(errno.EACCES, "Permission denied", "maps.png")))
+    assert (denied.exit_code, denied.stderr) == (2, "wordgaze: maps.png: Permission denied\n")
+    full = invoke(failing(OSError(errno.ENOSPC, "No space left on device")))
+    assert (full.exit_code, full.stderr) == (2, "wordgaze: No space left on device\n")
+    memory = invoke(failing(MemoryError()))
+    assert memory.exit_code == 2
+    assert "--batch-size" in memory.stderr and "bug" not in memory.stderr
+
+
+def test_interrupted_is_130(invoke: Invoke) -> None:
+    result = invoke(failing(KeyboardInterrupt()))
+    assert result.exit_code == 130
+    assert result.stderr.strip() == "wordgaze: interrupted"
+
+
+@pytest.mark.parametrize("leave", [lambda: click.get_current_context().exit(1), lambda: sys.exit(1)])
+def test_a_command_chooses_its_status(invoke: Invoke, leave: Callable[[], None]) -> None:
+    result = invoke(leave)
+    assert (result.exit_code, result.output) == (1, "")
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["doctor", "--nonsense"]])
+def test_wrong_usage_is_2_in_click_s_words(arguments: list[str]) -> None:
+    result = CliRunner().invoke(cli.main, arguments)
+    assert result.exit_code == 2
+    assert "No such" in result.stderr and "Usage:" in result.stderr
+
+
+PROCESS = """
+import sys, types, click
+from wordgaze.cli import main as cli
+
+@click.command()
+def command():
+    {body}
+
+module = types.ModuleType("wordgaze.cli.try")
+module.command = command
+sys.modules["wordgaze.cli.try"] = module
+cli.COMMANDS["try"] = "A command of the tests."
+cli.main(["try"])
+"""
+
+
+def start(body: str) -> subprocess.Popen[bytes]:
+    code = PROCESS.format(body=body)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes close differently there")
+@pytest.mark.parametrize("lines", [3, 100_000], ids=["at the end", "in between"])
+def test_a_reader_that_leaves_ends_it_silently(lines: int) -> None:
+    process = start(f"[click.echo('a line') if {lines} > 3 else print('a line') for _ in range({lines})]")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()  # before the first line: `print` fails at the flush, `echo` at its first line
+    assert process.stderr.read() == b""
+    assert process.wait() == 141
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to send there")
+def test_control_c_leaves_one_line() -> None:
+    process = start("import time; print('ready', flush=True); time.sleep(60)")
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline() == b"ready\n"
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert process.stderr.read().strip() == b"wordgaze: interrupted"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux")
+def test_a_file_name_that_is_no_text_leaves_as_it_came() -> None:
+    process = start("import os; click.echo(os.fsdecode(b'caf\\xe9.jpg'))")
+    output, error = process.communicate()
+    assert (output, process.returncode) == (b"caf\xe9.jpg\n", 0), error
+
+
+def test_the_generation_flags_are_the_fields_of_generation_options() -> None:
+    found: dict[str, Any] = {}
+
+    @click.command()
+    @options.generation_options
+    def command(**flags: Any) -> None:
+        found.update(flags)
+
+    assert CliRunner().invoke(command).exit_code == 0
+    assert found == dict.fromkeys([*(field.name for field in fields(GenerationOptions)), "batch_size"])
+
+
+def test_given_keeps_what_was_asked_for() -> None:
+    found = {}
+
+    @click.command()
+    @options.model_options
+    @options.generation_options
+    def command(model: str | None, device: str | None, precision: str, **generation: Any) -> None:
+        found.update(model=model, device=device, precision=precision, **options.given(**generation))
+
+    arguments = ["--model", "folder", "--num-beams", "1", "--no-sample", "--top-k", "0"]
+    assert CliRunner().invoke(command, arguments).exit_code == 0
+    assert found == {
+        "model": "folder", "device": None, "precision": "float32", "num_beams": 1, "sample": False, "top_k": 0
+    }  # fmt: skip
