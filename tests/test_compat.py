@@ -1,6 +1,6 @@
 """torchvision beside a torch that it was not linked against, each case in a process of its own.
 
-The installed torchvision shows whichever case this machine has; stand-ins on ``sys.path`` show both on every machine.
+The installed torchvision shows whichever case this machine has; stand-ins on ``sys.path`` show both everywhere.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def test_a_missing_torchvision_is_no_failure(tmp_path: Path) -> None:
     done = run(
         "import importlib.util\n"
         "found = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda name, *more: None if name == 'torchvision' else found(name, *more)\n"
+        "importlib.util.find_spec = lambda name, *a: None if name == 'torchvision' else found(name, *a)\n"
         "from wordgaze import compat\n"
         "import torch\n"
         "print(hasattr(torch.ops.torchvision, 'nms'), compat.torchvision_status())\n"

@@ -1,8 +1,9 @@
 """Makes ``import torchvision`` work under a torch it was not linked against.
 
-PyPI's torchvision for Linux is linked against CUDA torch. Under a CPU-only torch its native part does not load, and
-importing it (so importing timm) fails with ``operator torchvision::nms does not exist``. Import this module before
-either: it declares the two missing schemas, and only when the native part can't load. Nothing of ours calls them.
+PyPI's torchvision for Linux is linked against CUDA torch. Under a CPU-only torch its native part does not load,
+and importing it (so importing timm) fails with ``operator torchvision::nms does not exist``. Import this module
+before either: it declares the two missing schemas, and only when the native part can't load. Nothing of ours
+calls them.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def _torchvision_folder() -> Path | None:
 def _native_part_loads(folder: Path) -> bool:
     """Whether torchvision's compiled operators load beside this torch.
 
-    Looks and loads as ``torchvision/extension.py`` does: were our answer no and its own yes, it would define the
-    same namespace a second time, and the process would end.
+    Looks and loads as ``torchvision/extension.py`` does: were our answer no and its own yes, it would define
+    the same namespace a second time, and the process would end.
     """
     if hasattr(os, "add_dll_directory"):  # Windows
         os.add_dll_directory(str(folder))
@@ -44,7 +45,7 @@ def _native_part_loads(folder: Path) -> bool:
 
 
 def declare_missing_operators() -> bool:
-    """Declares ``torchvision::nms`` and ``qnms`` if torchvision can't bring them; returns whether they are ours."""
+    """Declares ``torchvision::nms`` and ``qnms`` if torchvision can't; returns whether they are ours."""
     global _library
     folder = _torchvision_folder()
     # The operator may be there already: from torchvision, or from a program that knows the same trap.

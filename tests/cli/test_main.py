@@ -64,6 +64,18 @@ def test_help_and_version_import_no_torch_and_no_rich() -> None:
         assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_importing_the_commands_imports_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from wordgaze.cli.main import COMMANDS, main\n"
+        "for name in COMMANDS: main.get_command(None, name)\n"
+        "print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "False"
+
+
 def test_help_lists_every_command() -> None:
     result = CliRunner().invoke(cli.main, ["--help"])
     assert result.exit_code == 0

@@ -1,7 +1,8 @@
 """``wordgaze``: finds the command, and turns what goes wrong into a sentence and an exit status.
 
-0: all done; 1: some photo failed, the rest is done; 2: the command or its arguments are wrong; 130: interrupted;
-141: whoever read the output has gone. A command is imported when it is called, so that ``wordgaze --help`` waits for no torch.
+0: all done; 1: some photo failed, the rest is done; 2: the command or its arguments are wrong;
+130: interrupted; 141: whoever read the output has gone. A command is imported when it is called, so that
+``wordgaze --help`` waits for no torch.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import click
 
 from wordgaze import __version__
-from wordgaze.cli.options import DEBUG, debug_option
+from wordgaze.cli.options import debug_option, debugging
 from wordgaze.errors import WordgazeError
 
 # Each is `command` in the file of its name beside this one.
@@ -76,7 +77,7 @@ class LazyGroup(click.Group):
             click.echo("\nwordgaze: interrupted", err=True)
             ctx.exit(130)
         except Exception as error:
-            if ctx.meta.get(DEBUG):
+            if debugging(ctx):
                 traceback.print_exc()
             click.echo(f"wordgaze: {_sentence(error)}", err=True)
             ctx.exit(2)
@@ -90,12 +91,12 @@ class LazyGroup(click.Group):
 def main() -> None:
     """Captions photos, and shows for every word where in the photo the model looked.
 
-    Results go to stdout, everything else to stderr. Exit status: 0 all done, 1 some photo failed (the rest is done),
-    2 the command or its arguments are wrong.
+    Results go to stdout, everything else to stderr. Exit status: 0 all done, 1 some photo failed (the rest is
+    done), 2 the command or its arguments are wrong.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name need not be text: its bytes leave as they came. Elsewhere than in UTF-8, what can't be written
-        # is escaped.
+        # A file name need not be text: its bytes leave as they came. Where stdout is not UTF-8, what it can't
+        # hold is escaped.
         utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
         sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
 

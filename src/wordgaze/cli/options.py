@@ -12,12 +12,17 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-DEBUG = "wordgaze.debug"  # the key in click's Context.meta, shared by the group and its commands
+_DEBUG = "wordgaze.debug"  # the key in click's Context.meta, which the group and its commands share
+
+
+def debugging(context: click.Context) -> bool:
+    """Whether ``--debug`` was given, before or after the command's name."""
+    return bool(context.meta.get(_DEBUG))
 
 
 def _remember_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
-        context.meta[DEBUG] = True
+        context.meta[_DEBUG] = True
 
 
 def debug_option(command: Command) -> Command:
@@ -59,8 +64,8 @@ def model_options(command: Command) -> Command:
 def generation_options(command: Command) -> Command:
     """The flags of generation, each ``None`` unless given: the model's own defaults hold then.
 
-    Gives the fields of ``GenerationOptions`` and ``batch_size``; ``given`` drops what nobody asked for. Ranges are
-    checked by ``GenerationOptions``, once for the command line and the library.
+    Gives the fields of ``GenerationOptions`` and ``batch_size``; ``given`` drops what nobody asked for. Ranges
+    are checked by ``GenerationOptions``, once for the command line and the library.
     """
     return _all(
         click.option("--num-beams", type=int, help="Beams of the search; 1 is greedy."),

@@ -47,9 +47,9 @@ class CaptionSet:
 class Source:
     """One source of a training set: a file or folder of captions, and which of its photos to take.
 
-    ``root``: the folder that the file's photo names start from. ``limit``: so many photos, drawn with ``seed``
-    (a smaller limit takes a part of a larger one's). ``categories``: only photos with a box of one of these, by
-    the COCO ``instances`` file. ``repeat``: how often an epoch shows each.
+    ``root``: the folder that the file's photo names start from. ``limit``: so many photos, drawn with
+    ``seed`` (a smaller limit takes a part of a larger one's). ``categories``: only photos with a box of one
+    of these, by the COCO ``instances`` file. ``repeat``: how often an epoch shows each.
     """
 
     captions: str
@@ -125,8 +125,8 @@ def read_captions(
 
     ``root``: by default the folder ``photos`` beside the file where there is one, else the file's own folder.
     ``split``: for formats that have them; all by default. ``check_files``: look now whether all photos exist.
-    Captions lose outer and repeated spaces; empty ones, and photos without any, are dropped and counted in the
-    description. Raises DataError.
+    Captions lose outer and repeated spaces; empty ones, and photos without any, are dropped and counted in
+    the description. Raises DataError.
     """
     file = CaptionFile(path, root, split)
     return _read(file, _reader(file, format), check_files)
@@ -153,8 +153,8 @@ def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> Cap
             description += f"; with {', '.join(source.categories)}: {_counts(chosen)}"
             if not chosen:
                 raise DataError(
-                    f"{file.path}: none of its photos has {', '.join(source.categories)} in {source.instances}; "
-                    "check that both files are of the same photos"
+                    f"{file.path}: none of its photos has {', '.join(source.categories)} in "
+                    f"{source.instances}; check that both files are of the same photos"
                 )
         if source.limit is not None and source.limit < len(chosen):
             order = np.random.default_rng(source.seed).permutation(len(chosen))
@@ -220,8 +220,8 @@ def _check_files(file: CaptionFile, photos: Sequence[CaptionedPhoto]) -> None:
     missing = [photo.path for photo in photos if not photo.path.is_file()]
     if missing:
         raise DataError(
-            f"{file.path}: {len(missing):,} of {len(photos):,} photos are missing, the first is {missing[0]}; "
-            "set root to the folder of the photos"
+            f"{file.path}: {len(missing):,} of {len(photos):,} photos are missing, the first is "
+            f"{missing[0]}; set root to the folder of the photos"
         )
 
 
@@ -258,12 +258,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror}); check path and permissions") from None
     if not isinstance(content, dict):
-        raise DataError(f"{path}: holds a JSON {_kind(content)} at its top; it must be an object")
+        raise DataError(f"{path}: a {type(content).__name__} at its top; it must be a JSON object")
     return content
-
-
-def _kind(value: object) -> str:
-    return {list: "list", str: "text", type(None): "null"}.get(type(value), "value")
 
 
 def _items(path: Path, content: dict[str, Any], key: str) -> list[dict[str, Any]]:
@@ -370,7 +366,8 @@ def _read_sidecar(file: CaptionFile) -> list[CaptionedPhoto]:
 
 def _has_sentences(file: CaptionFile) -> bool:
     images = file.json.get("images")
-    return isinstance(images, list) and images[:1] != [] and "sentences" in images[0]
+    first = images[0] if isinstance(images, list) and images else None
+    return isinstance(first, dict) and "sentences" in first
 
 
 READERS: dict[str, Reader] = {
@@ -378,9 +375,10 @@ READERS: dict[str, Reader] = {
     "karpathy": Reader(_has_sentences, _read_karpathy, has_splits=True),
     "coco": Reader(lambda file: "images" in file.json or "annotations" in file.json, _read_coco),
 }
-"""The caption formats by name, and the place for more: write a ``read`` that returns the photos with their captions
-as they stand. Spaces, empty captions, doubled ids, missing files and the description are seen to for all of them.
-They are asked in this order; those that look into the JSON refuse what is not JSON, so put others before them."""
+"""The caption formats by name, and the place for more: write a ``read`` that returns the photos with their
+captions as they stand. Spaces, empty captions, doubled ids, missing files and the description are seen to for
+all of them. They are asked in this order; those that look into the JSON refuse what is not JSON, so put
+others before them."""
 
 
 @dataclass(frozen=True)
@@ -427,7 +425,8 @@ def read_instances(path: str | os.PathLike[str]) -> Instances:
             raise DataError(
                 f"{path}: {place} has bbox {bbox!r:.60}; give x, y, width, height in photo pixels"
             )
-        boxes[photo_id].append(Box(category, *map(float, bbox), crowd=bool(item.get("iscrowd"))))
+        x, y, width, height = map(float, bbox)
+        boxes[photo_id].append(Box(category, x, y, width, height, crowd=bool(item.get("iscrowd"))))
     return Instances(categories, {photo_id: tuple(some) for photo_id, some in boxes.items()}, sizes)
 
 

@@ -34,6 +34,7 @@ class CaptionDataModule(LightningDataModule):
         transform: PhotoTransform,
         batch_size: int,
         captions_per_photo: int,
+        max_length: int,
         workers: int,
         seed: int,
     ) -> None:
@@ -45,6 +46,7 @@ class CaptionDataModule(LightningDataModule):
         self.sampler = EpochSampler(len(self.train_set), seed)
         self.pad_id = pad_id
         self.batch_size = batch_size
+        self.max_length = max_length
         self.workers = workers
 
     @property
@@ -64,7 +66,7 @@ class CaptionDataModule(LightningDataModule):
             drop_last=True,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
-            collate_fn=partial(collate_training, pad_id=self.pad_id),
+            collate_fn=partial(collate_training, pad_id=self.pad_id, max_length=self.max_length),
         )
 
     def val_dataloader(self) -> list[DataLoader]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -17,21 +18,27 @@ from wordgaze.errors import DataError, PhotoError
 
 IGNORED = -100  # cross-entropy's ignore_index
 Encode = Callable[[str], list[int]]
+Stored = Callable[
+    [int, int], tuple[Tensor, bool]
+]  # (epoch, index) → what a cache holds of a view, and whether it is mirrored
 
 
 @dataclass
 class TrainingItem:
-    """``pixel_values`` (3, H, W) and the ids of its captions, start and end tokens included."""
+    """``inputs``: pixel_values (3, H, W), or the frozen layers' output; the ids of captions, start and end included."""
 
-    pixel_values: Tensor
+    inputs: Tensor
     captions: list[list[int]]
 
 
 @dataclass
 class TrainingBatch:
-    """``pixel_values`` (B, 3, H, W); ``input_ids`` and ``labels`` (B·C, T), the labels one id ahead, IGNORED behind the end."""
+    """``inputs``: pixel_values (B, 3, H, W), or the frozen layers' output (B, ...); ``input_ids`` and ``labels`` (B·C, T),
 
-    pixel_values: Tensor
+    the labels one id ahead, IGNORED behind the end.
+    """
+
+    inputs: Tensor
     input_ids: Tensor
     labels: Tensor
 
@@ -54,25 +61,30 @@ class TrainingDataset(Dataset[TrainingItem]):
         transform: TrainTransform,
         captions_per_photo: int,
         seed: int,
+        stored: Stored | None = None,
     ) -> None:
         self.photos = photos
         self.encode = encode
         self.transform = transform
         self.captions_per_photo = captions_per_photo
         self.seed = seed
+        self.stored = stored
 
     def __len__(self) -> int:
         return len(self.photos)
 
+    def view(self, epoch: int, index: int) -> tuple[Tensor, bool]:
+        """The photo's ``pixel_values`` (3, H, W) in that epoch, and whether it is mirrored."""
+        return self.transform(_open(self.photos[index]), np.random.default_rng((self.seed, epoch, index, 0)))
+
     def __getitem__(self, place: tuple[int, int]) -> TrainingItem:
         epoch, index = place
-        rng = np.random.default_rng((self.seed, epoch, index))
-        photo = self.photos[index]
-        pixel_values, flipped = self.transform(_open(photo), rng)
-        captions = choose(photo.captions, self.captions_per_photo, rng)
+        inputs, flipped = (self.stored or self.view)(epoch, index)
+        rng = np.random.default_rng((self.seed, epoch, index, 1))
+        captions = choose(self.photos[index].captions, self.captions_per_photo, rng)
         if flipped:
             captions = [swap_left_right(caption) for caption in captions]
-        return TrainingItem(pixel_values, [self.encode(caption) for caption in captions])
+        return TrainingItem(inputs, [self.encode(caption) for caption in captions])
 
 
 class ValidationDataset(Dataset[tuple[Tensor, int]]):
@@ -121,23 +133,26 @@ def choose(captions: Sequence[str], count: int, rng: np.random.Generator) -> lis
     return [order[i % len(order)] for i in range(count)]
 
 
-def collate_training(items: Sequence[TrainingItem], pad_id: int) -> TrainingBatch:
-    """Pads the captions on the right; a causal decoder never looks there."""
-    rows = [row for item in items for row in item.captions]
+def collate_training(items: Sequence[TrainingItem], pad_id: int, max_length: int) -> TrainingBatch:
+    """Pads the captions on the right, where a causal decoder never looks; a caption over ``max_length`` loses its end.
+
+    Few captions are long, and a batch costs as much as its longest. What is cut has no end token: nothing false is taught.
+    """
+    rows = [row[: max_length + 1] for item in items for row in item.captions]
     length = max(len(row) for row in rows) - 1
     input_ids = torch.full((len(rows), length), pad_id)
     labels = torch.full((len(rows), length), IGNORED)
     for place, row in enumerate(rows):
         input_ids[place, : len(row) - 1] = torch.tensor(row[:-1])
         labels[place, : len(row) - 1] = torch.tensor(row[1:])
-    return TrainingBatch(torch.stack([item.pixel_values for item in items]), input_ids, labels)
+    return TrainingBatch(torch.stack([item.inputs for item in items]), input_ids, labels)
 
 
 def collate_photos(items: Sequence[tuple[Tensor, int]]) -> PhotoBatch:
     return PhotoBatch(torch.stack([pixels for pixels, _ in items]), [index for _, index in items])
 
 
-def _open(photo: CaptionedPhoto):  # type: ignore[no-untyped-def]
+def _open(photo: CaptionedPhoto) -> Image.Image:
     try:
         return open_photo(photo.path)
     except PhotoError as error:

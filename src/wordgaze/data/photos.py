@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,16 +21,20 @@ PhotoSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Imag
 MAX_PIXELS = 2 * (1024**3 // 12)
 """About 179 million, where Pillow stops too: decoded, such a photo takes half a gigabyte."""
 
-PHOTO_SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".gif"]
-    + [".bmp", ".dib", ".tif", ".tiff", ".jp2", ".pbm", ".pgm", ".ppm", ".pnm"]
-)
+# fmt: off
+PHOTO_SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".gif",
+    ".bmp", ".dib", ".tif", ".tiff", ".jp2", ".pbm", ".pgm", ".ppm", ".pnm",
+))
+# fmt: on
 
 # Not all that Pillow opens: some of its formats start other programs (EPS) or hide a second photo behind
 # a small header (ICO, ICNS), which the pixel check could not see.
 _FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "JPEG2000", "PPM"]
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP")
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_BEGINNING = re.compile(
+    rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF....WEBP|II\*\0|MM\0\*|\0\0\0\x0cjP|....ftypavi[fs]", re.DOTALL
+)
+_HEIF_BEGINNING = re.compile(rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)", re.DOTALL)
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -41,11 +46,14 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_TOO_LARGE = "needs more memory than there is; make it smaller first"
+_DAMAGED_HEADER = "is damaged or cut short in its header; get the file again from where it came from"
+
 _pillow_limit_lock = threading.Lock()
 
 
 def open_photo(source: PhotoSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Opens a photo as upright 8-bit RGB: EXIF orientation obeyed, transparency on white, first frame of many.
+    """Opens a photo as 8-bit RGB: turned as its EXIF says, transparency on white, the first frame of many.
 
     ``source``: a path, a file's bytes, a binary file, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4)
     of uint8 or of floats from 0 to 1. Returns a new image without metadata. Raises PhotoError, whose message
@@ -70,21 +78,23 @@ def open_photo(source: PhotoSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
 def find_photos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """The photos that ``paths`` mean: files in their order, a folder's photos recursively by code point.
 
-    A path that does not exist stays in the list, and so does a folder that can't be listed: opening it says so.
+    A path that does not exist stays in the list, and so does a folder that can't be listed: opening it says
+    so. Links to folders inside a folder are not followed.
     """
     photos: list[Path] = []
     for path in paths:
         if not os.path.isdir(path):
             photos.append(Path(path))
             continue
-        found: list[str] = []
-        for folder, _, names in os.walk(path, onerror=lambda error: found.append(error.filename)):
-            found += [
-                os.path.join(folder, name)
-                for name in names
-                if os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES
-            ]
-        photos += sorted(map(Path, found), key=str)
+        unreadable: list[OSError] = []
+        found = [
+            Path(folder, name)
+            for folder, _, names in os.walk(path, onerror=unreadable.append)
+            for name in names
+            if os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES
+        ]
+        found += [Path(error.filename) for error in unreadable]
+        photos += sorted(found, key=str)
     return photos
 
 
@@ -104,6 +114,10 @@ def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def _read(file: BinaryIO, max_pixels: int) -> Image.Image:
+    if isinstance(file, io.TextIOBase):
+        raise PhotoError("is a file open as text; open it in binary mode ('rb')")
+    if not (hasattr(file, "seekable") and file.seekable()):
+        file = io.BytesIO(file.read())
     try:
         # Pillow's own limit warns or raises in its own words before ours is asked; parsing a header is quick
         # enough to do one at a time.
@@ -112,10 +126,10 @@ def _read(file: BinaryIO, max_pixels: int) -> Image.Image:
     except PhotoError:
         raise
     except MemoryError:
-        raise PhotoError("needs more memory than there is; make the photo smaller") from None
+        raise PhotoError(_TOO_LARGE) from None
     except Exception:
-        # A damaged header makes Pillow raise nearly anything: OSError, SyntaxError, ValueError, struct.error...
-        raise PhotoError("is damaged in its header; get the file again from where it came from") from None
+        # Damage makes Pillow raise nearly anything: OSError, SyntaxError, ValueError, struct.error...
+        raise PhotoError(_DAMAGED_HEADER) from None
     with image:
         return _decode(image, max_pixels)
 
@@ -125,30 +139,23 @@ def _identify(file: BinaryIO) -> Image.Image:
     try:
         return Image.open(file, formats=_FORMATS)
     except UnidentifiedImageError:
-        beginning = _beginning(file)
+        file.seek(0)
+        beginning = file.read(16)
     if not beginning:
         raise PhotoError("is empty (0 bytes); get the file again from where it came from")
-    if beginning[4:8] == b"ftyp" and beginning[8:12] in _HEIF_BRANDS:
+    if _HEIF_BEGINNING.match(beginning):
         try:
             import pillow_heif
         except ImportError:
             raise PhotoError("is a HEIF photo; to read these: pip install 'wordgaze[heif]'") from None
         pillow_heif.register_heif_opener()
         return Image.open(file, formats=["HEIF"])
-    if beginning.startswith(_BEGINNINGS):
-        raise PhotoError("is damaged or cut short in its header; get the file again from where it came from")
+    if _BEGINNING.match(beginning):
+        raise PhotoError(_DAMAGED_HEADER)
     raise PhotoError(
-        "is not a photo in a format that can be read (JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF, JPEG 2000, PPM); "
-        "convert it to JPEG or PNG"
+        "is not a photo in a format that can be read (JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF, JPEG 2000, "
+        "PPM); convert it to JPEG or PNG"
     )
-
-
-def _beginning(file: BinaryIO) -> bytes:
-    try:
-        file.seek(0)
-    except (AttributeError, io.UnsupportedOperation):
-        return b"?"  # a pipe, which Pillow has read to its end
-    return file.read(16)
 
 
 @contextmanager
@@ -172,22 +179,24 @@ def _decode(image: Image.Image, max_pixels: int) -> Image.Image:
         )
     try:
         image.load()
-        rgb = _to_rgb(image)
-        turn = _UPRIGHT.get(_orientation(image))
-        if turn is not None:
-            rgb = rgb.transpose(turn)
     except MemoryError:
-        raise PhotoError("needs more memory than there is; make the photo smaller") from None
+        raise PhotoError(_TOO_LARGE) from None
     except Exception as error:  # as above: nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise PhotoError(
-            f"is damaged or cut short ({_reason(error)}); get the file again from where it came from"
+            f"is damaged or cut short ({reason}); get the file again from where it came from"
         ) from None
+    try:
+        rgb = _to_rgb(image)
+    except MemoryError:
+        raise PhotoError(_TOO_LARGE) from None
+    except ValueError as error:
+        raise PhotoError(f"has colors that can't be read ({error}); convert it to JPEG or PNG") from None
+    turn = _UPRIGHT.get(_orientation(image))
+    if turn is not None:
+        rgb = rgb.transpose(turn)
     rgb.info = {}  # with its EXIF left in, opening the result again would turn it twice
     return rgb
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _orientation(image: Image.Image) -> int:
@@ -212,7 +221,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:
-    """What is black and white where the mode leaves it open: a usual scale if one fits, else what there is."""
+    """Black and white where the mode leaves them open: the first usual scale that fits, else the extremes."""
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return 0, 1
@@ -225,7 +234,8 @@ def _to_grey(image: Image.Image, black_and_white: tuple[float, float]) -> Image.
     """8-bit grey of a deeper one; a value that the file calls transparent stays so."""
     values, (black, white) = np.asarray(image), black_and_white
     finite = np.nan_to_num(values.astype(np.float64), nan=black, posinf=white, neginf=black)
-    grey = Image.fromarray(np.rint((finite - black) * (255 / (white - black))).astype(np.uint8))
+    scale = 255 / (white - black) if white > black else 0
+    grey = Image.fromarray(np.rint((finite - black) * scale).astype(np.uint8))
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))

@@ -27,9 +27,9 @@ _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
 class Preprocessing:
     """How photos are made for a model: ``preprocessor.json``.
 
-    ``size``: (H, W) of the input. ``mean``, ``std``: per RGB channel, of values from 0 to 1. ``crop``: ``pad``
-    shows the whole photo, with the mean color around it; ``center`` fills the input and cuts off what stands
-    out.
+    ``size``: (H, W) of the input. ``mean``, ``std``: per RGB channel, of values from 0 to 1. ``crop``:
+    ``pad`` shows the whole photo, with the mean color around it; ``center`` fills the input and cuts off what
+    stands out.
     """
 
     size: tuple[int, int]
@@ -82,10 +82,10 @@ class Preprocessing:
 class Geometry:
     """Where a model's input lies on its photo.
 
-    ``photo_size`` (w, h) and ``input_size`` (W, H) in pixels; ``box`` (left, top, right, bottom): the rectangle
-    in photo pixels that the input shows, which reaches outside a padded photo. Patch (i, j) of a grid (H_p, W_p)
-    covers its own rectangle of the input, and pixel k of a side reaches from k to k + 1, its center between
-    (``align_corners=False``).
+    ``photo_size`` (w, h) and ``input_size`` (W, H) in pixels; ``box`` (left, top, right, bottom): the
+    rectangle in photo pixels that the input shows, which reaches outside a padded photo. Patch (i, j) of a
+    grid (H_p, W_p) covers its own rectangle of the input, and pixel k of a side reaches from k to k + 1, its
+    center between (``align_corners=False``).
     """
 
     photo_size: tuple[int, int]
@@ -168,11 +168,11 @@ class PhotoTransform:
 class TrainTransform:
     """Makes a photo into slightly different ``pixel_values`` (3, H, W) each time.
 
-    With probability ``whole`` as much of the photo is shown as at test time (all of it, at a random place in the
-    padding; or the largest window of the input's shape), else a window of ``scale`` times that largest window's
-    area. ``ratio``: how far the width may be stretched against the height, for photos that were squeezed square
-    before they came to us. ``flip``: the probability of a mirrored photo. ``color``: how far brightness, contrast
-    and saturation may move from 1.
+    With probability ``whole`` as much of the photo is shown as at test time (all of it, at a random place in
+    the padding; or the largest window of the input's shape), else a window of ``scale`` times that largest
+    window's area. ``ratio``: how far the width may be stretched against the height, for photos that were
+    squeezed square before they came to us. ``flip``: the probability of a mirrored photo. ``color``: how far
+    brightness, contrast and saturation may move from 1.
     """
 
     def __init__(
@@ -257,21 +257,21 @@ def _jitter_color(values: np.ndarray, brightness: float, contrast: float, satura
 _SIDE = re.compile(r"\b(?<!-)(left|right)(-?(?:most|wards?|hand|handed|side|facing))?\b(?!-)", re.IGNORECASE)
 _SIDE_FOLLOWS = re.compile(
     r"(?:'s|s'|\b(?:the|an?|his|her|its|their|my|your|our|to|from|on|top|bottom|upper|lower|front|rear|back|far|"
-    r"pointing|looking|facing|turn|turns|turning|sharp|(?:left|right)[ ]*(?:,|and|or)))\s+$",
+    r"center|pointing|looking|facing|heading|turn|turns|turning|sharp|then|(?:left|right) (?:and|or|to)))\s+$",
     re.IGNORECASE,
 )
 _OF_A_SIDE = re.compile(
     r"\s+(?:of|hands?|handed|arms?|foot|feet|legs?|sides?|shoulders?|ears?|eyes?|knees?|wrists?|elbows?|forearms?|"
-    r"fists?|paws?|wings?|shoes?|turns?|corners?|lanes?|field|half|page|(?:and|or)\s+(?:left|right))\b",
+    r"fists?|paws?|wings?|shoes?|turns?|corners?|lanes?|field|half|page|(?:and|or|to)\s+(?:left|right))\b",
     re.IGNORECASE,
 )
 
 
 def swap_left_right(caption: str) -> str:
-    """The caption of the mirrored photo: left and right change places, and so do rightmost, left-handed and so on.
+    """The caption of the mirrored photo: left and right change places, also in "rightmost" or "left-handed".
 
-    Both words have other meanings ("was left open", "right next to"), so alone they are only swapped where a word
-    beside them says that a side is meant: "the left", "his left hand", "left of", "left and right".
+    Both words have other meanings ("was left open", "right next to"), so alone they are only swapped where a
+    word beside them says that a side is meant: "the left", "his left hand", "left of", "left and right".
     """
     return _SIDE.sub(_other_side, caption)
 

@@ -229,4 +229,4 @@ class CiderD:
     def score(self, candidates: Mapping[Hashable, Tokens]) -> tuple[float, np.ndarray]:
         """The mean over the candidates, and each one's score in their order."""
         each = self.rewards(list(candidates), list(candidates.values()))
-        return float(np.mean(each)) if len(each) else 0.0, each
+        return math.fsum(each) / max(len(each), 1), each

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -48,4 +49,4 @@ def rouge_l(
 ) -> tuple[float, np.ndarray]:
     """The mean over the candidates, and each one's score in their order."""
     each = np.array([rouge_l_of(words, references[photo]) for photo, words in candidates.items()])
-    return float(each.mean()) if len(each) else 0.0, each
+    return math.fsum(each) / max(len(each), 1), each

@@ -1,1 +1,1 @@
-"""explanation."""
+"""Finished captions → one map per word → pictures."""

@@ -40,6 +40,10 @@ class CaptionModel(nn.Module):
         """``pixel_values`` (B, 3, H, W) → ``encoder_hidden_states`` (B, N, D)."""
         return self.bridge(self.encoder(pixel_values))
 
+    def encode_frozen(self, features: Tensor, layers: int) -> Tensor:
+        """:meth:`encode` from what ``encoder.begin(pixel_values, layers)`` gave."""
+        return self.bridge(self.encoder.finish(features, layers))
+
     def start(self, encoder_hidden_states: Tensor) -> DecoderCache:
         """A cache for :meth:`decode`: the photos' keys and values, before any word."""
         return self.decoder.start(encoder_hidden_states)

@@ -12,7 +12,7 @@ from wordgaze import compat  # noqa: F401  (before timm: it imports torchvision)
 import timm
 import torch
 from timm.data import resolve_model_data_config
-from timm.models.vision_transformer import Block
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from wordgaze.errors import ConfigError, ModelError
@@ -41,12 +41,35 @@ class VitEncoder(nn.Module):
         self.grid = (int(height), int(width))
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        tokens = self.network.forward_features(pixel_values)
-        return tokens[:, self.network.num_prefix_tokens - self.num_prefix :]
+        return self._without_prefix(self.network.forward_features(pixel_values))
 
     def layers(self) -> list[nn.Module]:
         """The network's blocks, first to last, for freezing and layer-wise learning rates."""
         return list(self.network.blocks)
+
+    def begin(self, pixel_values: Tensor, count: int) -> Tensor:
+        """What the first ``count`` layers make of ``pixel_values``, or the whole encoder when ``count`` exceeds them."""
+        if count > len(self.network.blocks):
+            return self(pixel_values)
+        self._check_plain()
+        tokens = self.network.norm_pre(self.network._pos_embed(self.network.patch_embed(pixel_values)))
+        return self.network.blocks[:count](tokens)
+
+    def finish(self, features: Tensor, count: int) -> Tensor:
+        """The rest: ``finish(begin(x, n), n)`` equals ``forward(x)``."""
+        if count > len(self.network.blocks):
+            return features
+        return self._without_prefix(self.network.norm(self.network.blocks[count:](features)))
+
+    def _without_prefix(self, tokens: Tensor) -> Tensor:
+        return tokens[:, self.network.num_prefix_tokens - self.num_prefix :]
+
+    def _check_plain(self) -> None:
+        # Only here do we walk through timm's forward ourselves, so only its plain ViT will do.
+        if not isinstance(self.network, VisionTransformer):
+            raise ConfigError(
+                "The first layers of this ViT can't be run alone; set encoder.freeze to 'all' or cache to null."
+            )
 
 
 class FeatureMapEncoder(nn.Module):
@@ -81,12 +104,29 @@ class FeatureMapEncoder(nn.Module):
         return features.permute(0, 3, 1, 2) if str(last).endswith("NHWC") else features
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        cells = self._map(self.network(pixel_values)[0]).flatten(2).transpose(1, 2)
-        return self.norm(self.blocks(self.projection(cells) + self.position_embedding))
+        return self.finish(self.begin(pixel_values, 1), 1)
 
     def layers(self) -> list[nn.Module]:
         """The pretrained network as one layer, then the blocks on top."""
         return [self.network, *self.blocks]
+
+    def begin(self, pixel_values: Tensor, count: int) -> Tensor:
+        """What the first ``count`` (at least 1) layers make of ``pixel_values``; beyond all, the whole encoder."""
+        cells = self._map(self.network(pixel_values)[0]).flatten(2).transpose(1, 2)
+        return cells if count == 1 else self._blocks(cells, 0, count)
+
+    def finish(self, features: Tensor, count: int) -> Tensor:
+        """The rest: ``finish(begin(x, n), n)`` equals ``forward(x)``."""
+        return self._blocks(features, count - 1, len(self.blocks) + 2)
+
+    def _blocks(self, features: Tensor, start: int, stop: int) -> Tensor:
+        """From block ``start`` (0: before them) up to layer ``stop``; the norm comes behind the last."""
+        if start > len(self.blocks):
+            return features
+        if start == 0:
+            features = self.projection(features) + self.position_embedding
+        features = self.blocks[start : stop - 1](features)
+        return self.norm(features) if stop > len(self.blocks) + 1 else features
 
 
 Encoder = VitEncoder | FeatureMapEncoder

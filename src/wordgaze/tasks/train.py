@@ -30,7 +30,9 @@ from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConf
 from wordgaze.text.tokenizer import CaptionTokenizer
 from wordgaze.training.callbacks import Progress, SampleCaptions, TrainingLog
 from wordgaze.training.config import TrainingConfig
+from wordgaze.training.feature_cache import FeatureCache, cache_key
 from wordgaze.training.module import CaptionModule
+from wordgaze.training.pretrained import gpt2_config, gpt2_tokenizer, load_gpt2
 
 CONFIG_FILE = "training.yaml"
 
@@ -100,12 +102,13 @@ def train(config: TrainingConfig, out: str | Path, *, restart: bool = False) -> 
     data = CaptionDataModule(
         training.photos,
         {name: photos.photos for name, photos in validation.items()},
-        encode=lambda caption: tokenizer.encode(caption, max_length=config.decoder.positions),
+        encode=tokenizer.encode,
         pad_id=tokenizer.pad_id,
         train_transform=TrainTransform(preprocessing, **dataclasses.asdict(config.data.augmentation)),
         transform=PhotoTransform(preprocessing),
         batch_size=config.data.batch_size,
         captions_per_photo=config.data.captions_per_photo,
+        max_length=min(config.data.max_length, model.config.decoder.positions),
         workers=config.data.workers,
         seed=config.train.seed,
     )
@@ -116,8 +119,10 @@ def train(config: TrainingConfig, out: str | Path, *, restart: bool = False) -> 
     module = CaptionModule(
         model, tokenizer, config, {name: photos.photos for name, photos in validation.items()}
     )
-    trainer = _trainer(config, out, module)
     _say_start(config, training, validation, model, checkpoint, out)
+    if config.encoder.cache is not None:
+        _cache_features(config, module, data, preprocessing)
+    trainer = _trainer(config, out, module)
     if checkpoint is not None:
         progress = checkpoint["loops"]["fit_loop"]
         data.resume(checkpoint["epoch"], progress["epoch_loop.batch_progress"]["current"]["ready"])
@@ -139,11 +144,42 @@ def build_model(config: TrainingConfig, vocab_size: int) -> CaptionModel:
     options = config.encoder
     names = {field.name for field in dataclasses.fields(EncoderConfig)}
     encoder = EncoderConfig(**{name: getattr(options, name) for name in names})
-    decoder = DecoderConfig(
-        vocab_size=vocab_size,
-        **{k: v for k, v in dataclasses.asdict(config.decoder).items() if k != "pretrained"},
-    )
-    return CaptionModel(CaptionModelConfig(encoder, decoder), options.pretrained)
+    pretrained = config.decoder.pretrained
+    if pretrained is not None:
+        decoder = gpt2_config(pretrained, config.decoder.dropout)
+        if decoder.vocab_size != vocab_size:
+            raise ConfigError(
+                f"The tokenizer has {vocab_size} ids, {pretrained} {decoder.vocab_size}; leave tokenizer.file out."
+            )
+    else:
+        sizes = {k: v for k, v in dataclasses.asdict(config.decoder).items() if k != "pretrained"}
+        decoder = DecoderConfig(vocab_size=vocab_size, **sizes)
+    model = CaptionModel(CaptionModelConfig(encoder, decoder), options.pretrained)
+    if pretrained is not None:
+        load_gpt2(model.decoder, pretrained)
+    return model
+
+
+def _cache_features(
+    config: TrainingConfig, module: CaptionModule, data: CaptionDataModule, preprocessing: Preprocessing
+) -> None:
+    """Lets training batches hold the frozen layers' output, computed now unless the cache has it."""
+    model, layers, train = module.model, module.frozen_layers, config.train
+    bfloat16 = choose_precision(train.precision, train.accelerator) == "bf16-mixed"
+    device = torch.device("cuda" if train.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+    key = cache_key(model, layers, data.train_set, preprocessing, config.data.augmentation, str(bfloat16))
+    views = config.encoder.cache_views
+    cache = FeatureCache(Path(str(config.encoder.cache)) / key, len(data.train_set), views)
+    encoder = model.encoder.eval().to(device)
+
+    def compute(pixel_values: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            return encoder.begin(pixel_values.to(device), layers)
+
+    cache.fill(data.train_set.view, compute)
+    model.encoder.cpu()
+    data.train_set.stored = cache
+    module.cached = True
 
 
 def _tokenizer(config: TrainingConfig, training: CaptionSet, out: Path) -> CaptionTokenizer:
@@ -151,7 +187,9 @@ def _tokenizer(config: TrainingConfig, training: CaptionSet, out: Path) -> Capti
     kept = out / "tokenizer.json"
     if kept.exists():
         return CaptionTokenizer.load(kept)
-    if config.tokenizer.file is not None:
+    if config.decoder.pretrained is not None and config.tokenizer.file is None:
+        tokenizer = gpt2_tokenizer(config.decoder.pretrained)
+    elif config.tokenizer.file is not None:
         tokenizer = CaptionTokenizer.load(config.tokenizer.file)
     else:
         captions = [caption for photo in training for caption in photo.captions]

@@ -22,12 +22,16 @@ class AugmentationOptions:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """``train`` may name several sources; ``validation`` names each set. ``crop`` is ``pad`` or ``center``."""
+    """``train`` may name several sources; ``validation`` names each set. ``crop`` is ``pad`` or ``center``.
+
+    A training caption is read up to ``max_length`` ids.
+    """
 
     train: list[Source] = field(default_factory=list)
     validation: dict[str, Source] = field(default_factory=dict)
     batch_size: int = 32
     captions_per_photo: int = 3
+    max_length: int = 24
     crop: str = "pad"
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
     workers: int = 0
@@ -49,6 +53,8 @@ class EncoderOptions:
 
     ``pretrained`` is ``hub``, a local file with timm's key names, or null (random). ``freeze`` is ``none``, ``all``, or
     the number of first layers to keep as they are. Layer i of L learns at ``learning_rate * layer_decay ** (L - i)``.
+    ``cache`` is a folder for the frozen layers' output of ``cache_views`` random views of each photo, which epochs take
+    in turn; null computes it anew.
     """
 
     name: str = "vit_tiny_patch16_224"
@@ -64,6 +70,8 @@ class EncoderOptions:
     freeze: str | int = "none"
     learning_rate: float = 1e-4
     layer_decay: float = 0.8
+    cache: str | None = None
+    cache_views: int = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.freeze, str) and self.freeze not in ("none", "all"):
@@ -90,7 +98,7 @@ class TrainOptions:
     """Optimisation. ``precision`` is ``auto`` (bfloat16 where the device is faster with it), ``float32`` or ``bfloat16``.
 
     ``learning_rate`` is the decoder's; both rates warm up over ``warmup_steps`` and fall along a cosine. The checkpoint
-    ``last`` is written every ``checkpoint_every`` steps. ``max_minutes`` ends a run early, on the schedule as planned.
+    ``last`` is written every ``checkpoint_every`` steps.
     """
 
     objective: str = "cross_entropy"

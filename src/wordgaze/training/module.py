@@ -40,6 +40,7 @@ class CaptionModule(LightningModule):
         self.config = config
         self.validation = validation
         self.frozen_layers = freeze_encoder(model, config.encoder.freeze)
+        self.cached = False  # whether training batches hold the frozen layers' output
         self.captions: dict[str, list[str]] = {}
         self.search = GenerationOptions(num_beams=1, max_length=config.generation.max_length)
 
@@ -54,7 +55,10 @@ class CaptionModule(LightningModule):
 
     def training_step(self, batch: TrainingBatch, batch_index: int) -> torch.Tensor:
         """Encodes each photo once for all its captions."""
-        encoder_hidden_states = self.model.encode(batch.pixel_values)
+        if self.cached:
+            encoder_hidden_states = self.model.encode_frozen(batch.inputs, self.frozen_layers)
+        else:
+            encoder_hidden_states = self.model.encode(batch.inputs)
         logits = self.model(batch.input_ids, encoder_hidden_states).logits
         loss = cross_entropy(logits, batch.labels, self.config.train.label_smoothing)
         self.log("loss", loss, prog_bar=True)
@@ -93,10 +97,20 @@ class CaptionModule(LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         train = self.config.train
         groups = parameter_groups(self.model, self.config.encoder, train)
-        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
+        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
         total = int(self.trainer.estimated_stepping_batches)
         scheduler = warmup_cosine(optimizer, min(train.warmup_steps, total), total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips by the norm; Lightning's own refuses a fused optimizer, for a gradient scaler that bfloat16 does without."""
+        if gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def _gather_captions(self) -> None:
         """With several devices each has captioned its share; afterwards all hold all."""

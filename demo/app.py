@@ -1,0 +1,6 @@
+"""The demo page, for `python demo/app.py`; the same as `wordgaze demo`."""
+
+from wordgaze.demo import launch
+
+if __name__ == "__main__":
+    launch()

@@ -1,0 +1,453 @@
+"""Captioner: the three-line API over the whole way from a photo to its caption and its maps."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import numpy as np
+import torch
+from huggingface_hub import ModelHubMixin
+from PIL import Image
+from torch import Tensor
+
+from wordgaze import hub
+from wordgaze.data.photos import PhotoSource, open_photo
+from wordgaze.data.transform import Geometry, PhotoTransform
+from wordgaze.errors import ConfigError, PhotoError
+from wordgaze.explanation import overlay
+from wordgaze.explanation.methods import DEFAULT_METHOD, available_methods, word_maps
+from wordgaze.explanation.report import ReportItem, ReportWord, html_report
+from wordgaze.generation.options import GenerationOptions
+from wordgaze.generation.result import GeneratedCaption
+from wordgaze.generation.search import check_fits, generate
+
+BATCH_SIZE = 16
+"""Photos at a time, unless said otherwise."""
+
+EXPLANATION_SUFFIXES = (".png", ".html", ".json", ".npz")
+
+_REPORT_LONGEST = 1600  # pixels; what a screen shows, and many photos' worth of memory
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class CaptionWord:
+    """A word and its probability: the product over its tokens, each given the photo and all before it."""
+
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What the model says of a photo; ``str()`` is the text.
+
+    ``log_probability``: natural logarithm, of all tokens with the end token. ``alternatives``: the next best, best
+    first, when several captions were asked for.
+    """
+
+    text: str
+    log_probability: float
+    words: tuple[CaptionWord, ...]
+    alternatives: tuple[Caption, ...] = ()
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``wordgaze caption --json`` prints of it."""
+        return {
+            "caption": self.text,
+            "log_probability": self.log_probability,
+            "words": [{"word": word.text, "probability": word.probability} for word in self.words],
+            "alternatives": [
+                {name: value for name, value in caption.to_dict().items() if name != "alternatives"}
+                for caption in self.alternatives
+            ],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedWord:
+    """A word and where the model looked for it.
+
+    ``map`` (H_p, W_p) float32, sums to one over the patches. ``entropy``: of the map, in bits. ``peak``: (x, y), the
+    photo pixel under the center of the highest of the patches that show any photo.
+    """
+
+    text: str
+    probability: float
+    entropy: float
+    map: np.ndarray
+    peak: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """A caption and, for each of its words, a map over the photo.
+
+    ``photo``: upright, RGB. ``geometry`` lays a map over the photo's own pixels: ``geometry.place(word.map)``.
+    ``grid_size``: patches down and across, (H_p, W_p). ``name``: the photo's file name, if it has one.
+    """
+
+    caption: Caption
+    words: tuple[ExplainedWord, ...]
+    photo: Image.Image
+    geometry: Geometry
+    grid_size: tuple[int, int]
+    method: str
+    name: str = "photo"
+
+    def grid(self) -> Image.Image:
+        """The photo, then the photo under each word's map."""
+        words = self.words
+        return overlay.grid(
+            self.photo,
+            [word.text for word in words],
+            [word.map for word in words],
+            self.geometry,
+            [word.probability for word in words],
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a .png (the grid), .html (a page), .json or .npz (the numbers); ConfigError for other suffixes."""
+        path = Path(path)
+        suffix = explanation_suffix(path)
+        if suffix == ".png":
+            self.grid().save(path)
+        elif suffix == ".html":
+            path.write_text(html_report([self.report_item()]), encoding="utf-8", errors="replace")
+        elif suffix == ".json":
+            path.write_text(json.dumps(self.to_dict(), ensure_ascii=False) + "\n", encoding="utf-8")
+        else:
+            with path.open("wb") as file:  # given a path, NumPy would add its suffix to .NPZ
+                np.savez_compressed(file, allow_pickle=False, **self.to_arrays())
+
+    def report_item(self) -> ReportItem:
+        """What :func:`wordgaze.explanation.report.html_report` makes a page of, alone or with others."""
+        photo, geometry = self.photo, self.geometry
+        if max(photo.size) > _REPORT_LONGEST:
+            photo, geometry = overlay.resize(photo, geometry, _REPORT_LONGEST)
+        words = (ReportWord(word.text, word.probability, word.entropy, word.map) for word in self.words)
+        return ReportItem(photo, self.name, self.caption.text, tuple(words), geometry)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers as JSON has them; maps are lists of rows, the top row first."""
+        values = self.caption.to_dict()
+        values["words"] = [
+            {
+                "word": word.text,
+                "probability": word.probability,
+                "entropy": word.entropy,
+                "peak": list(word.peak),
+                "map": [[float(f"{value:.6g}") for value in row] for row in word.map],
+            }
+            for word in self.words
+        ]
+        return {
+            **values,
+            "method": self.method,
+            "photo_size": list(self.geometry.photo_size),
+            "input_size": list(self.geometry.input_size),
+            "box": list(self.geometry.box),
+        }
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The numbers as NumPy arrays: ``maps`` (words, H_p, W_p), ``peaks`` (words, 2) and one value a word else."""
+        words = self.words
+        return {
+            "caption": np.array(self.caption.text),
+            "log_probability": np.array(self.caption.log_probability),
+            "method": np.array(self.method),
+            "words": np.array([word.text for word in words], dtype=str),
+            "probabilities": np.array([word.probability for word in words], np.float32),
+            "entropies": np.array([word.entropy for word in words], np.float32),
+            "peaks": np.array([word.peak for word in words], np.int64).reshape(-1, 2),
+            "maps": np.array([word.map for word in words], np.float32).reshape(len(words), *self.grid_size),
+            "photo_size": np.array(self.geometry.photo_size),
+            "input_size": np.array(self.geometry.input_size),
+            "box": np.array(self.geometry.box),
+        }
+
+    def _repr_html_(self) -> str:
+        """The grid and the caption, for notebooks."""
+        picture = io.BytesIO()
+        self.grid().save(picture, "PNG")
+        data = base64.b64encode(picture.getvalue()).decode("ascii")
+        text = html.escape(self.caption.text)
+        return f'<figure><img src="data:image/png;base64,{data}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+
+
+def explanation_suffix(path: str | os.PathLike[str]) -> str:
+    """What :meth:`Explanation.save` makes of a path; raises ConfigError when it can't tell."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in EXPLANATION_SUFFIXES:
+        raise ConfigError(
+            f"{os.fspath(path)}: can't tell what to write; end it in {', '.join(EXPLANATION_SUFFIXES)}."
+        )
+    return suffix
+
+
+def _peak(patch_map: np.ndarray, geometry: Geometry) -> tuple[int, int]:
+    """The photo pixel under a map's highest patch; padding shows no photo, so nothing can be there."""
+    shown = np.where(geometry.inside(patch_map.shape), patch_map, -1)
+    row, column = np.unravel_index(int(shown.argmax()), shown.shape)
+    return geometry.point(int(row), int(column), patch_map.shape)
+
+
+def choose_device(device: str | torch.device | None = "auto") -> torch.device:
+    """``auto`` (or None): CUDA, then Apple's MPS, then the CPU; raises ConfigError when a device is not there."""
+    if device is None or device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (AssertionError, NotImplementedError, RuntimeError):  # torch's ways to say that it has none
+        raise ConfigError(
+            f"The device {str(device)!r} is not there for this torch; use auto or cpu."
+        ) from None
+    return chosen
+
+
+class Captioner(
+    ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-text", tags=["image-captioning"]
+):
+    """A model with its tokenizer, photo transform and defaults, ready to caption and to explain.
+
+        captioner = Captioner.from_pretrained()
+        print(captioner.caption("photo.jpg"))
+        captioner.explain("photo.jpg").save("maps.png")
+
+    ``device``: ``auto`` (CUDA, then Apple's MPS, then the CPU) or a torch device. ``precision``: ``float32``,
+    ``bfloat16`` or ``float16``, of the arithmetic; weights stay float32. Raises ConfigError for a device or precision
+    that can't be had.
+    """
+
+    _hub_mixin_config: dict[str, Any] = {}  # noqa: RUF012  (set, or the mixin would copy the whole model as its config)
+
+    def __init__(
+        self, parts: hub.ModelParts, device: str | torch.device | None = "auto", precision: str = "float32"
+    ) -> None:
+        self.device = choose_device(device)
+        if precision not in _PRECISIONS:
+            raise ConfigError(f"precision is {precision!r}; choose {', '.join(_PRECISIONS)}.")
+        self.precision = precision
+        self.parts = parts
+        self.model = parts.model.eval().to(self.device)
+        self.tokenizer = parts.tokenizer
+        self.transform = PhotoTransform(parts.preprocessing)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
+        device: str | torch.device | None = "auto",
+        precision: str = "float32",
+        *,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
+    ) -> Captioner:
+        """The bundled model, a model folder, or a model of the hub (``owner/name``), which is downloaded once.
+
+        Raises ModelError when it can't be had, ConfigError for a device or precision that can't.
+        """
+        # The mixin's own needs a name, and asks the network for config.json even when it is a mistyped path.
+        return cls._from_pretrained(
+            model_id=pretrained_model_name_or_path,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+            device=device,
+            precision=precision,
+        )
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str | os.PathLike[str] | None,
+        device: str | torch.device | None = "auto",
+        precision: str = "float32",
+        **download: Any,
+    ) -> Captioner:
+        chosen = choose_device(device)
+        return cls(hub.load_folder(hub.resolve(model_id, **download), chosen), chosen, precision)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        hub.save_folder(self.parts, save_directory)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The names of the ways to make maps, of :mod:`wordgaze.explanation.methods`."""
+        return tuple(available_methods(self.model.config.decoder.layers))
+
+    def generation_options(self, **options: Any) -> GenerationOptions:
+        """The model's defaults, overridden; raises ConfigError for an unknown name or a value that makes no sense."""
+        known = [field.name for field in fields(GenerationOptions)]
+        for name in options:
+            if name not in known:
+                close = get_close_matches(name, known, 1)
+                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
+                raise ConfigError(f"There is no option {name!r}; {hint}")
+        try:
+            chosen = replace(self.parts.generation, **options)
+        except TypeError as error:  # a text where a number belongs
+            given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+            raise ConfigError(f"An option is of the wrong kind ({error}): {given}; give numbers.") from error
+        check_fits(chosen, self.model.config.decoder.positions)
+        return chosen
+
+    @overload
+    def caption(self, photo: PhotoSource, *, batch_size: int = BATCH_SIZE, **options: Any) -> Caption: ...
+
+    @overload
+    def caption(
+        self,
+        photo: Sequence[PhotoSource] | Iterator[PhotoSource],
+        *,
+        batch_size: int = BATCH_SIZE,
+        **options: Any,
+    ) -> list[Caption]: ...
+
+    def caption(self, photo: Any, *, batch_size: int = BATCH_SIZE, **options: Any) -> Caption | list[Caption]:
+        """A photo's caption, or those of several photos in their order.
+
+        ``photo``: a path, a file's bytes, a binary file, a PIL image or an array; or a list or iterator of these,
+        ``batch_size`` of which are captioned at a time. ``options``: the fields of ``GenerationOptions``. Raises
+        PhotoError, which names the photo, when one can't be read, and ConfigError for options.
+        """
+        chosen = self.generation_options(**options)
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
+        several = isinstance(photo, list | tuple | Iterator) and not hasattr(photo, "read")
+        if not several:
+            return self.caption_pixels(self._open(photo, "the photo")[1][None], chosen)[0]
+        captions: list[Caption] = []
+        numbered = enumerate(photo, start=1)
+        while batch := list(islice(numbered, batch_size)):
+            pixel_values = [self._open(source, f"photo {number}")[1] for number, source in batch]
+            captions += self.caption_pixels(torch.stack(pixel_values), chosen)
+        return captions
+
+    def caption_pixels(self, pixel_values: Tensor, options: GenerationOptions) -> list[Caption]:
+        """Captions of ``pixel_values`` (B, 3, H, W), photos that ``self.transform`` has made."""
+        with self._inference():
+            encoder_hidden_states = self.model.encode(pixel_values.to(self.device))
+            found = self._generate(encoder_hidden_states, options)
+        return [self._caption(captions) for captions in found]
+
+    def explain(
+        self, photo: PhotoSource, text: str | None = None, method: str | None = None, **options: Any
+    ) -> Explanation:
+        """A photo's caption, or ``text``, with a map over the photo for each word.
+
+        The maps come from one pass over the caption's own ids, with the weights that found it. ``method``: one of
+        ``methods``, the first of them by default. ``options``: as of :meth:`caption`. Raises PhotoError when the photo
+        can't be read, ConfigError for an unknown method or option, and for a text that has no words or too many.
+        """
+        method = DEFAULT_METHOD if method is None else method
+        if method not in self.methods:
+            raise ConfigError(f"There is no method {method!r} for maps; choose {', '.join(self.methods)}.")
+        chosen = self.generation_options(**options)
+        ids = None if text is None else self._ids(text)
+        image, pixel_values, geometry = self._open(photo, "the photo")
+        with self._inference():
+            encoder_hidden_states = self.model.encode(pixel_values[None].to(self.device))
+            caption = None
+            if ids is None:
+                found = self._generate(encoder_hidden_states, chosen)[0]
+                ids, caption = list(found[0].token_ids), self._caption(found)
+            maps = word_maps(self.model, encoder_hidden_states, ids, self.tokenizer.words(ids), method)
+        if caption is None:
+            words = map(CaptionWord, maps.words, maps.probabilities)
+            caption = Caption(self.tokenizer.decode(ids), maps.log_probability, tuple(words))
+        return Explanation(
+            caption=caption,
+            words=tuple(
+                ExplainedWord(word, probability, entropy, patch_map, _peak(patch_map, geometry))
+                for word, probability, entropy, patch_map in zip(
+                    maps.words, maps.probabilities, maps.entropies, maps.maps, strict=True
+                )
+            ),
+            photo=image,
+            geometry=geometry,
+            grid_size=self.model.grid,
+            method=method,
+            name=Path(photo).name if isinstance(photo, str | os.PathLike) else "photo",
+        )
+
+    def _open(self, source: PhotoSource, name: str) -> tuple[Image.Image, Tensor, Geometry]:
+        """The photo, its ``pixel_values`` (3, H, W) and how they were made."""
+        try:
+            photo = open_photo(source)
+        except PhotoError as error:
+            named = os.fspath(source) if isinstance(source, str | os.PathLike) else name
+            raise PhotoError(f"{named}: {error}") from error
+        return photo, *self.transform(photo)
+
+    def _generate(
+        self, encoder_hidden_states: Tensor, options: GenerationOptions
+    ) -> list[list[GeneratedCaption]]:
+        return generate(
+            self.model,
+            encoder_hidden_states,
+            options,
+            bos_id=self.tokenizer.bos_id,
+            eos_id=self.tokenizer.eos_id,
+            pad_id=self.tokenizer.pad_id,
+        )
+
+    def _ids(self, text: str) -> list[int]:
+        ids = self.tokenizer.encode(text)
+        longest = self.model.config.decoder.positions
+        if len(ids) - 1 > longest:
+            raise ConfigError(
+                f"The text is {len(ids) - 1} tokens long, this model reads {longest} at most; shorten it."
+            )
+        if not self.tokenizer.words(ids):
+            raise ConfigError(f"The text {text!r} holds no words; write a caption.")
+        return ids
+
+    def _caption(self, found: Sequence[GeneratedCaption]) -> Caption:
+        """The best of a photo's captions, the rest its alternatives."""
+        best, *others = (
+            Caption(self.tokenizer.decode(one.token_ids), one.log_probability, self._words(one))
+            for one in found
+        )
+        return replace(best, alternatives=tuple(others))
+
+    def _words(self, found: GeneratedCaption) -> tuple[CaptionWord, ...]:
+        chances = found.token_log_probabilities  # one shorter than the ids: none for the start token
+        return tuple(
+            CaptionWord(span.text, math.exp(sum(chances[span.start - 1 : span.stop - 1])))
+            for span in self.tokenizer.words(found.token_ids)
+        )
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        lower = self.precision != "float32"
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, _PRECISIONS[self.precision], enabled=lower),
+        ):
+            yield

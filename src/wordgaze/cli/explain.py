@@ -1,0 +1,91 @@
+"""``wordgaze explain``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wordgaze.cli.options import generation_options, given, model_options
+from wordgaze.cli.output import print_table, progress
+
+if TYPE_CHECKING:
+    from wordgaze.captioner import Explanation
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option(
+    "-o", "--output", "out", required=True, metavar="OUT", help=".png, .html, .json, .npz, or a folder."
+)
+@click.option("--text", metavar="CAPTION", help="Explain these words instead of the model's own.")
+@click.option(
+    "--method", metavar="NAME", help="How attention becomes a map: mean, last, layer-0, ... [default: mean]"
+)
+@model_options
+@generation_options
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    paths: tuple[str, ...],
+    out: str,
+    text: str | None,
+    method: str | None,
+    model: str | None,
+    device: str | None,
+    precision: str,
+    batch_size: int | None,  # photos are explained one at a time
+    **options: Any,
+) -> None:
+    """Show for every word of a photo's caption where in the photo the model looked.
+
+    Writes OUT: a .png shows the photo under each word's map, an .html page the same at a touch, .json and .npz hold
+    the numbers. Several photos go into one .html or .json, or one each into a folder OUT. Prints the caption and, for
+    each word, its probability, the entropy of its map (in bits; fewer: the model looked at fewer places), and where
+    the map peaks (in the photo's pixels from its upper left corner).
+    """
+    from wordgaze.tasks.caption_files import photos_in
+    from wordgaze.tasks.explain_files import explain_files, plan_output
+
+    photos = photos_in(paths)
+    output = plan_output(out, photos)
+
+    from wordgaze.captioner import Captioner
+
+    captioner = Captioner.from_pretrained(model, device, precision)
+    failed = False
+    with progress(len(photos)) as advance:
+        for result in explain_files(captioner, photos, output, text, method, **given(**options)):
+            if result.explanation is None:
+                failed = True
+                click.echo(f"wordgaze: {result.file}: {result.error}", err=True)
+            else:
+                click.echo(f"{result.file}\t{result.explanation.caption}")
+                _print_words(result.explanation)
+            advance()
+    context.exit(1 if failed else 0)
+
+
+def _print_words(explanation: Explanation) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("word", "probability", "entropy", "peak", "", box=None, pad_edge=False)
+    for column in table.columns[1:4]:
+        column.justify = "right"
+    for word in explanation.words:
+        x, y = word.peak
+        place = place_in_words(word.peak, explanation.geometry.photo_size)
+        # Text, since a word in brackets would be markup.
+        table.add_row(Text(word.text), f"{word.probability:.3f}", f"{word.entropy:.2f}", f"{x}, {y}", place)
+    print_table(table)
+
+
+def place_in_words(point: tuple[int, int], size: tuple[int, int]) -> str:
+    """Which ninth of a photo of ``size`` (w, h) the pixel ``point`` (x, y) is in."""
+    across = ("left", "", "right")[min(3 * point[0] // size[0], 2)]
+    down = ("upper", "", "lower")[min(3 * point[1] // size[1], 2)]
+    if across and down:
+        return f"{down} {across}"
+    return across or {"upper": "top", "lower": "bottom", "": "center"}[down]

@@ -1,0 +1,61 @@
+"""How commands print: JSON that any reader takes, and progress that gets in nobody's way."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MANY = 20  # fewer photos are done before a progress bar is of use
+
+
+def json_line(values: Any) -> str:
+    """JSON without line breaks, its letters as they are where stdout can take them.
+
+    A file name's bytes that are no text become escapes like ``\\udcff``, which ``os.fsencode`` turns back into bytes.
+    """
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return json.dumps(values, ensure_ascii=not utf8).encode(errors="backslashreplace").decode()
+
+
+def print_table(table: Table) -> None:
+    """Prints a table as plain lines, however narrow the terminal, without spaces at their ends."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    Console(file=text, width=1000, color_system=None).print(table)
+    click.echo("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
+
+
+@contextmanager
+def progress(total: int, what: str = "photos", *, lines: bool = True) -> Iterator[Callable[[], None]]:
+    """A bar on stderr for many photos, moved by calling what this yields; only where it can move.
+
+    That is on a terminal, and, if the command prints ``lines`` meanwhile, one that they don't go to.
+    """
+    if total < MANY or not sys.stderr.isatty() or (lines and sys.stdout.isatty()):
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(what),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        redirect_stdout=False,  # results are not for the terminal
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,223 @@
+"""A map over its photo, and a grid of them: the photo, then the photo under each word's map.
+
+Letters: photo pixels (w, h), patches (H_p × W_p).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from wordgaze.data.transform import Geometry
+
+OPACITY = 0.85
+"""Of the strongest value; weaker ones let more of the photo through."""
+
+# matplotlib's inferno (Smith and van der Walt 2015, CC0) from 0.2 to 1, where it stands out from a muted photo, at
+# 33 even steps. Its lightness rises evenly, so the order shows to color-blind eyes and in print.
+_INFERNO = (
+    "420a684c0c6b57106d61146e6b176e751b6e7f1f6c89226a9326679e2964a82d5fb1325abb3755c43c4fcd4248d54941"
+    "dd513ae35932e9622aef6c22f3771af78212f98d0afb9906fca50afcb115fbbd23f9ca32f6d644f3e259f1ee72f4f78c"
+    "fcffa4"
+)
+COLORS: np.ndarray = np.stack(
+    [
+        np.interp(np.linspace(0, 32, 256), np.arange(33), channel)
+        for channel in np.frombuffer(bytes.fromhex(_INFERNO), np.uint8).reshape(33, 3).T
+    ],
+    axis=1,
+).round()
+"""(256, 3) from 0 to 255: the color of strengths from 0 to 1."""
+
+
+def strength(values: np.ndarray) -> np.ndarray:
+    """Attention in any unit → 0 to 1, as it is painted: (h, w) → the same.
+
+    One is the map's peak, or four times its mean where the peak is lower: a map that looks everywhere alike is
+    painted evenly pale, not as if it had found something.
+    """
+    full = full_scale(values)
+    return np.clip(values / full, 0, 1) if full > 0 else np.zeros_like(values)
+
+
+def full_scale(values: np.ndarray) -> float:
+    """The value that :func:`strength` makes one."""
+    return max(float(values.max()), 4 * float(values.mean())) if values.size else 0.0
+
+
+def colorize(strengths: np.ndarray, opacity: float = OPACITY) -> Image.Image:
+    """Strengths (h, w) from 0 to 1 as an RGBA picture: the weaker, the more transparent; zero is nothing."""
+    rgba = np.empty((*strengths.shape, 4), np.uint8)
+    rgba[..., :3] = COLORS[np.rint(strengths * 255).astype(int)]
+    rgba[..., 3] = np.rint(strengths * opacity * 255)
+    return Image.fromarray(rgba)
+
+
+def overlay(photo: Image.Image, values: np.ndarray, opacity: float = OPACITY) -> Image.Image:
+    """The photo under a map (h, w) on its own pixels; unchanged where the map is zero."""
+    assert values.shape == (photo.height, photo.width)
+    return _paint(photo, colorize(strength(values), opacity))
+
+
+def _paint(photo: Image.Image, colored: Image.Image) -> Image.Image:
+    painted = photo.copy()
+    painted.paste(colored.convert("RGB"), mask=colored.getchannel("A"))
+    return painted
+
+
+def refine(patch_map: np.ndarray, factor: int = 8) -> np.ndarray:
+    """A map (H_p, W_p) with ``factor`` times as many cells a side, rounded where bilinear steps would show as crosses.
+
+    Cubic convolution (Keys 1981): each patch's center keeps its value, and nothing falls below zero. For looking:
+    what is measured stays on the patches.
+    """
+    rows, columns = patch_map.shape
+    fine = Image.fromarray(np.asarray(patch_map, np.float32))
+    return np.maximum(np.asarray(fine.resize((columns * factor, rows * factor), Image.Resampling.BICUBIC)), 0)
+
+
+def mute(photo: Image.Image) -> Image.Image:
+    """The photo with little color and light, so that a map stands out on any photo."""
+    pixels = np.asarray(photo, np.float32)
+    grey = np.asarray(photo.convert("L"), np.float32)[..., None]
+    return Image.fromarray(np.rint((0.3 * pixels + 0.7 * grey) * 0.7).astype(np.uint8))
+
+
+def resize(photo: Image.Image, geometry: Geometry, longest: int) -> tuple[Image.Image, Geometry]:
+    """The photo with a long side of ``longest`` pixels, and where the model's input lies on that one."""
+    scale = longest / max(photo.size)
+    width, height = (max(1, round(side * scale)) for side in photo.size)
+    x_scale, y_scale = width / photo.width, height / photo.height
+    left, top, right, bottom = geometry.box
+    box = (left * x_scale, top * y_scale, right * x_scale, bottom * y_scale)
+    resized = photo.resize((width, height), Image.Resampling.LANCZOS)
+    return resized, replace(geometry, photo_size=(width, height), box=box)
+
+
+_INK, _QUIET, _PAPER = (24, 24, 27), (113, 113, 122), (255, 255, 255)
+_GAP = 16  # between cells, and around all of them
+_LABEL = 34  # height of the line under a picture
+_WORD_SIZE, _SMALLEST_WORD, _NUMBER_SIZE = 21, 13, 16
+_NARROWEST = 150  # what a label needs, however tall and thin the photo
+
+
+def grid(
+    photo: Image.Image,
+    words: Sequence[str],
+    maps: np.ndarray | Sequence[np.ndarray],
+    geometry: Geometry,
+    probabilities: Sequence[float] | None = None,
+    *,
+    longest: int = 320,
+) -> Image.Image:
+    """One picture: the photo, then a cell per word, its map (H_p, W_p) over the photo, its label below.
+
+    ``geometry``: where the maps' input lies on ``photo``. ``probabilities``, from 0 to 1, stand beside the words.
+    ``longest``: the long side of a cell's photo in pixels.
+    """
+    assert len(words) == len(maps) and (probabilities is None or len(probabilities) == len(words))
+    photo, geometry = resize(photo, geometry, longest)
+    muted = mute(photo)
+    width, height = max(photo.width, _NARROWEST), photo.height + _LABEL
+    columns = _columns(1 + len(words), width + _GAP, height + _GAP)
+    rows = math.ceil((1 + len(words)) / columns)
+    size = (columns * (width + _GAP) + _GAP, rows * (height + _GAP) + _GAP)
+    picture = Image.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(picture)
+    corners = _rounded(photo.size)
+    for index in range(1 + len(words)):
+        left = _GAP + index % columns * (width + _GAP)
+        top = _GAP + index // columns * (height + _GAP)
+        cell = photo if index == 0 else overlay(muted, geometry.place(refine(maps[index - 1])))
+        picture.paste(cell, (left + (width - photo.width) // 2, top), corners)
+        label = (left, top + photo.height, left + width, top + height)
+        if index == 0:
+            _draw_legend(picture, draw, label)
+        else:
+            _draw_label(draw, label, words[index - 1], probabilities[index - 1] if probabilities else None)
+    return picture
+
+
+def _columns(cells: int, width: int, height: int) -> int:
+    """How many of ``cells`` go side by side so that all together are about 4:3 to 16:9, with few left empty."""
+
+    def cost(columns: int) -> float:
+        rows = math.ceil(cells / columns)
+        shape = math.log(columns * width / (rows * height))
+        outside = max(math.log(4 / 3) - shape, shape - math.log(16 / 9), 0)
+        return outside + 0.5 * (columns * rows - cells) / cells
+
+    return min(range(1, cells + 1), key=cost)
+
+
+def _rounded(size: tuple[int, int], radius: int = 6) -> Image.Image:
+    """A mask with rounded corners; drawn four times too large, so that its edge is smooth."""
+    mask = Image.new("L", (4 * size[0], 4 * size[1]), 0)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), 4 * radius, fill=255)
+    return mask.resize(size, Image.Resampling.BOX)
+
+
+Box = tuple[int, int, int, int]
+
+
+def _draw_label(draw: ImageDraw.ImageDraw, box: Box, word: str, probability: float | None) -> None:
+    left, top, right, bottom = box
+    middle = (top + bottom) // 2 + 2
+    room = right - left
+    if probability is not None:
+        number = percent(probability)
+        draw.text((right, middle), number, _QUIET, font(_NUMBER_SIZE), anchor="rm")
+        room -= math.ceil(draw.textlength(number, font(_NUMBER_SIZE))) + 10
+    text, size = fit(draw, word, room)
+    draw.text((left, middle), text, _INK, font(size, bold=True), anchor="lm")
+
+
+def percent(probability: float) -> str:
+    """As people read it, without a rounded 0% or 100% for what is neither."""
+    rounded = f"{probability:.0%}"
+    if rounded == "0%" and probability > 0:
+        return "<1%"
+    return ">99%" if rounded == "100%" and probability < 1 else rounded
+
+
+def fit(draw: ImageDraw.ImageDraw, word: str, room: float) -> tuple[str, int]:
+    """The word and a size at which it is no wider than ``room`` pixels: smaller, and if need be cut short."""
+    for size in range(_WORD_SIZE, _SMALLEST_WORD - 1, -1):
+        if draw.textlength(word, font(size, bold=True)) <= room:
+            return word, size
+    kept = word
+    while kept and draw.textlength(kept + "…", font(_SMALLEST_WORD, bold=True)) > room:
+        kept = kept[:-1]
+    return kept + "…", _SMALLEST_WORD
+
+
+def _draw_legend(picture: Image.Image, draw: ImageDraw.ImageDraw, box: Box) -> None:
+    """Which colors mean that a word looked there."""
+    left, top, right, bottom = box
+    middle = (top + bottom) // 2 + 2
+    quiet = font(_NUMBER_SIZE - 2)
+    draw.text((left, middle), "less", _QUIET, quiet, anchor="lm")
+    draw.text((right, middle), "more", _QUIET, quiet, anchor="rm")
+    start = left + math.ceil(draw.textlength("less", quiet)) + 10
+    stop = right - math.ceil(draw.textlength("more", quiet)) - 10
+    ramp = np.tile(np.linspace(0, 1, stop - start, dtype=np.float32), (10, 1))
+    bar = _paint(Image.new("RGB", (stop - start, 10), (96, 96, 96)), colorize(ramp))
+    picture.paste(bar, (start, middle - 5), _rounded(bar.size, 5))
+
+
+@cache
+def font(size: int, bold: bool = False) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib: the same on every machine."""
+    # Found without importing matplotlib, which would make folders in the user's home.
+    spec = importlib.util.find_spec("matplotlib")
+    if spec is None or spec.origin is None:
+        return ImageFont.load_default(size)
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / name), size)

@@ -1,0 +1,165 @@
+"""What is installed, what this machine can do, and what is missing for which feature."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from wordgaze import __version__
+
+# In this order: compat, which looks at torchvision, stands between torch and timm.
+_FOR_CAPTIONS = {
+    "torch": "torch",
+    "torchvision": "wordgaze.compat",
+    "timm": "timm",
+    "tokenizers": "tokenizers",
+    "safetensors": "safetensors",
+    "huggingface_hub": "huggingface_hub",
+    "numpy": "numpy",
+    "Pillow": "PIL",
+}
+_FOR_THE_REST = {
+    "lightning": "wordgaze train",
+    "jsonargparse": "wordgaze train",
+    "PyYAML": "wordgaze train",
+    "matplotlib": "pictures of the maps",
+    "scipy": "statistics of scores",
+    "rich": "tables on a terminal",
+}
+_EXTRAS = {
+    "gradio": ("demo", "wordgaze demo"),
+    "pillow-heif": ("heif", "HEIC and HEIF photos"),
+    "transformers": ("gpt2", "a decoder that starts from GPT-2"),
+    "pycocoevalcap": ("test", "METEOR and SPICE"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: what was seen, and if anything is amiss, what that costs and what to do."""
+
+    name: str
+    detail: str
+    problem: str = ""
+    needed: bool = False  # no caption without it
+    error: Exception | None = None
+
+    @property
+    def stops_captions(self) -> bool:
+        return self.needed and bool(self.problem)
+
+
+def examine() -> Iterator[Finding]:
+    """Looks at one thing after the other, slow ones last; never raises for what it finds."""
+    yield Finding("wordgaze", __version__)
+    yield Finding("python", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
+    for name, module in _FOR_CAPTIONS.items():
+        yield _look(name, partial(_needed_package, name, module), needed=True)
+    for name, feature in _FOR_THE_REST.items():
+        yield _look(name, partial(_package, name, feature, "reinstall wordgaze"))
+    for name, (extra, feature) in _EXTRAS.items():
+        yield _look(name, partial(_package, name, feature, f'pip install "wordgaze[{extra}]"'))
+    yield _look("java", _java)
+    yield _look("photo formats", _photo_formats)
+    yield _look("devices", _devices)
+    yield _look("bfloat16", _bfloat16)
+    yield _look("cache folder", _cache_folder)
+    yield _look("bundled model", _bundled_model, needed=True)
+    yield _look("a caption", _caption, needed=True)
+
+
+def _look(name: str, at: Callable[[], Finding], needed: bool = False) -> Finding:
+    try:
+        return replace(at(), needed=needed)
+    except Exception as error:  # a broken installation fails in any way it likes; the doctor goes on
+        text = " ".join(str(error).split()) or type(error).__name__
+        return Finding(name, "does not work", text, needed, error)
+
+
+def _needed_package(name: str, module: str) -> Finding:
+    try:
+        detail = version(name)
+    except PackageNotFoundError:
+        return Finding(name, "not installed", "captions: reinstall wordgaze")
+    imported = import_module(module)
+    if name == "torchvision":
+        detail += f", {imported.torchvision_status()}"
+    return Finding(name, detail)
+
+
+def _package(name: str, feature: str, remedy: str) -> Finding:
+    try:
+        return Finding(name, version(name))
+    except PackageNotFoundError:
+        return Finding(name, "not installed", f"{feature}: {remedy}")
+
+
+def _java() -> Finding:
+    java = shutil.which("java")
+    remedy = "METEOR and SPICE: install a Java runtime, 8 or newer; all other scores need none"
+    if java is None:
+        return Finding("java", "not installed", remedy)
+    done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30)
+    if done.returncode != 0:  # macOS has a stand-in that only says where to get one
+        return Finding("java", f"{java} does not run", remedy)
+    return Finding("java", ((done.stderr or done.stdout).splitlines() or [java])[0])
+
+
+def _photo_formats() -> Finding:
+    from PIL import features
+
+    there = {name: features.check(name) for name in ("webp", "avif")}
+    lacking = [name for name, found in there.items() if not found]
+    detail = ", ".join(["jpeg", "png", *(name for name, found in there.items() if found)])
+    problem = f"{' and '.join(lacking)} photos: pip install --force-reinstall Pillow" if lacking else ""
+    return Finding("photo formats", detail, problem)
+
+
+def _devices() -> Finding:
+    import torch
+
+    found = [f"cpu ({torch.get_num_threads()} threads)"]
+    found += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return Finding("devices", ", ".join(found))
+
+
+def _bfloat16() -> Finding:
+    from wordgaze.tasks.train import choose_precision
+
+    faster = choose_precision("auto") != choose_precision("float32")
+    return Finding("bfloat16", "faster than float32 here" if faster else "no faster than float32 here")
+
+
+def _cache_folder() -> Finding:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Finding("cache folder", f"{HF_HUB_CACHE} (models from the hub)")
+
+
+def _bundled_model() -> Finding:
+    from wordgaze.hub import bundled_folder
+
+    folder = bundled_folder()
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    return Finding("bundled model", f"{folder} ({size / 1e6:.0f} MB)")
+
+
+def _caption() -> Finding:
+    """The whole path, on a plain picture: the only proof that captions work."""
+    from PIL import Image
+
+    from wordgaze.captioner import Captioner
+
+    captioner = Captioner.from_pretrained()
+    start = time.perf_counter()
+    captioner.caption(Image.new("RGB", (320, 240), (90, 140, 200)))
+    return Finding("a caption", f"made in {time.perf_counter() - start:.1f} s")

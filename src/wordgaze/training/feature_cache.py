@@ -1,0 +1,135 @@
+"""The frozen layers' output on disk, so that a run computes it once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wordgaze.data.dataset import TrainingDataset
+from wordgaze.data.transform import Preprocessing
+from wordgaze.errors import DataError
+from wordgaze.model.caption_model import CaptionModel
+from wordgaze.training.config import AugmentationOptions
+
+_BATCH = 32
+
+
+class FeatureCache:
+    """Float16 features of ``views`` views of each photo; ``cache(epoch, index)`` gives view ``epoch % views``.
+
+    ``path``.npy holds (views · photos, ...), ``path``.flipped.npy which are mirrored, ``path``.json how many are done:
+    an interrupted build goes on where it stopped.
+    """
+
+    def __init__(self, path: Path, photos: int, views: int) -> None:
+        self.path = path
+        self.photos = photos
+        self.views = views
+        self._features: np.ndarray | None = None
+        self._flipped: np.ndarray | None = None
+
+    def __call__(self, epoch: int, index: int) -> tuple[Tensor, bool]:
+        if self._features is None or self._flipped is None:
+            # Opened here, not when made: each worker process maps the file itself.
+            self._features = np.load(self.path.with_suffix(".npy"), mmap_mode="r")
+            self._flipped = np.load(self.path.with_suffix(".flipped.npy"))
+        row = epoch % self.views * self.photos + index
+        return torch.from_numpy(self._features[row].astype(np.float32)), bool(self._flipped[row])
+
+    def fill(
+        self, view: Callable[[int, int], tuple[Tensor, bool]], compute: Callable[[Tensor], Tensor]
+    ) -> None:
+        """Computes what is missing; ``view`` as the dataset's, ``compute`` (B, 3, H, W) → (B, ...)."""
+        total = self.views * self.photos
+        done = self._done()
+        if done == total:
+            return
+        print(
+            f"wordgaze: computing the frozen layers' output of {total - done} views into {self.path}.npy",
+            file=sys.stderr,
+        )
+        try:
+            self._fill(view, compute, done, total)
+        except OSError as error:
+            raise DataError(
+                f"The feature cache {self.path}.npy can't be written: {error}; free space or move it."
+            ) from error
+
+    def _fill(
+        self,
+        view: Callable[[int, int], tuple[Tensor, bool]],
+        compute: Callable[[Tensor], Tensor],
+        done: int,
+        total: int,
+    ) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        features: np.memmap | None = None
+        flipped = np.lib.format.open_memmap(
+            self.path.with_suffix(".flipped.npy"), "r+" if done else "w+", dtype=bool, shape=(total,)
+        )
+        for rows in _batches(done, total):
+            seen = [view(row // self.photos, row % self.photos) for row in rows]
+            output = compute(torch.stack([pixels for pixels, _ in seen])).to(torch.float16).cpu().numpy()
+            if features is None:
+                features = np.lib.format.open_memmap(
+                    self.path.with_suffix(".npy"),
+                    "r+" if done else "w+",
+                    dtype=np.float16,
+                    shape=(total, *output.shape[1:]),
+                )
+            features[rows.start : rows.stop] = output
+            flipped[rows.start : rows.stop] = [mirrored for _, mirrored in seen]
+            features.flush()
+            flipped.flush()
+            progress = self.path.with_suffix(".json.new")
+            progress.write_text(json.dumps({"done": rows.stop}))
+            os.replace(progress, self.path.with_suffix(".json"))
+
+    def _done(self) -> int:
+        try:
+            return int(json.loads(self.path.with_suffix(".json").read_text())["done"])
+        except (OSError, ValueError, KeyError):
+            return 0
+
+
+def cache_key(
+    model: CaptionModel,
+    layers: int,
+    dataset: TrainingDataset,
+    preprocessing: Preprocessing,
+    augmentation: AugmentationOptions,
+    precision: str,
+) -> str:
+    """A name for everything that determines the frozen output: weights, layers, photos, views, seed, precision."""
+    digest = hashlib.sha256()
+    settings = [
+        asdict(model.config.encoder),
+        layers,
+        preprocessing.to_dict(),
+        asdict(augmentation),
+        dataset.seed,
+        precision,
+    ]
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    for name, tensor in model.encoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for photo in dataset.photos:
+        status = photo.path.stat() if photo.path.exists() else None
+        identity = (str(photo.path.resolve()), status and status.st_size, status and status.st_mtime_ns)
+        digest.update(repr(identity).encode())
+    return digest.hexdigest()[:16]
+
+
+def _batches(start: int, stop: int) -> Iterator[range]:
+    for first in range(start, stop, _BATCH):
+        yield range(first, min(first + _BATCH, stop))

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from wordgaze.data.transform import Geometry, PhotoTransform, Preprocessing
+from wordgaze.explanation import overlay as module
+from wordgaze.explanation.overlay import (
+    COLORS,
+    colorize,
+    fit,
+    font,
+    grid,
+    mute,
+    overlay,
+    percent,
+    refine,
+    resize,
+    strength,
+)
+
+
+def _photo(width: int, height: int, seed: int = 0) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+def _geometry(photo: Image.Image, side: int = 64) -> Geometry:
+    return PhotoTransform(Preprocessing((side, side), (0.5,) * 3, (0.5,) * 3))(photo)[1]
+
+
+def test_the_colors_are_matplotlibs_inferno() -> None:
+    expected = matplotlib.colormaps["inferno"](0.2 + 0.8 * np.linspace(0, 1, 256))[:, :3] * 255
+    assert np.abs(COLORS - expected).max() < 4
+    lightness = COLORS @ (0.2126, 0.7152, 0.0722)
+    assert (np.diff(lightness) >= -0.5).all()  # the order shows in grey, too
+
+
+def test_overlay_changes_the_photo_only_where_the_map_is() -> None:
+    photo = _photo(40, 30)
+    values = np.zeros((30, 40))
+    values[5:10, 20:30] = 1.0
+    painted = np.asarray(overlay(photo, values))
+    changed = (painted != np.asarray(photo)).any(axis=-1)
+    assert changed[5:10, 20:30].mean() > 0.95
+    changed[5:10, 20:30] = False
+    assert not changed.any()
+    assert np.array_equal(np.asarray(photo), np.asarray(_photo(40, 30)))  # the given photo stays as it was
+
+
+def test_overlay_gets_stronger_with_the_map_and_with_opacity() -> None:
+    photo = Image.new("RGB", (101, 1), (40, 90, 200))
+    values = np.linspace(0, 1, 101)[None] ** 3
+    distance = np.abs(np.asarray(overlay(photo, values), int) - (40, 90, 200)).sum(axis=-1)[0]
+    assert distance[0] == 0 and distance[-1] > 150 and np.all(np.diff(distance[60:]) >= -3)
+    fainter = np.abs(np.asarray(overlay(photo, values, opacity=0.3), int) - (40, 90, 200)).sum(axis=-1)[0]
+    assert fainter[-1] < distance[-1] / 2
+    assert overlay(photo, values, opacity=0.0).tobytes() == photo.tobytes()
+
+
+def test_strength_does_not_paint_an_even_map_with_confidence() -> None:
+    np.testing.assert_allclose(strength(np.full((4, 4), 1 / 16)), 0.25)
+    hot = np.zeros((4, 4))
+    hot[1, 2] = 0.01
+    assert strength(hot)[1, 2] == 1
+    np.testing.assert_allclose(strength(hot * 1000), strength(hot))
+    assert not strength(np.zeros((2, 2))).any()
+
+
+def test_colorize_is_clear_where_there_is_nothing() -> None:
+    rgba = np.asarray(colorize(np.array([[0.0, 0.5, 1.0]])))
+    assert rgba[0, :, 3].tolist() == [0, 108, 217]
+    assert rgba[0, 2, :3].tolist() == COLORS[255].tolist()
+
+
+def test_refined_maps_keep_the_patches_and_their_place() -> None:
+    patches = np.random.default_rng(0).random((5, 7))
+    fine = refine(patches, 9)
+    assert fine.shape == (45, 63) and fine.min() >= 0
+    np.testing.assert_allclose(fine[4::9, 4::9], patches, atol=1e-5)
+    hot = np.zeros((5, 7))
+    hot[3, 1] = 1
+    fine = refine(hot, 9)
+    assert np.unravel_index(fine.argmax(), fine.shape) == (3 * 9 + 4, 9 + 4)
+    far = np.ones_like(fine, bool)
+    far[2 * 9 : 5 * 9, : 3 * 9] = False
+    assert fine[far].max() < 0.01
+
+
+@pytest.mark.parametrize("size", [(400, 100), (100, 400), (333, 250)])
+def test_a_resized_photo_keeps_its_geometry(size: tuple[int, int]) -> None:
+    photo = _photo(*size)
+    geometry = _geometry(photo)
+    small, placed = resize(photo, geometry, 80)
+    assert max(small.size) == 80 and placed.photo_size == small.size
+    for row, column in [(0, 0), (3, 5), (7, 7)]:
+        x, y = geometry.point(row, column, (8, 8))
+        small_x, small_y = placed.point(row, column, (8, 8))
+        assert small_x == pytest.approx(x * small.width / photo.width, abs=1.5)
+        assert small_y == pytest.approx(y * small.height / photo.height, abs=1.5)
+
+
+def _cells(picture: Image.Image, photo: Image.Image, longest: int) -> list[np.ndarray]:
+    """The photos in a grid, found by their columns and rows of ink on white paper."""
+    scale = longest / max(photo.size)
+    width, height = (round(side * scale) for side in photo.size)
+    cell_width, gap, label = max(width, 150), 16, 34
+    columns = (picture.width - gap) // (cell_width + gap)
+    rows = (picture.height - gap) // (height + label + gap)
+    found = []
+    for index in range(rows * columns):
+        left = gap + index % columns * (cell_width + gap) + (cell_width - width) // 2
+        top = gap + index // columns * (height + label + gap)
+        crop = np.asarray(picture)[top : top + height, left : left + width]
+        if crop.min() < 250:
+            found.append(crop)
+    return found
+
+
+@pytest.mark.parametrize("size", [(480, 320), (320, 480), (900, 200), (90, 400)])
+@pytest.mark.parametrize("count", [1, 7, 40])
+def test_a_grid_has_the_photo_and_a_cell_per_word(size: tuple[int, int], count: int) -> None:
+    photo = Image.new("RGB", size, (30, 60, 90))
+    maps = np.full((count, 6, 6), 1 / 36)
+    picture = grid(photo, ["word"] * count, maps, _geometry(photo), [0.5] * count, longest=120)
+    assert len(_cells(picture, photo, 120)) == count + 1
+    if count == 40:
+        assert 1.2 < picture.width / picture.height < 2
+
+
+def test_a_grids_cells_show_their_own_maps_where_they_belong() -> None:
+    photo = Image.new("RGB", (480, 240), (90, 120, 90))
+    geometry = _geometry(photo)
+    maps = np.zeros((2, 8, 8))
+    maps[0, 4, 1] = maps[1, 3, 6] = 1
+    first, left, right = _cells(grid(photo, ["left", "right"], maps, geometry), photo, 320)
+    middle = first[20:-20, 20:-20]
+    assert (middle == (90, 120, 90)).all()
+    for cell, row, column in [(left, 4, 1), (right, 3, 6)]:
+        red = cell[..., 0].astype(int)
+        red[[*range(8), *range(-8, 0)]] = 0  # the paper behind rounded corners
+        y, x = np.unravel_index(red.argmax(), red.shape)
+        expected = geometry.point(row, column, (8, 8))
+        assert (x * 480 / 320, y * 480 / 320) == pytest.approx(expected, abs=25)
+        dark = cell[20:-20, 150:170]
+        assert (dark == np.asarray(mute(photo))[0, 0]).all()
+
+
+def test_labels_say_the_word_and_shrink_or_shorten_long_ones(monkeypatch) -> None:
+    written = []
+    draw_text = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        "text",
+        lambda self, xy, text, *rest, **options: (
+            written.append(text),
+            draw_text(self, xy, text, *rest, **options),
+        ),
+    )
+    photo = _photo(30, 90)
+    words = ["cat", "refrigerator", "incomprehensibilities" * 3]
+    grid(photo, words, np.full((3, 4, 4), 1 / 16), _geometry(photo), [0.871, 0.001, 0.999])
+    assert {"cat", "87%", "refrigerator", "<1%", ">99%"} <= set(written)
+    assert any(text.startswith("incomp") and text.endswith("…") for text in written)
+
+
+@pytest.mark.parametrize("room", [40, 90, 200])
+@pytest.mark.parametrize("word", ["a", "refrigerator", "m" * 60, "日本語"])
+def test_fitted_words_fit(word: str, room: int) -> None:
+    draw = ImageDraw.Draw(Image.new("RGB", (10, 10)))
+    text, size = fit(draw, word, room)
+    assert draw.textlength(text, font(size, bold=True)) <= room
+    assert text == word or (text.endswith("…") and word.startswith(text[:-1]) and size == 13)
+
+
+def test_percent_rounds_nothing_to_certainty() -> None:
+    values = (0.0, 0.001, 0.006, 0.5, 0.994, 0.9999, 1.0)
+    assert [percent(value) for value in values] == ["0%", "<1%", "1%", "50%", "99%", ">99%", "100%"]
+
+
+def test_the_font_is_found_without_importing_matplotlib() -> None:
+    assert font(20).getname() == ("DejaVu Sans", "Book")
+    code = f"import sys, {module.__name__} as m; m.font(9); sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

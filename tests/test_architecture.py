@@ -1,0 +1,265 @@
+"""Reads every import of the package, and fails on one that goes against the way of the data.
+
+Imports inside functions and under ``TYPE_CHECKING`` count like all others: a room that names a higher one knows it.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "wordgaze"
+
+# Room → the rooms it may import, besides itself and EVERYWHERE. The rows stand in the order of the data.
+EVERYWHERE = {"errors", "compat"}
+LAYERS = ["data", "text", "model", "generation", "explanation", "evaluation", "training", "hub", "captioner", "tasks"]
+ROOMS: dict[str, set[str]] = {
+    "data": set(),
+    "text": set(),
+    "model": set(),
+    "generation": {"model"},
+    "explanation": {"data", "text", "model", "generation"},
+    "evaluation": {"text"},
+    "training": {"data", "text", "model", "generation", "evaluation"},
+    "hub": set(LAYERS[:7]),
+    "captioner": set(LAYERS[:8]),
+    "tasks": set(LAYERS[:9]),
+    "cli": {*LAYERS, "demo"},
+    "demo": {*LAYERS, "cli"},
+}
+# The caption path never waits for transformers: only these may import it, and only inside a function.
+MAY_USE_TRANSFORMERS = {"model", "training", "tasks"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, absolute: ``wordgaze.data.photos`` or ``timm.data``."""
+
+    module: str
+    line: int
+    inside_function: bool
+
+    @property
+    def room(self) -> str | None:
+        """The room of an import of ours."""
+        first, _, rest = self.module.partition(".")
+        return rest.partition(".")[0] if first == "wordgaze" else None
+
+
+def room_of(path: Path, package: Path) -> str:
+    return path.relative_to(package).parts[0].removesuffix(".py")
+
+
+def lazy_homes(package: Path) -> dict[str, str]:
+    """``Captioner`` → ``wordgaze.captioner``, from the package's own table."""
+    for node in ast.parse((package / "__init__.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_HOMES":
+            return dict(ast.literal_eval(node.value))
+    return {}
+
+
+def imports(path: Path, package: Path) -> Iterator[Import]:
+    homes = lazy_homes(package)
+    rooms = {child.stem for child in package.iterdir()}
+
+    def absolute(node: ast.ImportFrom) -> str:
+        if not node.level:
+            return node.module or ""
+        parts = ["wordgaze", *path.relative_to(package).parts[:-1]]
+        return ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
+
+    def visit(node: ast.AST, inside: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, node.lineno, inside)
+        elif isinstance(node, ast.ImportFrom):
+            module = absolute(node)
+            if module != "wordgaze":
+                yield Import(module, node.lineno, inside)
+            else:  # `from wordgaze import compat, Captioner, __version__`
+                for alias in node.names:
+                    home = f"wordgaze.{alias.name}" if alias.name in rooms else homes.get(alias.name)
+                    if home is not None:
+                        yield Import(home, node.lineno, inside)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant | ast.JoinedStr):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in ("import_module", "__import__"):
+                text = node.args[0].values[0] if isinstance(node.args[0], ast.JoinedStr) else node.args[0]
+                if isinstance(text, ast.Constant):
+                    yield Import(str(text.value), node.lineno, inside)
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+
+    yield from visit(ast.parse(path.read_text(encoding="utf-8")), False)
+
+
+def sources(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.py"))
+
+
+def forbidden_rooms(package: Path) -> list[str]:
+    """Imports against the table, as ``room/file.py:line imports room``."""
+    found = []
+    for path in sources(package):
+        room = room_of(path, package)
+        allowed = {room} | (EVERYWHERE | ROOMS.get(room, set()) if room not in EVERYWHERE else set())
+        if room == "__init__":  # the lazy root: names of ours under TYPE_CHECKING only, checked by running it
+            continue
+        for entry in imports(path, package):
+            if entry.room is not None and entry.room not in allowed:
+                found.append(f"{path.relative_to(package)}:{entry.line} imports {entry.room or 'wordgaze'}")
+    return found
+
+
+def missing_compat(folder: Path, package: Path) -> list[str]:
+    """Imports of timm or torchvision that no import of compat precedes in their file."""
+    found = []
+    for path in sources(folder):
+        entries = sorted(imports(path, package), key=lambda entry: entry.line)
+        ready = [entry.line for entry in entries if entry.module == "wordgaze.compat" and not entry.inside_function]
+        for entry in entries:
+            if entry.module.split(".")[0] in ("timm", "torchvision") and not (ready and ready[0] < entry.line):
+                found.append(f"{path.relative_to(folder)}:{entry.line} imports {entry.module}")
+    return found
+
+
+def stray_transformers(package: Path) -> list[str]:
+    found = []
+    for path in sources(package):
+        for entry in imports(path, package):
+            may = room_of(path, package) in MAY_USE_TRANSFORMERS and entry.inside_function
+            if entry.module.split(".")[0] == "transformers" and not may:
+                found.append(f"{path.relative_to(package)}:{entry.line} imports {entry.module}")
+    return found
+
+
+def test_every_room_is_listed_and_every_listed_room_is_there() -> None:
+    found = {room_of(path, PACKAGE) for path in sources(PACKAGE)}
+    assert found == {*ROOMS, *EVERYWHERE, "__init__"}
+
+
+def test_imports_go_upstream_only() -> None:
+    assert forbidden_rooms(PACKAGE) == []
+
+
+@pytest.mark.parametrize("folder", ["src/wordgaze", "scripts", "demo"])
+def test_compat_comes_before_timm_and_torchvision(folder: str) -> None:
+    assert missing_compat(ROOT / folder, PACKAGE) == []
+
+
+def test_transformers_stays_off_the_caption_path() -> None:
+    assert stray_transformers(PACKAGE) == []
+
+
+def test_a_caption_and_its_maps_load_neither_transformers_nor_lightning() -> None:
+    code = (
+        "import sys\n"
+        "from PIL import Image\n"
+        "from wordgaze import Captioner\n"
+        "Captioner.from_pretrained().explain(Image.new('RGB', (64, 48), 'gray'))\n"
+        "print(sorted({'transformers', 'lightning', 'gradio', 'pycocoevalcap'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_importing_wordgaze_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, wordgaze\n"
+        "dir(wordgaze)\n"
+        "print(sorted(name for name in sys.modules if name.startswith('wordgaze.')), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] False"
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A package with one file in each room, to break rules in."""
+    package = tmp_path / "wordgaze"
+    for room in ROOMS:
+        (package / room).mkdir(parents=True)
+        (package / room / "a.py").write_text("import torch\nfrom wordgaze.errors import WordgazeError\n")
+    (package / "compat.py").write_text("import torch\n")
+    (package / "errors.py").write_text("")
+    (package / "__init__.py").write_text("_HOMES = {'Captioner': 'wordgaze.captioner'}\n")
+    assert forbidden_rooms(package) == missing_compat(package, package) == stray_transformers(package) == []
+    return package
+
+
+@pytest.mark.parametrize(
+    ("room", "code", "culprit"),
+    [
+        ("model", "from wordgaze.text.a import f", "text"),
+        ("model", "from wordgaze import data", "data"),
+        ("model", "from ..text import a", "text"),
+        ("model", "import wordgaze.data.a", "data"),
+        ("data", "def f():\n    from wordgaze.model import a", "model"),
+        ("text", "import typing\nif typing.TYPE_CHECKING:\n    from wordgaze.model import a", "model"),
+        ("generation", "from wordgaze.text import a", "text"),
+        ("evaluation", "import importlib\nimportlib.import_module('wordgaze.generation.a')", "generation"),
+        ("training", "from wordgaze.explanation import a", "explanation"),
+        ("training", "from wordgaze.hub import a", "hub"),
+        ("hub", "from wordgaze import Captioner", "captioner"),
+        ("captioner", "from wordgaze.tasks import a", "tasks"),
+        ("tasks", "from wordgaze.cli import a", "cli"),
+    ],
+)
+def test_a_way_back_is_found(package: Path, room: str, code: str, culprit: str) -> None:
+    (package / room / "b.py").write_text(code)
+    assert forbidden_rooms(package) == [f"{room}/b.py:{len(code.splitlines())} imports {culprit}"]
+
+
+@pytest.mark.parametrize(
+    ("room", "code"),
+    [
+        ("explanation", "from wordgaze.generation import a\nfrom wordgaze import compat"),
+        ("training", "from wordgaze.evaluation.a import f"),
+        ("tasks", "from wordgaze import Captioner, __version__\nfrom . import a"),
+        ("cli", "from wordgaze.demo import a\nfrom wordgaze.tasks import a"),
+    ],
+)
+def test_the_way_forth_is_free(package: Path, room: str, code: str) -> None:
+    (package / room / "b.py").write_text(code)
+    assert forbidden_rooms(package) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import timm",
+        "from timm.data import resolve_model_data_config",
+        "def f():\n    from torchvision.transforms import v2",
+        "import torchvision\nfrom wordgaze import compat",
+        "def f():\n    from wordgaze import compat\n\ndef g():\n    import timm",
+    ],
+)
+def test_a_missing_or_late_compat_is_found(package: Path, code: str) -> None:
+    (package / "model" / "b.py").write_text(code)
+    assert len(missing_compat(package, package)) == 1
+
+
+def test_compat_first_is_fine(package: Path) -> None:
+    (package / "model" / "b.py").write_text("from wordgaze import compat\nimport timm\ndef f():\n    import torchvision")
+    assert missing_compat(package, package) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "code", "strays"),
+    [
+        ("model", "import transformers", 1),
+        ("captioner", "def f():\n    from transformers import GPT2LMHeadModel", 1),
+        ("model", "def f():\n    from transformers import GPT2LMHeadModel", 0),
+    ],
+)
+def test_transformers_only_inside_functions_of_few_rooms(package: Path, room: str, code: str, strays: int) -> None:
+    (package / room / "b.py").write_text(code)
+    assert len(stray_transformers(package)) == strays
