@@ -28,18 +28,17 @@ def build(captioner: Captioner) -> Any:
             # Bytes, since the name of the uploaded copy says nothing to anybody.
             explanation = captioner.explain(Path(photo).read_bytes(), text or None)
         except WordgazeError as error:
-            raise gradio.Error(str(error)) from error
+            raise gradio.Error(str(error), print_exception=False) from error
         return explanation.caption.text, explanation.grid()
 
-    with gradio.Blocks(title="wordgaze", analytics_enabled=False) as page:
+    with gradio.Blocks(title="wordgaze", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gradio.Markdown(
             "# wordgaze\nDescribes a photo, and shows for every word where in the photo the model looked."
         )
         with gradio.Row():
-            # As the file is: open_photo knows more kinds of photos than Gradio's own conversion.
-            photo = gradio.Image(
-                label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"]
-            )
+            photo = gradio.Image(label="Photo", type="filepath", sources=["upload", "clipboard"])
+            # The file as it is: open_photo reads more kinds than Gradio does, and says what is wrong with others.
+            photo.preprocess = lambda file: file and file.path
             with gradio.Column():
                 text = gradio.Textbox(label="Your own words (optional)", placeholder="a cat on a sofa")
                 button = gradio.Button("Show where the model looks", variant="primary")

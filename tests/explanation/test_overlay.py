@@ -19,6 +19,7 @@ from wordgaze.explanation.overlay import (
     mute,
     overlay,
     percent,
+    place_in_words,
     refine,
     resize,
     strength,
@@ -181,6 +182,14 @@ def test_fitted_words_fit(word: str, room: int) -> None:
 def test_percent_rounds_nothing_to_certainty() -> None:
     values = (0.0, 0.001, 0.006, 0.5, 0.994, 0.9999, 1.0)
     assert [percent(value) for value in values] == ["0%", "<1%", "1%", "50%", "99%", ">99%", "100%"]
+
+
+def test_places_in_words() -> None:
+    names = [place_in_words((x, y), (300, 90)) for y in (0, 45, 89) for x in (0, 150, 299)]
+    assert names[:3] == ["upper left", "top", "upper right"]
+    assert names[3:6] == ["left", "center", "right"]
+    assert names[6:] == ["lower left", "bottom", "lower right"]
+    assert place_in_words((0, 0), (1, 1)) == "upper left"
 
 
 def test_the_font_is_found_without_importing_matplotlib() -> None:

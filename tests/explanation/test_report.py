@@ -104,7 +104,7 @@ def test_maps_are_drawn_over_the_right_part_of_the_embedded_photo() -> None:
     assert data["words"][0]["grid"] == [4, 6]
     values = np.frombuffer(base64.b64decode(data["words"][0]["map"]), np.uint8).reshape(4, 6)
     assert values[1, 4] > 250 and values.sum() == values[1, 4]
-    assert "looked mostly at the upper right part" in page.named("button")[0]["data-facts"]
+    assert "looked mostly at the upper right, spread" in page.named("button")[0]["data-facts"]
 
 
 def test_an_even_map_is_painted_pale() -> None:

@@ -33,8 +33,9 @@ class TrainingItem:
 
 @dataclass
 class TrainingBatch:
-    """``inputs``: pixel_values (B, 3, H, W), or the frozen layers' output (B, ...); ``input_ids`` and ``labels`` (B·C, T),
+    """A batch as the model takes it.
 
+    ``inputs``: pixel_values (B, 3, H, W), or the frozen layers' output (B, ...); ``input_ids`` and ``labels`` (B·C, T),
     the labels one id ahead, IGNORED behind the end.
     """
 
@@ -102,7 +103,7 @@ class ValidationDataset(Dataset[tuple[Tensor, int]]):
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """(epoch, index) in an order that the seed and the epoch determine, so that a stopped epoch can go on where it was."""
+    """(epoch, index) in an order that seed and epoch determine, so that a stopped epoch can go on where it was."""
 
     def __init__(self, length: int, seed: int) -> None:
         self.length = length
@@ -136,7 +137,7 @@ def choose(captions: Sequence[str], count: int, rng: np.random.Generator) -> lis
 def collate_training(items: Sequence[TrainingItem], pad_id: int, max_length: int) -> TrainingBatch:
     """Pads the captions on the right, where a causal decoder never looks; a caption over ``max_length`` loses its end.
 
-    Few captions are long, and a batch costs as much as its longest. What is cut has no end token: nothing false is taught.
+    Few captions are long, and a batch costs as much as its longest. A cut one has no end: nothing false is taught.
     """
     rows = [row[: max_length + 1] for item in items for row in item.captions]
     length = max(len(row) for row in rows) - 1

@@ -132,11 +132,18 @@ _CLITIC = f"{_APOSTROPHE}(?:[msdMSD]|(?i:re|ve|ll))"
 _HYPHEN = "[-_֊‐‑]"
 _NUMBER = f"(?:{_NUMERAL}*(?:[.:,\xad٫٬]{_NUMERAL}+)+|{_NUMERAL}+)"
 _COUNTRY = r"(?:Canada|Sino|Korean|EU|Japan|non)-U\.S|U\.S\.-(?:U\.K|U\.S\.S\.R)"
-_IN_URL, _URL_END = '[^ \t\n\f\r"<>|()]', '[^ \t\n\f\r"<>|.!?(){},-]'
+_IN_URL, _URL_END = '[^ \t\n\f\r"<>|(){}]', '[^ \t\n\f\r"<>|.!?(){},-]'
 _PATH = f"(?:/{_IN_URL}+{_URL_END})?"
 _IN_ADDRESS = '[^ \t\n\f\r"<>|(){}.\xa0]'
-_TAG = "[A-Za-z][A-Za-z0-9_:.-]*"
+_NAME = "[A-Za-z][A-Za-z0-9_:.-]*"
 _QUOTED = "(?:'[^'\"\r\n]*'|\"[^'\"\r\n]*\")"
+_TAG = f"<(?:[!?][A-Za-z-][^>\r\n]*|/?{_NAME} *|{_NAME}(?: +{_NAME}(?: *= *{_QUOTED})?)* */?)>"
+_THING = (
+    f"(?:[dDoOlL]{_APOSTROPHE_OR_LIKE}{_ALNUM})?{_ALNUM}+"
+    f"(?:{_HYPHEN}(?:[dDoOlL]{_APOSTROPHE_OR_LIKE}{_ALNUM})?{_ALNUM}+)*"
+)
+_COMPANY = "[A-Z]+(?:(?:[+&]|&(?i:amp);)[A-Z]+)+"
+_HYPHENATED = f"[A-Za-z0-9][A-Za-z0-9.,\xad]*(?:-(?:(?:[A-Za-z](?:\\.[A-Za-z])+|{_COUNTRY})\\.|[A-Za-z0-9\xad]+))+"
 
 # Their stop belongs to them wherever they stand ...
 _TITLES = (
@@ -211,14 +218,13 @@ def _plain_quotes(token: str) -> list[str]:
 _rule(f"{_SPACE}+", write=lambda token: [])
 _rule("(?i:cannot|gonna|gotta|lemme|gimme|wanna)", write=_halves(3))
 _rule("'[tT]", then="(?i:is|was)")
-_rule(f"<(?:[!?][A-Za-z-][^>\r\n]*|/?{_TAG} *|{_TAG}(?: +{_TAG}(?: *= *{_QUOTED})?)* */?)>", write=_unbroken)
+_rule(_TAG, write=_unbroken)
 _rule("[–—―\x96\x97]|&(?:MD|mdash|ndash);", write=_as("--"))
 _rule("&(?i:amp);", write=_as("&"))
 _rule("&(?:HT|TL|UR|LR|QC|QL|QR|odq|cdq|#[0-9]+);")
 # A word without its clitic; the "n" of "n't" needs another ASCII letter before it.
 _rule("[A-Za-z\xad]*[A-MO-Za-mo-z]", then=_NOT, write=_no_soft_hyphen)
 _rule(_WORD, then=_CLITIC, write=_no_soft_hyphen)
-_rule(f"{_NOT}|{_CLITIC}", then="[^A-Za-z]", write=_plain_apostrophe)
 _rule(_WORD, write=_no_soft_hyphen)
 # Words with an apostrophe of their own.
 _rule(
@@ -229,6 +235,7 @@ _rule(
     "|(?i:cont'd\\.?|nor'easter|c'mon|e'er|s'mores|ev'ry|li'l|nat'l)"
 )
 _rule(f"[yY]{_APOSTROPHE}", then=_ALPHA)
+_rule(f"{_NOT}|{_CLITIC}", then="[^A-Za-z]", write=_plain_apostrophe)
 _rule(f"(?i:https?)://{_IN_URL}+{_URL_END}")
 _rule(f"(?i:www)\\.(?:[^ \t\n\f\r\"<>|.!?(){{}},]+\\.)+[a-zA-Z]{{2,4}}{_PATH}")
 # Of ASCII, only small letters and # % & * + ~ may stand before ".com"; names with others come through other rules.
@@ -249,17 +256,11 @@ _rule(
     f"|(?i:cap){_APOSTROPHE}[nN]|[cC]{_APOSTROPHE}(?i:est)"
 )
 _rule(f"{_APOSTROPHE}[0-9][0-9]", then=_ANY_SPACE)
-_rule(
-    f"(?:[dDoOlL]{_APOSTROPHE_OR_LIKE}{_ALNUM})?{_ALNUM}+"
-    f"(?:{_HYPHEN}(?:[dDoOlL]{_APOSTROPHE_OR_LIKE}{_ALNUM})?{_ALNUM}+)*"
-)
-_rule("[A-Z]+(?:(?:[+&]|&(?i:amp);)[A-Z]+)+", write=lambda token: [re.sub("(?i)&amp;", "&", token)])
+_rule(_THING)
+_rule(_COMPANY, write=lambda token: [re.sub("(?i)&amp;", "&", token)])
 _rule("[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}(?:\\\\?/[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}){1,2}")
 _rule(f"(?:(?i:{_ABBREVIATIONS})|{_CAPITALIZED_ABBREVIATIONS})\\.", then="(?:[\\s\\S]{2})?")
-_rule(
-    f"[A-Za-z0-9][A-Za-z0-9.,\xad]*(?:-(?:(?:[A-Za-z](?:\\.[A-Za-z])+|{_COUNTRY})\\.|[A-Za-z0-9\xad]+))+",
-    write=_no_soft_hyphen,
-)
+_rule(_HYPHENATED, write=_no_soft_hyphen)
 _rule("[A-Z]*\\$|#")
 _rule("[\x80¤₠€]", write=_as("$"))
 _rule("¢", write=_as("cents"))
@@ -271,16 +272,16 @@ _rule(
 _rule("[cCfF]#|[cC]\\+\\+")
 _rule("<<|>>")
 _rule(f"(?:(?i:{_TITLES})|[Mm](?:fg|tg))\\.")
-_rule("[A-Za-z]\\.", then=f"{_ANY_SPACE}+(?:{_STARTER}){_ANY_SPACE}", write=_halves(1))
+_rule("[A-Za-z]\\.", then=f"{_ANY_SPACE}+(?:{_STARTER}|{_TAG}){_ANY_SPACE}", write=_halves(1))
 _rule(f"(?:[A-Za-z](?:\\.[A-Za-z])*|{_COUNTRY})\\.")
 _rule(f"(?i:{_BEFORE_NUMBERS})\\.", then=f"{_ANY_SPACE}?{_NUMERAL}")
-_rule(f"{_ALNUM}+(?:\\.{_ALNUM}+)*\\.(?i:{_EXTENSIONS})", then=f"(?:{_ANY_SPACE}|[.?!,])")
+_rule(f"{_IN_WORD_OR_DIGIT}+(?:\\.{_IN_WORD_OR_DIGIT}+)*\\.(?i:{_EXTENSIONS})", then=f"(?:{_ANY_SPACE}|[.?!,])")
 _rule(
     "(?:\\([0-9]{2,3}\\)[ \xa0]?|(?:\\+\\+?)?(?:[0-9]{2,4}[- \xa0])?[0-9]{2,4}[- \xa0])[0-9]{3,4}[- \xa0]?[0-9]{3,5}"
     "|(?:(?:\\+\\+?)?[0-9]{2,4}\\.)?[0-9]{2,4}\\.[0-9]{3,4}\\.[0-9]{3,5}",
     write=_brackets_spelled,
 )
-_rule(f"(?:{_WORD}|{_ALNUM}+)\\.", then="[,;:、]", write=_no_soft_hyphen)
+_rule(f"(?:{_WORD}|{_THING}|{_COMPANY}|{_HYPHENATED})\\.", then="[,;:、]", write=_no_soft_hyphen)
 for _bracket, _name in zip("()[]{}", ("-LRB-", "-RRB-", "-LSB-", "-RSB-", "-LCB-", "-RCB-"), strict=True):
     _rule(re.escape(_bracket), write=_as(_name))
 _rule("-{2,}", write=lambda token: ["--"] if len(token) < 5 else [token])
@@ -302,7 +303,7 @@ _rule(f"[%~&|^+\\-/\\\\<>{SYMBOL}⁄]")
 # --- The lexer --------------------------------------------------------------------------------------------------------
 # Most of a caption is plain words, of which no rule can make anything else: ASCII letters before a space or the line's
 # end, a comma between at most; and a word of two letters or more with the stop that ends the line.
-_PLAIN_RUN = re.compile("(?:[A-Za-z]*,?(?: +|(?=\n)))+")
+_PLAIN_RUN = re.compile(f"(?:[A-Za-z]*,?(?: +(?!{_SPACE})|(?=\n)))+")
 _LAST_WORD = re.compile("([A-Za-z]{2,}|)\\.(?=\n)")
 _IN_TWO = frozenset(["cannot", "gonna", "gotta", "lemme", "gimme", "wanna"])
 _WITH_STOP = re.compile(f"(?i:{_TITLES}|mfg|mtg|{_BEFORE_NUMBERS}|{_ABBREVIATIONS}|{_CAPITALIZED_ABBREVIATIONS})")

@@ -187,6 +187,15 @@ def percent(probability: float) -> str:
     return ">99%" if rounded == "100%" and probability < 1 else rounded
 
 
+def place_in_words(point: tuple[int, int], size: tuple[int, int]) -> str:
+    """Which ninth of a photo of ``size`` (w, h) the pixel ``point`` (x, y) is in, for those who can't see a map."""
+    across = ("left", "", "right")[min(3 * point[0] // size[0], 2)]
+    down = ("upper", "", "lower")[min(3 * point[1] // size[1], 2)]
+    if across and down:
+        return f"{down} {across}"
+    return across or {"upper": "top", "lower": "bottom", "": "center"}[down]
+
+
 def fit(draw: ImageDraw.ImageDraw, word: str, room: float) -> tuple[str, int]:
     """The word and a size at which it is no wider than ``room`` pixels: smaller, and if need be cut short."""
     for size in range(_WORD_SIZE, _SMALLEST_WORD - 1, -1):

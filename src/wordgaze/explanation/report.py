@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from wordgaze.data.transform import Geometry
-from wordgaze.explanation.overlay import COLORS, OPACITY, full_scale, percent, refine, resize
+from wordgaze.explanation.overlay import COLORS, OPACITY, full_scale, percent, place_in_words, refine, resize
 
 _LONGEST = 1600  # pixels
 _LARGEST = (
@@ -97,13 +97,8 @@ def _button(word: ReportWord, geometry: Geometry) -> str:
 
 
 def _where(patch_map: np.ndarray, geometry: Geometry) -> str:
-    """Where on the photo a map peaks, in words: for those who can't see it."""
     row, column = np.unravel_index(int(patch_map.argmax()), patch_map.shape)
-    x, y = geometry.point(int(row), int(column), patch_map.shape)
-    width, height = geometry.photo_size
-    across = ("left", "", "right")[min(3 * x // width, 2)]
-    down = ("upper", "", "lower")[min(3 * y // height, 2)]
-    return " ".join(filter(None, (down, across))) + (" part" if across or down else "center")
+    return place_in_words(geometry.point(int(row), int(column), patch_map.shape), geometry.photo_size)
 
 
 def _jpeg(photo: Image.Image) -> bytes:

@@ -40,9 +40,9 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Attends from ``hidden`` (R, T, D) to ``key`` and ``value``, each (R or B, heads, S, d).
 
-        With B < R, the C = R / B rows of a photo share its keys and values: their queries are laid end to end, so nothing
-        is copied. ``causal``: position t of the last T sees S - T + t + 1 keys. Returns (R, T, D) and, when asked for, the
-        weights (R, heads, T, S), whose rows sum to one (without dropout).
+        With B < R, the C = R / B rows of a photo share its keys and values: their queries are laid end to end, so
+        nothing is copied. ``causal``: position t of the last T sees S - T + t + 1 keys. Returns (R, T, D) and, when
+        asked for, the weights (R, heads, T, S), whose rows sum to one (without dropout).
         """
         rows, length, width = hidden.shape
         sources, _, source_length, head_width = key.shape

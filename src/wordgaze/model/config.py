@@ -16,9 +16,9 @@ _Config = TypeVar("_Config", bound="EncoderConfig | DecoderConfig")
 class EncoderConfig:
     """Which timm network turns pixels into patches.
 
-    ``image_size`` (H, W) in pixels, the network's own by default. ``features`` is ``patches`` for a ViT, ``map`` for any
-    network with a feature map, whose cells are then the patches (the hybrid of Dosovitskiy et al. 2021, section 3.1),
-    with ``blocks`` ViT blocks of ``width`` on top; ``map_index`` counts timm's feature maps.
+    ``image_size`` (H, W) in pixels, the network's own by default. ``features`` is ``patches`` for a ViT, ``map`` for
+    any network with a feature map, whose cells are then the patches (the hybrid of Dosovitskiy et al. 2021, section
+    3.1), with ``blocks`` ViT blocks of ``width`` on top; ``map_index`` counts timm's feature maps.
     """
 
     name: str = "vit_tiny_patch16_224"

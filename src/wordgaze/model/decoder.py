@@ -17,7 +17,7 @@ from wordgaze.model.config import DecoderConfig
 
 @dataclass
 class DecoderOutput:
-    """``logits`` (R, T, V); when asked for, per layer the weights (R, heads, T, N) over patches and (R, heads, T, S) over words."""
+    """``logits`` (R, T, V); when asked for, per layer the weights (R, heads, T, N) over patches, (R, heads, T, S) over words."""
 
     logits: Tensor
     cross_attentions: tuple[Tensor, ...] | None = None

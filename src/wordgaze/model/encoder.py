@@ -48,7 +48,7 @@ class VitEncoder(nn.Module):
         return list(self.network.blocks)
 
     def begin(self, pixel_values: Tensor, count: int) -> Tensor:
-        """What the first ``count`` layers make of ``pixel_values``, or the whole encoder when ``count`` exceeds them."""
+        """What the first ``count`` layers make of ``pixel_values``; beyond all, the whole encoder."""
         if count > len(self.network.blocks):
             return self(pixel_values)
         self._check_plain()
@@ -133,7 +133,7 @@ Encoder = VitEncoder | FeatureMapEncoder
 
 
 def build_encoder(config: EncoderConfig, weights: str | None = None) -> Encoder:
-    """The encoder of ``config``; ``weights`` is None (random), ``"hub"`` (timm's), or a local file with timm's key names.
+    """The encoder of ``config``; ``weights`` is None (random), ``"hub"`` (timm's), or a file with timm's names.
 
     Raises ConfigError for an unknown name or size, ModelError for weights that can't be had.
     """

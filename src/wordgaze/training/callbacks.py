@@ -105,7 +105,7 @@ class TrainingLog(Callback):
 
 
 class SampleCaptions(Callback):
-    """Appends to ``samples.csv`` the captions of a few validation photos after each epoch, and warns when all are alike."""
+    """Appends captions of a few validation photos to ``samples.csv`` after each epoch; warns when all are alike."""
 
     def __init__(
         self, path: Path, validation: Mapping[str, Sequence[CaptionedPhoto]], count: int = 8
@@ -140,8 +140,8 @@ class SampleCaptions(Callback):
             if len(found) >= 20 and len(set(found)) < max(2, ALIKE * len(found)):
                 print(
                     f"wordgaze: WARNING: only {len(set(found))} different captions for the {len(found)} photos of "
-                    f"{name!r} ({found[0]!r}): the model does not look at the photos. Early in a run this passes; later, "
-                    "lower the learning rates or train longer.",
+                    f"{name!r} ({found[0]!r}): the model does not look at the photos. Early in a run this passes; "
+                    "later, lower the learning rates or train longer.",
                     file=sys.stderr,
                 )
 

@@ -82,7 +82,7 @@ class EncoderOptions:
 
 @dataclass(frozen=True)
 class DecoderOptions:
-    """The decoder's sizes, or ``pretrained``: a Hugging Face GPT-2 folder or name, whose sizes and tokenizer it takes."""
+    """The decoder's sizes, or ``pretrained``: a Hugging Face GPT-2 (folder or name): its sizes and tokenizer."""
 
     pretrained: str | None = None
     width: int = 320
@@ -95,7 +95,7 @@ class DecoderOptions:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Optimisation. ``precision`` is ``auto`` (bfloat16 where the device is faster with it), ``float32`` or ``bfloat16``.
+    """Optimisation. ``precision``: ``auto`` (bfloat16 where the device is faster with it), ``float32``, ``bfloat16``.
 
     ``learning_rate`` is the decoder's; both rates warm up over ``warmup_steps`` and fall along a cosine. The checkpoint
     ``last`` is written every ``checkpoint_every`` steps.

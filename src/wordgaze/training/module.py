@@ -108,7 +108,7 @@ class CaptionModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clips by the norm; Lightning's own refuses a fused optimizer, for a gradient scaler that bfloat16 does without."""
+        """By the norm; Lightning's own refuses a fused optimizer, on account of a scaler bfloat16 does without."""
         if gradient_clip_val:
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
