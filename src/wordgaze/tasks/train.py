@@ -20,8 +20,9 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
-from wordgaze.data.annotations import CaptionSet, load_sources
+from wordgaze.data.annotations import CaptionSet, Source, load_sources
 from wordgaze.data.datamodule import CaptionDataModule
+from wordgaze.data.shapes import write_shapes
 from wordgaze.data.transform import PhotoTransform, Preprocessing, TrainTransform
 from wordgaze.errors import ConfigError, DataError, ModelError
 from wordgaze.hub import ModelParts, save_folder
@@ -92,10 +93,10 @@ def train(config: TrainingConfig, out: str | Path, *, restart: bool = False) -> 
     checkpoints.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(config.train.seed, workers=True, verbose=False)
 
-    training = load_sources(config.data.train)
-    validation = {name: load_sources([source]) for name, source in config.data.validation.items()}
-    if len(training) == 0:
-        raise DataError("The config names no training photos; add a source under data.train.")
+    training = load_sources([_drawn(source, out) for source in config.data.train])
+    validation = {
+        name: load_sources([_drawn(source, out)]) for name, source in config.data.validation.items()
+    }
     tokenizer = _tokenizer(config, training, out)
     model = build_model(config, tokenizer.vocab_size)
     preprocessing = Preprocessing(crop=config.data.crop, **model.preprocessing_defaults())
@@ -180,6 +181,17 @@ def _cache_features(
     model.encoder.cpu()
     data.train_set.stored = cache
     module.cached = True
+
+
+def _drawn(source: Source, out: Path) -> Source:
+    """A source of drawn scenes becomes the COCO file they are in, drawn now unless they were."""
+    if source.format != "shapes":
+        return source
+    folder = out / source.captions
+    captions = folder / "captions.json"
+    if not captions.exists():
+        write_shapes(folder, source.limit or 1000, source.seed)
+    return dataclasses.replace(source, captions=str(captions), format="coco", limit=None)
 
 
 def _tokenizer(config: TrainingConfig, training: CaptionSet, out: Path) -> CaptionTokenizer:
