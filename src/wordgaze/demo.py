@@ -90,7 +90,7 @@ def launch(captioner: Captioner | None = None, port: int | None = None) -> None:
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
-        page.close()
+        page.close(verbose=False)
 
 
 def check_gradio() -> Any:

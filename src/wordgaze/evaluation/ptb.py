@@ -25,7 +25,8 @@ def tokenize(caption: str) -> list[str]:
     A word may hold a no-break space ("1 1/2" is one), on which pycocoevalcap's BLEU and CIDEr split again. Line breaks
     of any kind count as spaces.
     """
-    return _words(_on_one_line(caption) + "\n", len(caption))
+    line = _on_one_line(caption)
+    return _words(line + "\n", len(line))
 
 
 def tokenize_all(captions: Iterable[str]) -> list[list[str]]:
@@ -101,6 +102,8 @@ class _Shapes(dict[int, str]):
 def _kind(code: int, category: str) -> str:
     if code > 0xFFFF:
         return OTHER
+    if category == "Cn":
+        return OTHER
     if category[0] == "L":
         return OTHER if code in _NEW_LETTERS else LETTER
     if code in _LETTERS_THOUGH_MARKS:
@@ -131,19 +134,18 @@ _NOT = f"[nN]{_APOSTROPHE_OR_LIKE}[tT]"
 _CLITIC = f"{_APOSTROPHE}(?:[msdMSD]|(?i:re|ve|ll))"
 _HYPHEN = "[-_֊‐‑]"
 _NUMBER = f"(?:{_NUMERAL}*(?:[.:,\xad٫٬]{_NUMERAL}+)+|{_NUMERAL}+)"
-_COUNTRY = r"(?:Canada|Sino|Korean|EU|Japan|non)-U\.S|U\.S\.-(?:U\.K|U\.S\.S\.R)"
-_IN_URL, _URL_END = '[^ \t\n\f\r"<>|(){}]', '[^ \t\n\f\r"<>|.!?(){},-]'
-_PATH = f"(?:/{_IN_URL}+{_URL_END})?"
+_URL_END = '[^ \t\n\f\r"<>|.!?(){},-]'
+_PATH = f'(?:/[^ \t\n\f\r"<>|()]+{_URL_END})?'
 _IN_ADDRESS = '[^ \t\n\f\r"<>|(){}.\xa0]'
 _NAME = "[A-Za-z][A-Za-z0-9_:.-]*"
 _QUOTED = "(?:'[^'\"\r\n]*'|\"[^'\"\r\n]*\")"
-_TAG = f"<(?:[!?][A-Za-z-][^>\r\n]*|/?{_NAME} *|{_NAME}(?: +{_NAME}(?: *= *{_QUOTED})?)* */?)>"
+_TAG = f"<(?:[!?][A-Za-z-][^>\r\n]*|/?{_NAME} *|{_NAME}(?: +{_NAME}(?: *= *{_QUOTED})?)* */? *)>"
 _THING = (
     f"(?:[dDoOlL]{_APOSTROPHE_OR_LIKE}{_ALNUM})?{_ALNUM}+"
     f"(?:{_HYPHEN}(?:[dDoOlL]{_APOSTROPHE_OR_LIKE}{_ALNUM})?{_ALNUM}+)*"
 )
 _COMPANY = "[A-Z]+(?:(?:[+&]|&(?i:amp);)[A-Z]+)+"
-_HYPHENATED = f"[A-Za-z0-9][A-Za-z0-9.,\xad]*(?:-(?:(?:[A-Za-z](?:\\.[A-Za-z])+|{_COUNTRY})\\.|[A-Za-z0-9\xad]+))+"
+_HYPHENATED = f"[A-Za-z0-9][A-Za-z0-9.,\xad]*(?:-(?:[A-Za-z](?:\\.[A-Za-z])+\\.|[A-Za-z0-9\xad]+))+"
 
 # Their stop belongs to them wherever they stand ...
 _TITLES = (
@@ -185,10 +187,6 @@ def _as(word: str) -> _Writer:
     return lambda token: [word]
 
 
-def _halves(at: int) -> _Writer:
-    return lambda token: [token[:at], token[at:]]
-
-
 def _unbroken(token: str) -> list[str]:
     return [token.replace(" ", "\xa0")]
 
@@ -216,7 +214,7 @@ def _plain_quotes(token: str) -> list[str]:
 
 
 _rule(f"{_SPACE}+", write=lambda token: [])
-_rule("(?i:cannot|gonna|gotta|lemme|gimme|wanna)", write=_halves(3))
+_rule("(?i:can(?=not)|gon(?=na)|got(?=ta)|lem(?=me)|gim(?=me)|wan(?=na))", then="(?i:not|[nt]a|me)")
 _rule("'[tT]", then="(?i:is|was)")
 _rule(_TAG, write=_unbroken)
 _rule("[–—―\x96\x97]|&(?:MD|mdash|ndash);", write=_as("--"))
@@ -231,12 +229,12 @@ _rule(
     f"{_APOSTROPHE}[nN]{_APOSTROPHE}?|[lLdDjJ]{_APOSTROPHE}|(?i:dunkin|somethin|ol){_APOSTROPHE}"
     f"|{_APOSTROPHE}(?i:em|till?|cause|[2-9]0s)|[cC]{_APOSTROPHE_OR_LIKE}(?i:mon)|[oO]{_APOSTROPHE_OR_LIKE}[oO]"
     f"|{_ALPHA}+[aeiouyAEIOUY]{_APOSTROPHE_OR_LIKE}[aeiouA-Z]{_ALPHA}*"
-    f"|[A-HJ-XZn]{_APOSTROPHE_OR_LIKE}{_ALPHA}{{2,}}"
     "|(?i:cont'd\\.?|nor'easter|c'mon|e'er|s'mores|ev'ry|li'l|nat'l)"
 )
+_rule(f"[A-HJ-XZn]{_APOSTROPHE_OR_LIKE}{_ALPHA}{{2,}}")
 _rule(f"[yY]{_APOSTROPHE}", then=_ALPHA)
 _rule(f"{_NOT}|{_CLITIC}", then="[^A-Za-z]", write=_plain_apostrophe)
-_rule(f"(?i:https?)://{_IN_URL}+{_URL_END}")
+_rule(f'(?i:https?)://[^ \t\n\f\r"<>|(){{}}]+{_URL_END}')
 _rule(f"(?i:www)\\.(?:[^ \t\n\f\r\"<>|.!?(){{}},]+\\.)+[a-zA-Z]{{2,4}}{_PATH}")
 # Of ASCII, only small letters and # % & * + ~ may stand before ".com"; names with others come through other rules.
 _rule(f"(?:[^ \t\n\f\r\"`'<>|.!?(){{}},-_$]+\\.)+(?i:com|net|org|edu){_PATH}")
@@ -272,8 +270,8 @@ _rule(
 _rule("[cCfF]#|[cC]\\+\\+")
 _rule("<<|>>")
 _rule(f"(?:(?i:{_TITLES})|[Mm](?:fg|tg))\\.")
-_rule("[A-Za-z]\\.", then=f"{_ANY_SPACE}+(?:{_STARTER}|{_TAG}){_ANY_SPACE}", write=_halves(1))
-_rule(f"(?:[A-Za-z](?:\\.[A-Za-z])*|{_COUNTRY})\\.")
+_rule("[A-Za-z]", then=f"\\.{_ANY_SPACE}+(?:{_STARTER}|{_TAG}){_ANY_SPACE}")
+_rule("[A-Za-z](?:\\.[A-Za-z])*\\.")
 _rule(f"(?i:{_BEFORE_NUMBERS})\\.", then=f"{_ANY_SPACE}?{_NUMERAL}")
 _rule(f"{_IN_WORD_OR_DIGIT}+(?:\\.{_IN_WORD_OR_DIGIT}+)*\\.(?i:{_EXTENSIONS})", then=f"(?:{_ANY_SPACE}|[.?!,])")
 _rule(
@@ -281,7 +279,7 @@ _rule(
     "|(?:(?:\\+\\+?)?[0-9]{2,4}\\.)?[0-9]{2,4}\\.[0-9]{3,4}\\.[0-9]{3,5}",
     write=_brackets_spelled,
 )
-_rule(f"(?:{_WORD}|{_THING}|{_COMPANY}|{_HYPHENATED})\\.", then="[,;:、]", write=_no_soft_hyphen)
+_rule(f"(?:{_HYPHENATED}|{_WORD}|{_THING}|{_COMPANY})\\.", then="[,;:、]", write=_no_soft_hyphen)
 for _bracket, _name in zip("()[]{}", ("-LRB-", "-RRB-", "-LSB-", "-RSB-", "-LCB-", "-RCB-"), strict=True):
     _rule(re.escape(_bracket), write=_as(_name))
 _rule("-{2,}", write=lambda token: ["--"] if len(token) < 5 else [token])
@@ -303,8 +301,7 @@ _rule(f"[%~&|^+\\-/\\\\<>{SYMBOL}⁄]")
 # --- The lexer --------------------------------------------------------------------------------------------------------
 # Most of a caption is plain words, of which no rule can make anything else: ASCII letters before a space or the line's
 # end, a comma between at most; and a word of two letters or more with the stop that ends the line.
-_PLAIN_RUN = re.compile(f"(?:[A-Za-z]*,?(?: +(?!{_SPACE})|(?=\n)))+")
-_LAST_WORD = re.compile("([A-Za-z]{2,}|)\\.(?=\n)")
+_PLAIN_RUN = re.compile(f"(?:[A-Za-z]*,?(?: +(?!{_SPACE})|(?=\n)))*(?:([A-Za-z]{{2,}}|)\.(?=\n))?")
 _IN_TWO = frozenset(["cannot", "gonna", "gotta", "lemme", "gimme", "wanna"])
 _WITH_STOP = re.compile(f"(?i:{_TITLES}|mfg|mtg|{_BEFORE_NUMBERS}|{_ABBREVIATIONS}|{_CAPITALIZED_ABBREVIATIONS})")
 
@@ -316,19 +313,16 @@ def _words(text: str, end: int) -> list[str]:
     place = 0
     while place < end:
         run = _PLAIN_RUN.match(shape, place)
-        if run and run.end() > place:
-            plain = run.group().lower().replace(",", " ").split()
+        if run and run.end() > place and not (run[1] and _WITH_STOP.fullmatch(run[1])):
+            plain = run.group().lower().replace(",", " ").replace(".", " ").split()
             if not _IN_TWO.isdisjoint(plain):
                 plain = [part for word in plain for part in ((word[:3], word[3:]) if word in _IN_TWO else (word,))]
             words += plain
             place = run.end()
             continue
-        last = _LAST_WORD.match(shape, place)
-        if last and not _WITH_STOP.fullmatch(last[1]):
-            words += [last[1].lower()] if last[1] else []
-            place = last.end()
-            continue
         place, tokens = _next(text, shape, place)
+        if tokens and tokens[-1][-1:].isspace() and not text[place:end].strip():
+            tokens[-1] = tokens[-1].rstrip()  # an address with a no-break space at the line's end, which is stripped
         words += [token for token in map(str.lower, tokens) if token not in PUNCTUATION]
     return words
 

@@ -58,10 +58,12 @@ class Attention(nn.Module):
             scores = query @ key.transpose(-2, -1) / math.sqrt(head_width)
             if mask is not None:
                 scores = scores.masked_fill(~mask, float("-inf"))
-            weights = scores.softmax(dim=-1)
-            mixed = functional.dropout(weights, dropout) @ value
-            weights = weights.reshape(sources, self.heads, shared, length, source_length)
+            # What is returned lies on the way to the output, so that gradients reach it.
+            weights = scores.softmax(dim=-1).reshape(sources, self.heads, shared, length, source_length)
             weights = weights.transpose(1, 2).reshape(rows, self.heads, length, source_length)
+            end_to_end = weights.reshape(sources, shared, self.heads, length, source_length).transpose(1, 2)
+            end_to_end = end_to_end.reshape(sources, self.heads, shared * length, source_length)
+            mixed = functional.dropout(end_to_end, dropout) @ value
         else:
             mixed = functional.scaled_dot_product_attention(
                 query, key, value, attn_mask=mask, dropout_p=dropout

@@ -17,7 +17,7 @@ from wordgaze.model.config import DecoderConfig
 
 @dataclass
 class DecoderOutput:
-    """``logits`` (R, T, V); when asked for, weights per layer: over patches (R, heads, T, N), words (R, heads, T, S)."""
+    """``logits`` (R, T, V); when asked for, weights a layer: over patches (R, heads, T, N), words (R, heads, T, S)."""
 
     logits: Tensor
     cross_attentions: tuple[Tensor, ...] | None = None

@@ -11,6 +11,7 @@ from wordgaze import compat  # noqa: F401  (before timm: it imports torchvision)
 # isort: split
 import timm
 import torch
+from safetensors import SafetensorError
 from timm.data import resolve_model_data_config
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
@@ -171,6 +172,6 @@ def _create(name: str, weights: str | None, **options: Any) -> nn.Module:
         raise ConfigError(f"timm can't build {name} with {options}: {error}.") from error
     except (AssertionError, ValueError) as error:
         raise ConfigError(f"timm can't build {name} at this size: {error}.") from error
-    except (RuntimeError, OSError, KeyError) as error:
+    except (RuntimeError, OSError, KeyError, SafetensorError) as error:
         source = "timm's hub" if weights == "hub" else weights
         raise ModelError(f"The weights of {name} can't be taken from {source}: {error}") from error

@@ -82,7 +82,7 @@ class TrainingLog(Callback):
         self._last = (now, step)
 
     @rank_zero_only
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
         scores = {
@@ -115,7 +115,7 @@ class SampleCaptions(Callback):
         self.count = count
 
     @rank_zero_only
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
         captions: Mapping[str, list[str]] = pl_module.captions  # type: ignore[assignment]
@@ -191,7 +191,7 @@ class Progress(Callback):
         )
 
     @rank_zero_only
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
         scores = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("CIDEr/")}

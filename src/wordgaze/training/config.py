@@ -24,7 +24,7 @@ class AugmentationOptions:
 class DataOptions:
     """``train`` may name several sources; ``validation`` names each set. ``crop`` is ``pad`` or ``center``.
 
-    A source of ``format: shapes`` is drawn: ``limit`` scenes with its ``seed``, into the folder ``captions`` of the run.
+    A source of ``format: shapes`` is drawn: ``limit`` scenes with its ``seed``, into the run's folder ``captions``.
     A training caption is read up to ``max_length`` ids.
     """
 

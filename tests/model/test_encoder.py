@@ -1,0 +1,140 @@
+import timm
+import torch
+from PIL import Image
+from pytest import fixture, mark, raises
+from safetensors.torch import save_file
+
+from wordgaze.data.transform import PhotoTransform, Preprocessing
+from wordgaze.errors import ConfigError, ModelError
+from wordgaze.model.caption_model import CaptionModel
+from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig
+from wordgaze.model.encoder import build_encoder, preprocessing_of
+
+
+@fixture
+def pixels():
+    torch.manual_seed(0)
+    return torch.randn(2, 3, 160, 160)
+
+
+def test_a_vit_saved_and_loaded_from_file_gives_identical_features(tmp_path, pixels):
+    network = timm.create_model("test_vit", pretrained=False).eval()
+    save_file(network.state_dict(), tmp_path / "vit.safetensors")
+    encoder = build_encoder(EncoderConfig("test_vit"), str(tmp_path / "vit.safetensors")).eval()
+    with torch.no_grad():
+        assert torch.equal(encoder(pixels), network.forward_features(pixels)[:, 1:])
+    assert encoder.grid == (10, 10)
+
+
+def test_prefix_tokens_stand_first_when_asked_for(pixels):
+    torch.manual_seed(0)
+    encoder = build_encoder(EncoderConfig("test_vit", prefix_tokens=True)).eval()
+    assert encoder.num_prefix == 1
+    with torch.no_grad():
+        assert torch.equal(encoder(pixels), encoder.network.forward_features(pixels))
+
+
+def test_position_embeddings_are_resampled_to_another_grid(tmp_path):
+    network = timm.create_model("test_vit", pretrained=False)
+    save_file(network.state_dict(), tmp_path / "vit.safetensors")
+    encoder = build_encoder(
+        EncoderConfig("test_vit", image_size=(96, 128)), str(tmp_path / "vit.safetensors")
+    )
+    assert encoder.grid == (6, 8)
+    assert encoder(torch.zeros(1, 3, 96, 128)).shape == (1, 48, encoder.width)
+    assert torch.equal(encoder.network.blocks[0].mlp.fc1.weight, network.blocks[0].mlp.fc1.weight)
+
+
+@mark.parametrize("name", ["test_efficientnet", "test_resnet"])
+def test_any_feature_map_becomes_patches(name, pixels):
+    encoder = build_encoder(EncoderConfig(name, features="map", blocks=2, width=32, heads=4)).eval()
+    with torch.no_grad():
+        patches = encoder(pixels)
+    assert patches.shape == (2, encoder.grid[0] * encoder.grid[1], 32)
+    assert not torch.allclose(patches[0], patches[1])
+
+
+@mark.parametrize(
+    ("config", "counts"),
+    [
+        (EncoderConfig("test_vit"), range(8)),
+        (EncoderConfig("test_efficientnet", features="map", blocks=2, width=32, heads=4), range(1, 5)),
+    ],
+)
+def test_beginning_and_finishing_is_the_whole(config, counts, pixels):
+    encoder = build_encoder(config).eval()
+    for parameter in encoder.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    with torch.no_grad():
+        whole = encoder(pixels)
+        for count in counts:
+            assert torch.allclose(encoder.finish(encoder.begin(pixels, count), count), whole, atol=1e-5)
+
+
+@mark.parametrize(
+    ("config", "weights", "error", "words"),
+    [
+        (EncoderConfig("vit_enormous"), None, ConfigError, "no network called"),
+        (EncoderConfig("test_efficientnet"), None, ConfigError, "set encoder.features to 'map'"),
+        (EncoderConfig("test_vit"), "nowhere.safetensors", ModelError, "do not exist"),
+    ],
+)
+def test_what_can_not_be_built_is_said(config, weights, error, words):
+    with raises(error, match=words):
+        build_encoder(config, weights)
+
+
+def test_a_damaged_weight_file_is_said(tmp_path):
+    (tmp_path / "junk.safetensors").write_bytes(b"junk" * 100)
+    with raises(ModelError, match="can't be taken from"):
+        build_encoder(EncoderConfig("test_vit"), str(tmp_path / "junk.safetensors"))
+
+
+def test_the_bridge_is_there_only_where_widths_differ():
+    config = CaptionModelConfig(EncoderConfig("test_vit"), DecoderConfig(vocab_size=10, width=64, heads=4))
+    assert isinstance(CaptionModel(config).bridge, torch.nn.Identity)
+    config = CaptionModelConfig(EncoderConfig("test_vit"), DecoderConfig(vocab_size=10, width=32, heads=4))
+    model = CaptionModel(config)
+    assert model.encode(torch.zeros(1, 3, 160, 160)).shape == (1, 100, 32)
+    assert model.preprocessing_defaults()["size"] == (160, 160)
+
+
+def test_the_shared_vit_knows_a_cat(shared_data):
+    weights = shared_data / "weights" / "vit_tiny_patch16_224.safetensors"
+    network = timm.create_model(
+        "vit_tiny_patch16_224", pretrained=True, pretrained_cfg_overlay={"file": str(weights)}
+    ).eval()
+    transform = PhotoTransform(Preprocessing(crop="center", **preprocessing_of(network)))
+    photo = Image.open("demo/cat.jpg").convert("RGB")
+    with torch.no_grad():
+        pixel_values = transform(photo)[0][None]
+        best = network(pixel_values).softmax(-1)[0].topk(3).indices.tolist()
+        encoder = build_encoder(EncoderConfig("vit_tiny_patch16_224"), str(weights)).eval()
+        assert torch.equal(encoder(pixel_values), network.forward_features(pixel_values)[:, 1:])
+    assert set(best) & {281, 282, 285}  # tabby, tiger cat, Egyptian cat
+
+
+def test_config_survives_json_and_refuses_what_it_does_not_know():
+    import json
+
+    config = CaptionModelConfig(EncoderConfig("test_vit", image_size=(96, 96)), DecoderConfig(vocab_size=7))
+    values = json.loads(json.dumps(config.to_dict()))
+    assert CaptionModelConfig.from_dict(values) == config
+    with raises(ConfigError, match="format_version"):
+        CaptionModelConfig.from_dict(values | {"format_version": 99})
+    values["decoder"]["rotary"] = True
+    with raises(ConfigError, match="rotary"):
+        CaptionModelConfig.from_dict(values)
+
+
+@mark.parametrize(
+    ("kind", "values"),
+    [
+        (DecoderConfig, {"width": 30, "heads": 4}),
+        (DecoderConfig, {"layers": 0}),
+        (EncoderConfig, {"features": "x"}),
+    ],
+)
+def test_impossible_sizes_are_refused_when_made(kind, values):
+    with raises(ConfigError):
+        kind(**values)

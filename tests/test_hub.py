@@ -1,0 +1,313 @@
+"""Model folders: the same model comes back, and whatever is wrong with one is said with the file's name."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from tests.model_folder import CARD, IMAGE_SIZE, make_parts, model_folder  # noqa: F401
+from wordgaze import hub
+from wordgaze.errors import ConfigError, ModelError
+from wordgaze.text.tokenizer import CaptionTokenizer
+
+
+@pytest.fixture
+def folder(model_folder: Path, tmp_path: Path) -> Path:  # noqa: F811
+    """A copy to break."""
+    return Path(shutil.copytree(model_folder, tmp_path / "model"))
+
+
+def logits(parts: hub.ModelParts) -> torch.Tensor:
+    pixel_values = torch.linspace(-1, 1, 3 * IMAGE_SIZE[0] * IMAGE_SIZE[1]).reshape(1, 3, *IMAGE_SIZE)
+    with torch.inference_mode():
+        return parts.model(torch.tensor([[1, 5, 270, 300]]), parts.model.encode(pixel_values)).logits
+
+
+def test_saved_loaded_same(tmp_path: Path) -> None:
+    parts = make_parts(length_penalty=0.7)
+    hub.save_folder(parts, tmp_path / "new" / "model")
+    loaded = hub.load_folder(tmp_path / "new" / "model")
+    assert loaded.model.config == parts.model.config
+    assert loaded.preprocessing == parts.preprocessing
+    assert loaded.generation == parts.generation
+    assert loaded.card == CARD
+    assert not loaded.model.training
+    assert loaded.tokenizer.encode("a red dog") == parts.tokenizer.encode("a red dog")
+    assert torch.equal(logits(loaded), logits(parts))
+
+
+def test_a_folder_holds_just_its_files(model_folder: Path) -> None:  # noqa: F811
+    assert sorted(path.name for path in model_folder.iterdir()) == sorted(hub.FILES)
+
+
+def test_tied_embeddings_are_stored_once(model_folder: Path) -> None:  # noqa: F811
+    parts = make_parts()
+    numbers = sum(tensor.numel() for tensor in load_file(model_folder / hub.WEIGHTS).values())
+    assert numbers == sum(parameter.numel() for parameter in parts.model.parameters())
+
+
+def test_float16_halves_the_file_and_loads_as_float32(tmp_path: Path) -> None:
+    parts = make_parts()
+    hub.save_folder(parts, tmp_path / "32")
+    hub.save_folder(parts, tmp_path / "16", dtype="float16")
+    sizes = [(tmp_path / name / hub.WEIGHTS).stat().st_size for name in ("16", "32")]
+    assert 0.45 < sizes[0] / sizes[1] < 0.55
+    with safe_open(tmp_path / "16" / hub.WEIGHTS, "pt") as file:
+        assert file.get_tensor("decoder.final_norm.weight").dtype == torch.float16
+    loaded = hub.load_folder(tmp_path / "16")
+    assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.float32}
+    weight = parts.model.decoder.token_embedding.weight
+    assert torch.equal(loaded.model.decoder.token_embedding.weight, weight.half().float())
+
+
+def test_the_card_says_what_it_is_given(tmp_path: Path) -> None:
+    parts = make_parts()
+    hub.save_folder(parts, tmp_path, card="# Given\n")
+    assert (tmp_path / "README.md").read_text() == "# Given\n"
+    hub.save_folder(hub.ModelParts(parts.model, parts.tokenizer, parts.preprocessing, parts.generation), tmp_path)
+    assert "test_vit at 64 x 96" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("file", [name for name in hub.FILES if name != hub.CARD])
+def test_a_missing_file_is_named(folder: Path, file: str) -> None:
+    (folder / file).unlink()
+    with pytest.raises(ModelError, match=f"has no {file}.*again"):
+        hub.load_folder(folder)
+
+
+def test_a_model_works_without_its_card(folder: Path) -> None:
+    (folder / hub.CARD).unlink()
+    assert hub.load_folder(folder).card is None
+
+
+def change(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def with_other_tokenizer(folder: Path) -> None:
+    CaptionTokenizer.train(["something else"], vocab_size=270, min_frequency=1).save(folder / hub.TOKENIZER)
+
+
+def with_wider_decoder(folder: Path) -> None:
+    config = json.loads((folder / hub.CONFIG).read_text())
+    change(folder / hub.CONFIG, decoder={**config["decoder"], "width": 64})
+
+
+def with_a_hole(folder: Path) -> None:
+    weights = load_file(folder / hub.WEIGHTS)
+    weights["decoder.final_norm.weight"][0] = float("nan")
+    save_file(weights, folder / hub.WEIGHTS)
+
+
+def with_odd_tensor(folder: Path) -> None:
+    save_file({**load_file(folder / hub.WEIGHTS), "lm_head.weight": torch.zeros(2)}, folder / hub.WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "file"),
+    [
+        (lambda f: (f / hub.CONFIG).write_text("{"), hub.CONFIG),
+        (lambda f: (f / hub.CONFIG).write_text("[]"), hub.CONFIG),
+        (lambda f: (f / hub.CONFIG).write_bytes(b"\xff\xfe{}"), hub.CONFIG),
+        (lambda f: change(f / hub.CONFIG, format_version=99), hub.CONFIG),
+        (lambda f: change(f / hub.CONFIG, decoder={"width": "wide"}), hub.CONFIG),
+        (lambda f: change(f / hub.CONFIG, decoder={"heads": 0}), hub.CONFIG),
+        (lambda f: change(f / hub.CONFIG, encoder={"name": "no_such_network"}), hub.CONFIG),
+        (lambda f: change(f / hub.CONFIG, encoder=7), hub.CONFIG),
+        (lambda f: cut(f / hub.WEIGHTS), hub.WEIGHTS),
+        (lambda f: (f / hub.WEIGHTS).write_bytes(struct.pack("<Q", 2**60)), hub.WEIGHTS),
+        (lambda f: torch.save({"a": torch.zeros(1)}, f / hub.WEIGHTS), hub.WEIGHTS),
+        (with_wider_decoder, hub.WEIGHTS),
+        (with_a_hole, hub.WEIGHTS),
+        (with_odd_tensor, hub.WEIGHTS),
+        (lambda f: (f / hub.TOKENIZER).write_text("{}"), hub.TOKENIZER),
+        (with_other_tokenizer, hub.TOKENIZER),
+        (lambda f: change(f / hub.PREPROCESSOR, size=[96, 64]), hub.PREPROCESSOR),
+        (lambda f: change(f / hub.PREPROCESSOR, mean=[0.5]), hub.PREPROCESSOR),
+        (lambda f: change(f / hub.PREPROCESSOR, squeeze=True), hub.PREPROCESSOR),
+        (lambda f: change(f / hub.GENERATION, num_beams="three"), hub.GENERATION),
+        (lambda f: change(f / hub.GENERATION, beams=3), hub.GENERATION),
+        (lambda f: change(f / hub.GENERATION, max_length=25), hub.GENERATION),
+    ],
+)
+def test_a_file_that_is_damaged_or_of_another_model_is_named(
+    folder: Path, break_it: Callable[[Path], object], file: str
+) -> None:
+    break_it(folder)
+    with pytest.raises(ModelError) as caught:
+        hub.load_folder(folder)
+    message = str(caught.value)
+    assert file in message and str(folder) in message
+    assert message.endswith((".", ")")) and "\n" not in message
+
+
+def test_no_folder_and_a_file_instead_of_one(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="does not exist"):
+        hub.load_folder(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match="is a file"):
+        hub.load_folder(tmp_path / "file")
+
+
+def test_a_pickle_is_never_opened(folder: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(folder / "exploded"),)
+
+    torch.save({"weights": Bomb()}, folder / hub.WEIGHTS)
+    torch.save({"weights": Bomb()}, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError):
+        hub.load_folder(folder)
+    assert not (folder / "exploded").exists()
+
+
+def test_a_save_that_fails_early_leaves_the_old_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full_disk(self: CaptionTokenizer, path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(CaptionTokenizer, "save", full_disk)
+    with pytest.raises(ModelError, match="No space left on device"):
+        hub.save_folder(make_parts(seed=1), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("files", range(len(hub.FILES)))
+def test_a_save_cut_short_never_mixes_two_models(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    replace, done = os.replace, []
+
+    def killed(source: Path, target: Path) -> None:
+        if len(done) == files:
+            raise KeyboardInterrupt
+        replace(source, target)
+        done.append(target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        hub.save_folder(make_parts(seed=1), folder)
+    with pytest.raises(ModelError, match=hub.CONFIG):
+        hub.load_folder(folder)
+
+
+def test_what_can_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
+    parts = make_parts()
+    parts.tokenizer = CaptionTokenizer.train(["something else"], vocab_size=270, min_frequency=1)
+    with pytest.raises(ModelError, match="tokens"):
+        hub.save_folder(parts, tmp_path)
+    parts = make_parts()
+    with torch.no_grad():
+        parts.model.decoder.final_norm.weight[0] = 1e6
+    with pytest.raises(ModelError, match="final_norm.*float16"):
+        hub.save_folder(parts, tmp_path, dtype="float16")
+    with torch.no_grad():
+        parts.model.decoder.final_norm.weight[0] = float("inf")
+    with pytest.raises(ModelError, match="final_norm.*finite"):
+        hub.save_folder(parts, tmp_path)
+    with pytest.raises(ConfigError, match="float8"):
+        hub.save_folder(parts, tmp_path, dtype="float8")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match="can't be saved"):
+        hub.save_folder(make_parts(), tmp_path / "file" / "model")
+
+
+# --- Finding a model -------------------------------------------------------------------------------------------
+
+
+class Hub:
+    """Instead of the network: answers or raises, and remembers what it was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: Path | Exception) -> None:
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.answer = answer
+        monkeypatch.setattr("huggingface_hub.snapshot_download", self)
+
+    def __call__(self, repo_id: str, **options: Any) -> str:
+        self.asked.append((repo_id, options))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return str(self.answer)
+
+
+def test_no_name_is_the_bundled_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(hub.resources, "files", lambda package: tmp_path)
+    with pytest.raises(ModelError, match="no bundled model.*reinstall"):
+        hub.resolve()
+    (tmp_path / "bundled").mkdir()
+    (tmp_path / "bundled" / hub.CONFIG).touch()
+    assert hub.resolve() == tmp_path / "bundled"
+
+
+def test_an_existing_folder_is_itself(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    network = Hub(monkeypatch, AssertionError("asked the network"))
+    assert hub.resolve(folder) == folder
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert hub.resolve("owner/name") == Path("owner/name")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert hub.resolve("~/model") == folder
+    assert not network.asked
+
+
+@pytest.mark.parametrize(
+    "name", ["/no/where", "./model", "../model", "~/no/where", "runs/a/best", "runs\\best", "runs", "runs/best"]
+)
+def test_a_mistyped_path_is_no_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    network = Hub(monkeypatch, tmp_path)
+    if name == "runs":
+        (tmp_path / "runs").rmdir()
+    with pytest.raises(ModelError, match="does not exist"):
+        hub.resolve(name)
+    with pytest.raises(ModelError, match="does not exist"):
+        hub.resolve(Path("owner/name"))
+    assert not network.asked
+
+
+def test_a_hub_id_is_asked_for_the_files_of_a_model_folder_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    network = Hub(monkeypatch, tmp_path)
+    assert hub.resolve("owner/name", revision="main") == tmp_path
+    [(repo_id, options)] = network.asked
+    assert repo_id == "owner/name" and options.pop("revision") == "main"
+    assert sorted(options.pop("allow_patterns")) == sorted(hub.FILES) and not options
+
+
+def test_what_the_hub_says_becomes_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    Hub(monkeypatch, LocalEntryNotFoundError("many\nlines"))
+    with pytest.raises(ModelError, match="the hub can't be reached"):
+        hub.resolve("owner/name")
+    Hub(monkeypatch, ConnectionError("reset by peer"))
+    with pytest.raises(ModelError, match=r"owner/name can't be downloaded \(reset by peer\)"):
+        hub.resolve("owner/name")
+
+
+def test_an_impossible_hub_id_is_said() -> None:
+    with pytest.raises(ModelError, match="neither a folder here nor a hub id"):
+        hub.resolve("owner/na me")
