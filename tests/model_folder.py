@@ -57,7 +57,9 @@ def draw_photo(path: Path, number: int, size: tuple[int, int] = (120, 90)) -> Pa
     """A photo that differs from those of other numbers."""
     photo = Image.new("RGB", size, (40 * number % 256, 255 - 90 * number % 256, 150 * number % 256))
     left = 7 * number % (size[0] // 2)
-    ImageDraw.Draw(photo).ellipse((left, 5, left + size[0] // 3, size[1] - 9), (255 - 60 * number % 256, 30, 200))
+    ImageDraw.Draw(photo).ellipse(
+        (left, 5, left + size[0] // 3, size[1] - 9), (255 - 60 * number % 256, 30, 200)
+    )
     photo.save(path)
     return path
 
@@ -68,9 +70,7 @@ def photos(tmp_path: Path) -> list[Path]:
     folder = tmp_path / "photos"
     folder.mkdir()
     sizes = [(120, 90), (90, 120), (200, 40), (40, 200), (96, 64), (301, 77)]
-    return [
-        draw_photo(folder / f"{'bcdefg'[number]}.png", number, size) for number, size in enumerate(sizes)
-    ]
+    return [draw_photo(folder / f"{'bcdefg'[number]}.png", number, size) for number, size in enumerate(sizes)]
 
 
 @pytest.fixture

@@ -220,7 +220,7 @@ class CiderD:
             row = np.repeat(grams.rows[hit], repeat)
             product = np.minimum(np.repeat(values[hit], repeat), strength[entry]) * strength[entry]
             pair = offset[row] + reference[entry] - self._first[owner[row]]
-            similarity = np.bincount(pair, product, len(pair_candidate))
+            similarity = np.bincount(pair, product, len(pair_candidate)).astype(np.float64)  # of nothing: integers
             scale = norm[pair_candidate] * self._norms[order][pair_reference]
             np.divide(similarity, scale, out=similarity, where=scale != 0)
             total += np.bincount(pair_candidate, similarity * penalty, len(owner))

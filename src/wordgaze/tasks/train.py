@@ -7,6 +7,7 @@ import logging
 import shutil
 import sys
 import warnings
+from argparse import ArgumentError
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def parse_config(config: str | Path, overrides: Sequence[str] = ()) -> TrainingC
         values = parser.parse_args(["--config", str(config), *overrides])
         fields = vars(parser.instantiate_classes(values))
         return TrainingConfig(**{name: value for name, value in fields.items() if name != "config"})
-    except (TypeError, ValueError, SystemExit) as error:
+    except (ArgumentError, TypeError, ValueError) as error:
         raise ConfigError(f"{config} with its overrides can't be used: {_first_line(error)}") from error
 
 

@@ -42,6 +42,7 @@ class CaptionModule(LightningModule):
         self.frozen_layers = freeze_encoder(model, config.encoder.freeze)
         self.cached = False  # whether training batches hold the frozen layers' output
         self.captions: dict[str, list[str]] = {}
+        self._random_state: dict[str, Any] | None = None
         self.search = GenerationOptions(num_beams=1, max_length=config.generation.max_length)
 
     def train(self, mode: bool = True) -> CaptionModule:
@@ -52,6 +53,22 @@ class CaptionModule(LightningModule):
         for layer in self.model.encoder.layers()[: self.frozen_layers]:
             layer.eval()
         return self
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Dropout goes on with the masks that it would have drawn."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        checkpoint["random_state"] = {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._random_state = checkpoint.get("random_state")
+
+    def on_train_batch_start(self, batch: TrainingBatch, batch_index: int) -> None:
+        # Only now: making the loaders draws random numbers too.
+        if self._random_state is not None:
+            torch.set_rng_state(self._random_state["cpu"])
+            if len(self._random_state["cuda"]) == torch.cuda.device_count():
+                torch.cuda.set_rng_state_all(self._random_state["cuda"])
+            self._random_state = None
 
     def training_step(self, batch: TrainingBatch, batch_index: int) -> torch.Tensor:
         """Encodes each photo once for all its captions."""

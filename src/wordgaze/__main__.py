@@ -1,0 +1,6 @@
+"""``python -m wordgaze``."""
+
+from wordgaze.cli.main import main
+
+if __name__ == "__main__":
+    main()

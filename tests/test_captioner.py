@@ -1,0 +1,395 @@
+"""The three-line API: captions, maps, options, and a model that comes back from disk as it was."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.model_folder import CARD, make_parts, mixed, model_folder, photos  # noqa: F401
+
+from wordgaze import hub
+from wordgaze.captioner import Caption, Captioner, CaptionWord, Explanation
+from wordgaze.errors import ConfigError, ModelError, PhotoError
+from wordgaze.generation.search import generate
+
+# ruff: noqa: F811  (fixtures are arguments of the same name)
+
+
+@pytest.fixture(scope="module")
+def captioner(model_folder: Path) -> Captioner:
+    return Captioner.from_pretrained(model_folder, "cpu")
+
+
+def close(left: Caption, right: Caption) -> bool:
+    return left.text == right.text and math.isclose(left.log_probability, right.log_probability, abs_tol=1e-4)
+
+
+def found_ids(captioner: Captioner, photo: Path, **options: Any) -> tuple[int, ...]:
+    """The ids that the search finds; the text alone could be written with others."""
+    tokenizer = captioner.tokenizer
+    with torch.inference_mode():
+        pixel_values = captioner.transform(Image.open(photo))[0][None]
+        found = generate(
+            captioner.model,
+            captioner.model.encode(pixel_values),
+            captioner.generation_options(**options),
+            bos_id=tokenizer.bos_id,
+            eos_id=tokenizer.eos_id,
+            pad_id=tokenizer.pad_id,
+        )
+    return found[0][0].token_ids
+
+
+def forced(captioner: Captioner, photo: Path, ids: tuple[int, ...]) -> Any:
+    """The model's output for the whole caption at once."""
+    with torch.inference_mode():
+        pixel_values = captioner.transform(Image.open(photo))[0][None]
+        states = captioner.model.encode(pixel_values)
+        return captioner.model(torch.tensor([ids]), states, output_attentions=True)
+
+
+# --- Captions --------------------------------------------------------------------------------------------------
+
+
+def test_captions_come_in_order_and_differ(captioner: Captioner, photos: list[Path]) -> None:
+    captions = captioner.caption(photos)
+    assert len({str(caption) for caption in captions}) > 3  # else the next lines prove nothing
+    backwards = captioner.caption(photos[::-1])
+    assert all(map(close, captions, backwards[::-1]))
+
+
+def test_alone_as_in_a_batch(captioner: Captioner, photos: list[Path]) -> None:
+    alone = [captioner.caption(photo) for photo in photos]
+    for batch_size in (1, 4, 16):
+        assert all(map(close, alone, captioner.caption(photos, batch_size=batch_size)))
+
+
+def test_one_photo_gives_one_caption_and_a_list_gives_a_list(
+    captioner: Captioner, photos: list[Path]
+) -> None:
+    assert isinstance(captioner.caption(photos[0]), Caption)
+    assert [str(caption) for caption in captioner.caption([photos[0]])] == [str(captioner.caption(photos[0]))]
+    assert captioner.caption([]) == []
+    assert len(captioner.caption(iter(photos[:2]))) == 2
+
+
+def test_any_source_of_the_same_pixels_gives_the_same_caption(
+    captioner: Captioner, photos: list[Path]
+) -> None:
+    path = photos[0]
+    image = Image.open(path)
+    expected = captioner.caption(path)
+    with path.open("rb") as file:
+        for source in (
+            str(path),
+            path.read_bytes(),
+            io.BytesIO(path.read_bytes()),
+            image,
+            np.asarray(image),
+            file,
+        ):
+            assert captioner.caption(source) == expected
+
+
+def test_probabilities_are_those_of_a_pass_over_the_ids(captioner: Captioner, photos: list[Path]) -> None:
+    """Against logits of the whole caption at once, which no search has touched."""
+    caption = captioner.caption(photos[0], min_length=8)  # has no end token then
+    tokenizer, ids = captioner.tokenizer, found_ids(captioner, photos[0], min_length=8)
+    assert tokenizer.decode(ids) == caption.text
+    logits = forced(captioner, photos[0], ids).logits[0].log_softmax(-1)
+    for word, span in zip(caption.words, tokenizer.words(ids), strict=True):
+        assert word.text == span.text
+        expected = sum(float(logits[place - 1, ids[place]]) for place in range(span.start, span.stop))
+        assert math.isclose(math.log(word.probability), expected, abs_tol=1e-4)
+    words = sum(math.log(word.probability) for word in caption.words)
+    assert math.isclose(caption.log_probability, words, abs_tol=1e-4)
+
+
+def test_alternatives_are_the_next_best(captioner: Captioner, photos: list[Path]) -> None:
+    caption = captioner.caption(photos[0], num_beams=4, num_captions=3, length_penalty=0.0)
+    assert len(caption.alternatives) == 2
+    chances = [one.log_probability for one in (caption, *caption.alternatives)]
+    assert chances == sorted(chances, reverse=True)
+    assert len({caption.text, *(one.text for one in caption.alternatives)}) == 3
+    assert close(caption, captioner.caption(photos[0], num_beams=4, length_penalty=0.0))
+
+
+def test_the_folder_has_the_defaults_and_a_keyword_overrides_them(tmp_path: Path, photos: list[Path]) -> None:
+    hub.save_folder(make_parts(max_length=3), tmp_path)
+    captioner = Captioner.from_pretrained(tmp_path, "cpu")
+    short = captioner.caption(photos[0])
+    assert close(short, captioner.caption(photos[0], max_length=3))
+    assert len(captioner.caption(photos[0], max_length=9, min_length=9).text) > len(short.text) > 0
+    assert captioner.generation_options(num_beams=5).max_length == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_beam": 3}, "did you mean num_beams"),
+        ({"beams_of_light": 3}, "there are num_beams"),
+        ({"num_beams": 0}, "num_beams is 0"),
+        ({"num_beams": "three"}, "num_beams='three'"),
+        ({"max_length": 25}, "max_length is 25.* 24"),
+        ({"batch_size": 0}, "batch_size is 0"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_named(
+    captioner: Captioner, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        captioner.caption(["no photo is opened before this is said"], **options)
+
+
+def test_a_photo_that_fails_is_named(captioner: Captioner, mixed: Path) -> None:
+    with pytest.raises(PhotoError, match=r"d2\.png: is not a photo"):
+        captioner.caption([mixed / "b.png", mixed / "d2.png"])
+    with pytest.raises(PhotoError, match=r"photo 18: "):
+        captioner.caption([mixed / "b.png"] * 17 + [b"no photo"])
+    with pytest.raises(PhotoError, match=r"the photo: is a int"):
+        captioner.caption(7)  # type: ignore[call-overload]
+
+
+def test_sampling_is_seeded_and_independent_of_the_batch(captioner: Captioner, photos: list[Path]) -> None:
+    options = {"sample": True, "temperature": 3.0}
+    captions = captioner.caption(photos, seed=1, **options)
+    assert all(map(close, captions, [captioner.caption(photo, seed=1, **options) for photo in photos]))
+    assert [c.text for c in captioner.caption(photos, seed=2, **options)] != [c.text for c in captions]
+
+
+def test_dictionary_of_a_caption() -> None:
+    best = Caption(
+        "a dog", -1.5, (CaptionWord("a", 0.5), CaptionWord("dog", 0.25)), (Caption("it", -2.0, ()),)
+    )
+    assert best.to_dict() == {
+        "caption": "a dog",
+        "log_probability": -1.5,
+        "words": [{"word": "a", "probability": 0.5}, {"word": "dog", "probability": 0.25}],
+        "alternatives": [{"caption": "it", "log_probability": -2.0, "words": []}],
+    }
+    assert f"{best}" == "a dog"
+
+
+# --- Explanations ----------------------------------------------------------------------------------------------
+
+
+def test_maps_are_the_attention_of_the_winning_caption(captioner: Captioner, photos: list[Path]) -> None:
+    photo = photos[0]
+    explanation = captioner.explain(photo, num_beams=4, min_length=8)
+    assert close(explanation.caption, captioner.caption(photo, num_beams=4, min_length=8))
+    ids = found_ids(captioner, photo, num_beams=4, min_length=8)
+    output = forced(captioner, photo, ids)
+    rows = torch.stack(output.cross_attentions).mean(dim=(0, 2))[0]  # (T, N)
+    for word, span in zip(explanation.words, captioner.tokenizer.words(ids), strict=True):
+        expected = rows[span.start - 1 : span.stop - 1].mean(dim=0).reshape(4, 6)
+        assert np.allclose(word.map, expected, atol=1e-5)
+        assert math.isclose(word.map.sum(), 1, abs_tol=1e-5)
+    assert max(word.map.max() for word in explanation.words) > 0.1  # flat maps would agree with any
+    for word, said in zip(explanation.words, explanation.caption.words, strict=True):
+        assert word.text == said.text and math.isclose(word.probability, said.probability, rel_tol=1e-3)
+
+
+def test_peaks_lie_on_the_photo_even_if_the_padding_has_more(
+    captioner: Captioner, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wordgaze import captioner as module
+
+    real = module.word_maps
+
+    def padded(*arguments: Any) -> Any:
+        maps = real(*arguments)
+        maps.maps[:, 0, :] = 0.2  # of a wide photo the first row of patches shows nothing
+        maps.maps[:, 1:, :] = 0.001
+        maps.maps[:, 2, 4] = 0.1
+        return maps
+
+    monkeypatch.setattr(module, "word_maps", padded)
+    explanation = captioner.explain(photos[2])  # 200 x 40, in a 96 x 64 input: rows 1 and 2 of 4 show it
+    assert {word.peak for word in explanation.words} == {(150, 37)}
+
+
+def test_a_text_of_ones_own(captioner: Captioner, photos: list[Path]) -> None:
+    explanation = captioner.explain(photos[0], "A red T-shirt!")
+    assert explanation.caption.text == "a red t-shirt"
+    assert [word.text for word in explanation.words] == ["a", "red", "t-shirt"]
+    chances = [math.log(word.probability) for word in explanation.words]
+    assert explanation.caption.log_probability < sum(chances)  # the end token counts, too
+    assert [word.probability for word in explanation.caption.words] == [
+        w.probability for w in explanation.words
+    ]
+
+
+def test_what_can_not_be_explained_is_said(captioner: Captioner, photos: list[Path]) -> None:
+    with pytest.raises(ConfigError, match=r"no method 'median'.*mean, last, layer-0, layer-1"):
+        captioner.explain(photos[0], method="median")
+    with pytest.raises(ConfigError, match="holds no words"):
+        captioner.explain(photos[0], " ?! ")
+    longest = "dog " * 23  # with the end token the 24 that the model reads
+    assert len(captioner.explain(photos[0], longest).words) == 23
+    with pytest.raises(ConfigError, match="25 tokens long, this model reads 24"):
+        captioner.explain(photos[0], longest + "dog")
+    with pytest.raises(PhotoError, match=r"nothere\.png: no such file"):
+        captioner.explain("nothere.png")
+
+
+def test_methods_differ(captioner: Captioner, photos: list[Path]) -> None:
+    maps = {name: captioner.explain(photos[0], method=name).words[0].map for name in captioner.methods}
+    assert np.allclose(maps["last"], maps["layer-1"]) and not np.allclose(maps["layer-0"], maps["layer-1"])
+    assert np.allclose(maps["mean"], (maps["layer-0"] + maps["layer-1"]) / 2, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def explanation(captioner: Captioner, tmp_path_factory: pytest.TempPathFactory) -> Explanation:
+    path = tmp_path_factory.mktemp("photo") / "wide.png"
+    Image.effect_mandelbrot((80, 50), (-2, -1, 1, 1), 20).save(path)
+    return captioner.explain(path, "a red dog")
+
+
+def test_saved_as_json(explanation: Explanation, tmp_path: Path) -> None:
+    explanation.save(tmp_path / "maps.json")
+    values = json.loads((tmp_path / "maps.json").read_text(encoding="utf-8"))
+    assert [word["word"] for word in values["words"]] == ["a", "red", "dog"]
+    for found, word in zip(values["words"], explanation.words, strict=True):
+        assert np.allclose(found["map"], word.map, rtol=1e-5)
+        assert found["peak"] == list(word.peak)
+        assert found["entropy"] == word.entropy and found["probability"] == word.probability
+    assert values["caption"] == "a red dog" and values["method"] == "mean"
+    assert values["photo_size"] == [80, 50] and values["input_size"] == [96, 64]
+
+
+def test_saved_as_npz(explanation: Explanation, tmp_path: Path) -> None:
+    explanation.save(tmp_path / "maps.NPZ")
+    with np.load(tmp_path / "maps.NPZ", allow_pickle=False) as values:
+        assert values["maps"].shape == (3, 4, 6) and values["maps"].dtype == np.float32
+        assert values["words"].tolist() == ["a", "red", "dog"]
+        assert values["peaks"].tolist() == [list(word.peak) for word in explanation.words]
+        assert str(values["caption"]) == "a red dog"
+
+
+def test_saved_as_picture_and_as_page(explanation: Explanation, tmp_path: Path) -> None:
+    explanation.save(str(tmp_path / "maps.png"))
+    with Image.open(tmp_path / "maps.png") as picture:
+        assert picture.format == "PNG" and picture.size == explanation.grid().size
+    explanation.save(tmp_path / "maps.html")
+    page = (tmp_path / "maps.html").read_text(encoding="utf-8")
+    assert "wide.png" in page and "dog" in page and "a red dog" in page
+
+
+def test_another_suffix_is_refused(explanation: Explanation, tmp_path: Path) -> None:
+    for name in ("maps.pdf", "maps"):
+        with pytest.raises(ConfigError, match=rf"{name}: .*\.png, \.html, \.json, \.npz"):
+            explanation.save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_shown_in_a_notebook(explanation: Explanation) -> None:
+    shown = explanation._repr_html_()
+    assert re.search(r'<img src="data:image/png;base64,[\w+/=]+" alt="a red dog">', shown)
+
+
+def test_a_caption_without_words_still_has_a_picture(
+    captioner: Captioner, photos: list[Path], tmp_path: Path
+) -> None:
+    parts = make_parts()
+    with torch.no_grad():  # the end token is all it says
+        parts.model.decoder.final_norm.bias.copy_(
+            parts.model.decoder.token_embedding.weight[parts.tokenizer.eos_id] * 50
+        )
+    explanation = Captioner(parts, "cpu").explain(photos[0])
+    assert explanation.caption.text == "" and explanation.words == ()
+    for suffix in (".png", ".html", ".json", ".npz"):
+        explanation.save(tmp_path / f"maps{suffix}")
+
+
+# --- Models ----------------------------------------------------------------------------------------------------
+
+
+def test_saved_loaded_same_captions_and_silent(
+    captioner: Captioner, photos: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    captioner.save_pretrained(tmp_path / "model")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == sorted(hub.FILES)
+    assert (tmp_path / "model" / "README.md").read_text() == CARD
+    assert "format_version" in json.loads((tmp_path / "model" / "config.json").read_text())
+    again = Captioner.from_pretrained(tmp_path / "model", "cpu")
+    assert again.caption(photos) == captioner.caption(photos)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_pushed_to_the_hub_is_a_whole_model_folder(
+    captioner: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import HfApi
+
+    pushed: dict[str, set[str]] = {}
+
+    class Repository:
+        repo_id = "owner/name"
+
+    def upload(self: HfApi, *, repo_id: str, folder_path: Path, **_: Any) -> str:
+        hub.load_folder(folder_path)
+        pushed[repo_id] = {path.name for path in Path(folder_path).iterdir()}
+        return "https://example.org"
+
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, **_: Repository)
+    monkeypatch.setattr(HfApi, "upload_folder", upload)
+    captioner.push_to_hub("owner/name")
+    assert pushed == {"owner/name": set(hub.FILES)}
+
+
+def test_without_a_name_it_is_the_bundled_model(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "bundled_folder", lambda: model_folder)
+    assert Captioner.from_pretrained().parts.card == CARD
+
+
+def test_a_mistyped_path_makes_no_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def connect(*_: Any) -> None:
+        raise AssertionError("asked the network")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.chdir(tmp_path)
+    for name in ("./modle", "runs/best/model", "modle", tmp_path / "modle"):
+        with pytest.raises(ModelError, match="does not exist"):
+            Captioner.from_pretrained(name)
+
+
+def test_loading_and_making_copies_no_weights(model_folder: Path) -> None:
+    """ModelHubMixin would keep a deep copy of every dataclass it is made with as its config."""
+    parts = hub.load_folder(model_folder)
+    captioner = Captioner(parts, "cpu")
+    assert captioner.parts is parts and captioner.model is parts.model
+    assert not captioner._hub_mixin_config
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_is_close_and_leaves_the_weights(
+    captioner: Captioner, model_folder: Path, photos: list[Path], precision: str
+) -> None:
+    lower = Captioner.from_pretrained(model_folder, "cpu", precision)
+    exact, rough = (one.explain(photos[0], "a red dog") for one in (captioner, lower))
+    assert rough.caption.log_probability != exact.caption.log_probability
+    assert math.isclose(rough.caption.log_probability, exact.caption.log_probability, rel_tol=0.05)
+    assert {parameter.dtype for parameter in lower.model.parameters()} == {torch.float32}
+    assert lower.caption(photos[0]).text
+
+
+def test_a_device_or_precision_that_is_not_there(model_folder: Path) -> None:
+    with pytest.raises(ConfigError, match="'gpu7'"):
+        Captioner.from_pretrained(model_folder, "gpu7")
+    with pytest.raises(ConfigError, match=r"float8.*bfloat16"):
+        Captioner.from_pretrained(model_folder, precision="float8")
+
+
+@pytest.mark.gpu
+def test_a_gpu_says_the_same(captioner: Captioner, model_folder: Path, photos: list[Path]) -> None:
+    assert all(map(close, captioner.caption(photos), Captioner.from_pretrained(model_folder).caption(photos)))

@@ -1,0 +1,30 @@
+"""Every shipped config is run: two steps on drawn scenes with a small random encoder, by overrides."""
+
+from pathlib import Path
+
+import pytest
+
+from wordgaze.data.shapes import write_shapes
+from wordgaze.hub import load_folder
+from wordgaze.tasks.train import parse_config, train
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_two_steps_of_a_config(config, tmp_path):
+    captions = write_shapes(tmp_path / "shapes", 16, size=48)
+    names = list(parse_config(config).data.validation)
+    source = f"captions: {captions}, root: null, format: coco, split: null, limit: 8"
+    overrides = [
+        *("--data.train", f"[{{{source}}}]"),
+        *("--data.validation", f"{{{names[0]}: {{{source}}}}}"),
+        *("--data.batch_size", "4", "--data.workers", "0"),
+        *("--tokenizer.vocab_size", "280", "--tokenizer.extra_text", "[]"),
+        *("--encoder.name", "test_vit", "--encoder.image_size", "[48, 48]", "--encoder.pretrained", "null"),
+        *("--decoder.width", "32", "--decoder.layers", "1", "--decoder.heads", "4"),
+        *("--train.max_steps", "2", "--train.accelerator", "cpu", "--train.devices", "1"),
+    ]
+    result = train(parse_config(config, overrides), tmp_path / "run")
+    assert result.steps == 2
+    assert load_folder(result.folder).preprocessing.size == (48, 48)

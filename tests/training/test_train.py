@@ -1,0 +1,203 @@
+"""Whole runs, on drawn scenes with a tiny encoder."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from wordgaze.data.annotations import read_captions
+from wordgaze.errors import ConfigError
+from wordgaze.hub import load_folder
+from wordgaze.tasks import train as task
+from wordgaze.tasks.train import build_model, train
+from wordgaze.training.callbacks import SampleCaptions
+
+
+def weights_of(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def losses_of(folder):
+    with (folder / "log.csv").open(newline="") as file:
+        return {int(row["step"]): row["loss"] for row in csv.DictReader(file) if row["loss"]}
+
+
+def test_a_run_leaves_a_model_folder_a_log_and_samples(tmp_path, small_config):
+    result = train(small_config(), tmp_path / "run")
+    parts = load_folder(result.folder)
+    assert result.steps == 10 and result.cider is not None
+    assert parts.model.grid == (3, 3) and parts.preprocessing.size == (48, 48)
+    assert list(losses_of(result.folder)) == list(range(1, 11))
+    with (result.folder / "log.csv").open(newline="") as file:
+        validations = [row for row in csv.DictReader(file) if row["CIDEr"]]
+    assert [row["step"] for row in validations] == ["5", "10"]
+    assert all(0 < float(row["distinct/shapes"]) <= 1 for row in validations)
+    samples = (result.folder / "samples.csv").read_text().splitlines()
+    assert len(samples) == 1 + 2 * 8
+    assert "seed 0" in (result.folder / "README.md").read_text()
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path, small_config, capsys):
+    """Stopped in the middle of the second epoch; photos, captions, masks, rates and averages must all go on."""
+    config = small_config(train={"epochs": 3, "checkpoint_every": 7})
+    whole = train(config, tmp_path / "whole")
+    stopped = _interrupted_at(config, tmp_path / "again", step=7)
+    again = train(config, stopped)
+    assert "going on" in capsys.readouterr().err
+    assert losses_of(again.folder) == losses_of(whole.folder)
+    for name, tensor in weights_of(whole.folder).items():
+        assert torch.equal(tensor, weights_of(again.folder)[name]), name
+
+
+def _interrupted_at(config, folder, step):
+    class Power(task.pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == step + 1:
+                raise KeyboardInterrupt
+
+    original = task.Progress
+    task.Progress = lambda batch_size: Power()
+    try:
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            train(config, folder)
+    finally:
+        task.Progress = original
+    assert (folder / "checkpoints" / "last.ckpt").exists()
+    assert not (folder / "model.safetensors").exists()
+    return folder
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(tmp_path, small_config):
+    config = tmp_path / "config.yaml"
+    config.write_text(task.describe(small_config(train={"epochs": 40, "checkpoint_every": 5})))
+    command = [
+        sys.executable,
+        "-m",
+        "wordgaze",
+        "train",
+        "--config",
+        str(config),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = subprocess.run([*command, "--train.epochs", "40"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in done.stderr
+    assert losses_of(tmp_path / "run")[200]
+
+
+def test_other_settings_are_refused_and_restart_begins_anew(tmp_path, small_config):
+    config = small_config(train={"epochs": 1})
+    first = train(config, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"train\.learning_rate"):
+        train(small_config(train={"epochs": 1, "learning_rate": 0.5}), tmp_path / "run")
+    again = train(small_config(train={"epochs": 1, "learning_rate": 0.5}), tmp_path / "run", restart=True)
+    assert again.steps == first.steps
+    assert list(losses_of(again.folder)) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("freeze", ["all", 3])
+def test_a_feature_cache_changes_nothing_but_time(tmp_path, small_config, freeze, monkeypatch):
+    kept = {"freeze": freeze, "cache": str(tmp_path / "cache"), "cache_views": 2}
+    groups = {"train": {"precision": "float32", "epochs": 2}, "data": {"workers": 0}}
+    plain = train(small_config(encoder={"freeze": freeze}, **groups), tmp_path / "plain")
+    cached = train(small_config(encoder=kept, **groups), tmp_path / "cached")
+    one, other = losses_of(plain.folder), losses_of(cached.folder)
+    assert [float(one[step]) for step in one] == pytest.approx([float(other[step]) for step in one], rel=2e-3)
+    files = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
+    train(small_config(encoder=kept, **groups), tmp_path / "second")
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == files
+    train(small_config(encoder=kept, train=groups["train"] | {"seed": 1}), tmp_path / "other")
+    assert len(list((tmp_path / "cache").iterdir())) == 2 * len(files)
+
+
+def test_frozen_layers_stay_and_the_rest_learns(tmp_path, small_config):
+    config = small_config(encoder={"freeze": 2}, train={"precision": "float32"})
+    torch.manual_seed(0)
+    folder = train(config, tmp_path / "run").folder
+    task.pl.seed_everything(config.train.seed, verbose=False)
+    before, after = build_model(config, 280).state_dict(), weights_of(folder)
+    assert torch.equal(
+        before["encoder.network.blocks.1.attn.qkv.weight"], after["encoder.network.blocks.1.attn.qkv.weight"]
+    )
+    assert not torch.equal(
+        before["encoder.network.blocks.2.attn.qkv.weight"], after["encoder.network.blocks.2.attn.qkv.weight"]
+    )
+
+
+def test_a_decoder_can_start_from_gpt2(tmp_path, small_config):
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    folder = tmp_path / "gpt2"
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=280, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(["a red circle above a blue square"] * 3, trainer)
+    size = tokenizer.get_vocab_size()
+    config = transformers.GPT2Config(vocab_size=size, n_positions=32, n_embd=32, n_layer=2, n_head=4)
+    model = transformers.GPT2LMHeadModel(config)
+    model.save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    started = build_model(small_config(decoder={"pretrained": str(folder)}), size)
+    assert torch.equal(started.decoder.token_embedding.weight, model.transformer.wte.weight)
+    assert started.config.decoder.layers == 2
+    ids = torch.randint(0, size, (1, 9))
+    with torch.no_grad():
+        for block in started.decoder.blocks:  # without what GPT-2 lacks, it is GPT-2
+            block.cross_attention.output.weight.zero_()
+        found = started.eval().decoder(ids, started.start(torch.randn(1, 9, 32))).logits
+        assert torch.allclose(found, model.eval()(ids).logits, atol=1e-4)
+    result = train(small_config(decoder={"pretrained": str(folder)}, train={"epochs": 1}), tmp_path / "run")
+    parts = load_folder(result.folder)
+    assert parts.tokenizer.decode(parts.tokenizer.encode("A Red circle.")) == "a red circle"
+
+
+def test_a_wrong_config_is_one_sentence(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("train: {epochs: many}\n")
+    with pytest.raises(ConfigError, match="epochs") as caught:
+        task.parse_config(config)
+    assert "\n" not in str(caught.value)
+    config.write_text("train: {epohcs: 3}\n")
+    with pytest.raises(ConfigError, match="epohcs"):
+        task.parse_config(config)
+    config.write_text("train: {epochs: 3}\n")
+    assert task.parse_config(config, ["--train.epochs", "4"]).train.epochs == 4
+    with pytest.raises(ConfigError):
+        task.parse_config(config, ["--train.epohcs", "4"])
+    with pytest.raises(ConfigError, match="does not exist"):
+        task.parse_config(tmp_path / "nothing.yaml")
+
+
+def test_captions_all_alike_are_said_loudly(tmp_path, shapes, capsys):
+    module, trainer = (
+        SimpleNamespace(captions={"shapes": ["a man"] * 40}),
+        SimpleNamespace(sanity_checking=False, global_step=9),
+    )
+
+    callback = SampleCaptions(tmp_path / "samples.csv", {"shapes": read_captions(shapes[0].captions).photos})
+    callback.on_validation_end(trainer, module)
+    assert "WARNING: only 1 different captions" in capsys.readouterr().err
+    module.captions = {"shapes": [f"a man {i}" for i in range(40)]}
+    callback.on_validation_end(trainer, module)
+    assert capsys.readouterr().err == ""
