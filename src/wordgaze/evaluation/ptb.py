@@ -138,7 +138,7 @@ _URL_END = '[^ \t\n\f\r"<>|.!?(){},-]'
 _PATH = f'(?:/[^ \t\n\f\r"<>|()]+{_URL_END})?'
 _IN_ADDRESS = '[^ \t\n\f\r"<>|(){}.\xa0]'
 _NAME = "[A-Za-z][A-Za-z0-9_:.-]*"
-_QUOTED = "(?:'[^'\"\r\n]*'|\"[^'\"\r\n]*\")"
+_QUOTED = "(?:'[^'\n]*'|\"[^\"\n]*\")"
 _TAG = f"<(?:[!?][A-Za-z-][^>\r\n]*|/?{_NAME} *|{_NAME}(?: +{_NAME}(?: *= *{_QUOTED})?)* */? *)>"
 _THING = (
     f"(?:[dDoOlL]{_APOSTROPHE_OR_LIKE}{_ALNUM})?{_ALNUM}+"
@@ -227,7 +227,7 @@ _rule(_WORD, write=_no_soft_hyphen)
 # Words with an apostrophe of their own.
 _rule(
     f"{_APOSTROPHE}[nN]{_APOSTROPHE}?|[lLdDjJ]{_APOSTROPHE}|(?i:dunkin|somethin|ol){_APOSTROPHE}"
-    f"|{_APOSTROPHE}(?i:em|till?|cause|[2-9]0s)|[cC]{_APOSTROPHE_OR_LIKE}(?i:mon)|[oO]{_APOSTROPHE_OR_LIKE}[oO]"
+    f"|{_APOSTROPHE}(?i:em|till?|cause|[2-9]0s)|[oO]{_APOSTROPHE_OR_LIKE}[oO]"
     f"|{_ALPHA}+[aeiouyAEIOUY]{_APOSTROPHE_OR_LIKE}[aeiouA-Z]{_ALPHA}*"
     "|(?i:cont'd\\.?|nor'easter|c'mon|e'er|s'mores|ev'ry|li'l|nat'l)"
 )
@@ -272,6 +272,7 @@ _rule("<<|>>")
 _rule(f"(?:(?i:{_TITLES})|[Mm](?:fg|tg))\\.")
 _rule("[A-Za-z]", then=f"\\.{_ANY_SPACE}+(?:{_STARTER}|{_TAG}){_ANY_SPACE}")
 _rule("[A-Za-z](?:\\.[A-Za-z])*\\.")
+_rule("(?i:(?:canada|sino|korean|eu|japan|non)-u\\.s|u\\.s\\.-u\\.(?:k|s\\.s\\.r))")
 _rule(f"(?i:{_BEFORE_NUMBERS})\\.", then=f"{_ANY_SPACE}?{_NUMERAL}")
 _rule(f"{_IN_WORD_OR_DIGIT}+(?:\\.{_IN_WORD_OR_DIGIT}+)*\\.(?i:{_EXTENSIONS})", then=f"(?:{_ANY_SPACE}|[.?!,])")
 _rule(

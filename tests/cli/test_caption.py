@@ -1,0 +1,120 @@
+"""``wordgaze caption``: what goes to stdout, what to stderr, and which status it ends with."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.model_folder import mixed, model_folder, photos  # noqa: F401
+
+from wordgaze.captioner import Captioner
+from wordgaze.cli.main import main
+
+# ruff: noqa: F811  (fixtures are arguments of the same name)
+
+
+@pytest.fixture(scope="module")
+def model(model_folder: Path) -> list[str]:
+    return ["--model", str(model_folder), "--device", "cpu"]
+
+
+def caption(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["caption", *map(str, arguments)])
+
+
+def test_a_line_a_photo_in_the_order_of_the_arguments(
+    model: list[str], model_folder: Path, photos: list[Path]
+) -> None:
+    result = caption(photos[3], photos[0], photos[3], *model)
+    captioner = Captioner.from_pretrained(model_folder, "cpu")
+    captions = {photo: str(captioner.caption(photo)) for photo in photos}
+    assert result.stdout.splitlines() == [f"{p}\t{captions[p]}" for p in (photos[3], photos[0], photos[3])]
+    assert result.stderr == "" and result.exit_code == 0
+    assert captions[photos[0]] != captions[photos[3]]
+
+
+def test_the_rest_is_done_when_some_fail(model: list[str], mixed: Path) -> None:
+    result = caption(mixed, mixed / "nothere.jpg", *model, "--batch-size", 3)
+    done = [Path(line.split("\t")[0]).name for line in result.stdout.splitlines()]
+    assert done == ["b.png", "c.png", "d.png", "e.png", "f.png", "g.png"]
+    failed = result.stderr.splitlines()
+    assert [line.split(": ")[:2] for line in failed] == [
+        ["wordgaze", str(mixed / name)] for name in ("a.jpg", "d2.png", "nothere.jpg")
+    ]
+    assert "no such file" in failed[2]
+    assert result.exit_code == 1
+
+
+def test_json_has_an_object_a_line_failures_too(model: list[str], mixed: Path) -> None:
+    result = caption(mixed, *model, "--json", "--num-captions", 2)
+    objects = [json.loads(line) for line in result.stdout.splitlines()]
+    names = [Path(value["file"]).name for value in objects]
+    assert names == ["a.jpg", "b.png", "c.png", "d.png", "d2.png", "e.png", "f.png", "g.png"]
+    assert list(objects[0]) == ["file", "error"]
+    assert list(objects[1]) == ["file", "caption", "log_probability", "words", "alternatives"]
+    assert list(objects[1]["words"][0]) == ["word", "probability"]
+    assert " ".join(word["word"] for word in objects[1]["words"]) == objects[1]["caption"]
+    assert list(objects[1]["alternatives"][0]) == ["caption", "log_probability", "words"]
+    assert result.stderr == "" and result.exit_code == 1
+
+
+def test_flags_of_generation_reach_the_search(model: list[str], photos: list[Path]) -> None:
+    def lines(*flags: str) -> list[str]:
+        result = caption(photos[0], *model, "--json", *flags)
+        assert result.exit_code == 0, result.stderr
+        return [value["caption"] for value in map(json.loads, result.stdout.splitlines())]
+
+    assert len(lines("--max-length", "2")[0]) < len(lines("--min-length", "8")[0])
+    sampled = [lines("--sample", "--temperature", "5", "--seed", str(seed)) for seed in (1, 1, 2)]
+    assert sampled[0] == sampled[1] != sampled[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing argument"),
+        (["--num-beams", "0"], "num_beams is 0"),
+        (["--num-captions", "9"], "9 captions from 2 beams"),
+        (["--max-length", "25"], "max_length is 25"),
+        (["--device", "gpu7"], "'gpu7'"),
+        (["--precision", "float8"], "float8"),
+        (["--batch-size", "0"], "batch-size"),
+        (["--no-such-flag"], "no-such-flag"),
+        (["--model", "./nothere"], "nothere does not exist"),
+    ],
+)
+def test_a_wrong_command_ends_with_2_and_captions_nothing(
+    model: list[str], photos: list[Path], arguments: list[str], message: str
+) -> None:
+    result = caption(*([photos[0]] if arguments else []), *model, *arguments)
+    assert result.exit_code == 2 and result.stdout == ""
+    assert message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_an_empty_folder_is_a_wrong_command(model: list[str], tmp_path: Path) -> None:
+    result = caption(tmp_path, *model)
+    assert result.exit_code == 2 and result.stdout == ""
+    assert result.stderr.startswith(f"wordgaze: There are no photos in {tmp_path}")
+
+
+def test_another_process_says_the_same_and_names_need_not_be_text(
+    model: list[str], model_folder: Path, photos: list[Path]
+) -> None:
+    name = os.path.join(os.fsencode(photos[0].parent), b"\xff\xc3\xa4.png")
+    os.rename(photos[0], name)
+    command = [sys.executable, "-m", "wordgaze.cli.main", "caption", name, *model]
+    environment = {**os.environ, "PYTHONUTF8": "1"}
+    expected = str(Captioner.from_pretrained(model_folder, "cpu").caption(os.fsdecode(name)))
+    plain = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert plain.stdout == name + b"\t" + expected.encode() + b"\n"
+    assert plain.stderr == b""
+    as_json = subprocess.run([*command, "--json"], capture_output=True, env=environment, check=True)
+    value = json.loads(as_json.stdout.decode("utf-8"))  # valid UTF-8, whatever the name
+    assert os.fsencode(value["file"]) == name
+    assert "ä" in as_json.stdout.decode("utf-8")
+    assert value["caption"] == expected

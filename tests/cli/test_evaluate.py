@@ -1,0 +1,108 @@
+"""``wordgaze evaluate``: both ways in, and what comes out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.model_folder import mixed, model_folder, photos  # noqa: F401
+
+from wordgaze.captioner import Captioner
+from wordgaze.cli.main import main
+
+# ruff: noqa: F811  (fixtures are arguments of the same name)
+
+NAMES = ["g.png", "c.png", "e.png"]
+
+
+@pytest.fixture
+def captions(tmp_path: Path) -> Path:
+    path = tmp_path / "captions.json"
+    images = [{"id": number, "file_name": name} for number, name in enumerate(NAMES)]
+    annotations = [{"id": n, "image_id": n % 3, "caption": f"a red dog number {n}"} for n in range(6)]
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    return path
+
+
+def evaluate(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
+
+
+def test_a_model_and_its_own_results_score_the_same(
+    model_folder: Path, mixed: Path, captions: Path, tmp_path: Path
+) -> None:
+    flags = ["--model", model_folder, "--device", "cpu", "--num-beams", 1]
+    result = evaluate("--images", mixed, "--captions", captions, *flags, "--json", tmp_path / "model.json")
+    assert result.exit_code == 0, result.stderr
+    captioner = Captioner.from_pretrained(model_folder, "cpu")
+    found = [captioner.caption(mixed / name, num_beams=1).text for name in NAMES]
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps([{"image_id": n, "caption": text} for n, text in enumerate(found)]))
+    again = evaluate("--results", results, "--captions", captions, "--json", tmp_path / "file.json")
+    assert again.exit_code == 0 and again.stdout == result.stdout
+    values = json.loads((tmp_path / "model.json").read_text())
+    assert values == json.loads((tmp_path / "file.json").read_text())
+    assert list(values) == ["metrics", "images", "references", "distinct", "repeats", "words_per_caption"]
+    assert (values["images"], values["references"], values["distinct"]) == (3, 6, len(set(found)))
+    rows = dict(line.split() for line in result.stdout.splitlines()[1:])
+    assert rows["CIDEr"] == f"{values['metrics']['CIDEr']:.4f}" and rows["images"] == "3"
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([{"image_id": n, "caption": f"a red dog number {n}"} for n in range(3)]))
+    return path
+
+
+def test_metrics_that_are_asked_for_and_each_photo(captions: Path, results: Path, tmp_path: Path) -> None:
+    out = tmp_path / "each.csv"
+    result = evaluate(
+        "--results", results, "--captions", captions, "--metrics", "cider,rouge_l", "--per-image", out
+    )
+    assert [line.split()[0] for line in result.stdout.splitlines()[1:3]] == ["CIDEr", "ROUGE_L"]
+    with out.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["file"]).name for row in rows] and {row["image_id"] for row in rows} == {"0", "1", "2"}
+    assert {"CIDEr", "ROUGE_L"} < set(rows[0]) and "Bleu_1" not in rows[0]
+
+
+def test_captions_of_other_photos_are_mentioned(captions: Path, results: Path) -> None:
+    results.write_text(json.dumps([*json.loads(results.read_text()), {"image_id": 7, "caption": "a bus"}]))
+    result = evaluate("--results", results, "--captions", captions)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("wordgaze: 1 captions of ") and "left out" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "either --images DIR"),
+        (["--images", "{mixed}", "--results", "{results}"], "either --images DIR"),
+        (["--results", "{results}", "--model", "m"], "leave out --model"),
+        (["--results", "{results}", "--num-beams", "3"], "leave out --model"),
+        (["--results", "{results}", "--metrics", "SPICE"], "SPICE is not in this version"),
+        (["--results", "{results}", "--per-image", "each.txt"], "each.txt: can't tell"),
+        (["--results", "{results}", "--json", "nowhere/scores.json"], "nowhere"),
+        (["--results", "nothere.json"], "nothere.json can't be read"),
+        (["--images", "{results}"], "no such folder"),
+        (["--images", "nothere"], "no such folder"),
+    ],
+)
+def test_a_wrong_command_ends_with_2(
+    captions: Path, results: Path, mixed: Path, flags: list[str], message: str
+) -> None:
+    filled = [flag.format(mixed=mixed, results=results) for flag in flags]
+    result = evaluate("--captions", captions, *filled)
+    assert result.exit_code == 2 and result.stdout == "", result.stdout
+    assert message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_missing_photos_are_said_before_a_model_is_looked_for(captions: Path, mixed: Path) -> None:
+    (mixed / "c.png").unlink()
+    result = evaluate("--images", mixed, "--captions", captions, "--model", "./nothere")
+    assert result.exit_code == 2
+    assert "1 of the 3 photos" in result.stderr and "(c.png)" in result.stderr

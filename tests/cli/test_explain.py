@@ -1,0 +1,113 @@
+"""``wordgaze explain``: the table it prints and what it writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from tests.model_folder import mixed, model_folder, photos  # noqa: F401
+
+from wordgaze.captioner import Captioner
+from wordgaze.cli.explain import place_in_words
+from wordgaze.cli.main import main
+
+# ruff: noqa: F811  (fixtures are arguments of the same name)
+
+
+@pytest.fixture(scope="module")
+def model(model_folder: Path) -> list[str]:
+    return ["--model", str(model_folder), "--device", "cpu"]
+
+
+def explain(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["explain", *map(str, arguments)])
+
+
+def test_caption_table_and_picture(
+    model: list[str], model_folder: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    result = explain(photos[0], "-o", tmp_path / "maps.png", *model)
+    explanation = Captioner.from_pretrained(model_folder, "cpu").explain(photos[0])
+    first, head, *rows = result.stdout.splitlines()
+    assert first == f"{photos[0]}\t{explanation.caption}"
+    assert head.split() == ["word", "probability", "entropy", "peak"]
+    assert len(rows) == len(explanation.words) > 1
+    for row, word in zip(rows, explanation.words, strict=True):
+        x, y = word.peak
+        place = place_in_words(word.peak, (120, 90))
+        assert row.split() == [
+            word.text,
+            f"{word.probability:.3f}",
+            f"{word.entropy:.2f}",
+            f"{x},",
+            f"{y}",
+            *place.split(),
+        ]
+    assert result.stderr == "" and result.exit_code == 0
+    with Image.open(tmp_path / "maps.png") as picture:
+        assert picture.size == explanation.grid().size
+
+
+def test_words_of_ones_own_and_a_method(model: list[str], photos: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "maps.json"
+    result = explain(photos[0], "-o", out, "--text", "a [red] dog", "--method", "layer-0", *model)
+    assert result.exit_code == 0, result.stderr
+    values = json.loads(out.read_text())
+    assert (values["caption"], values["method"]) == ("a red dog", "layer-0")
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == ["a", "red", "dog"]
+
+
+def test_the_rest_is_done_when_some_fail(model: list[str], mixed: Path, tmp_path: Path) -> None:
+    result = explain(mixed, mixed / "nothere.png", "-o", tmp_path / "maps", *model)
+    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == [f"{name}.png" for name in "bcdefg"]
+    failed = result.stderr.splitlines()
+    assert [line.split(": ")[1] for line in failed] == [
+        str(mixed / n) for n in ("a.jpg", "d2.png", "nothere.png")
+    ]
+    assert failed[2] == f"wordgaze: {mixed / 'nothere.png'}: no such file; check the path"
+    assert result.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("out", "flags", "message"),
+    [
+        ("maps.pdf", [], "maps.pdf: can't tell what to write"),
+        ("nowhere/maps.png", [], "no folder"),
+        ("maps.png", ["--method", "median"], "no method 'median'"),
+        ("maps.png", ["--text", "..."], "holds no words"),
+        ("maps.png", ["--model", "./nothere"], "does not exist"),
+    ],
+)
+def test_a_wrong_command_ends_with_2_and_writes_nothing(
+    model: list[str], photos: list[Path], tmp_path: Path, out: str, flags: list[str], message: str
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    result = explain(photos[0], "-o", tmp_path / out, *model, *flags)
+    assert result.exit_code == 2 and result.stdout == ""
+    assert message in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_unknown_suffix_is_refused_before_a_model_is_looked_for(
+    photos: list[Path], tmp_path: Path
+) -> None:
+    result = explain(photos[0], "-o", tmp_path / "maps.doc", "--model", "./nothere")
+    assert "maps.doc" in result.stderr and "nothere" not in result.stderr
+
+
+def test_no_output_and_no_photos(model: list[str], photos: list[Path], tmp_path: Path) -> None:
+    assert explain(photos[0], *model).exit_code == 2
+    (tmp_path / "empty").mkdir()
+    result = explain(tmp_path / "empty", "-o", tmp_path / "maps.png", *model)
+    assert result.exit_code == 2 and "no photos in" in result.stderr
+
+
+def test_places_have_names() -> None:
+    size = (300, 90)
+    names = [place_in_words((x, y), size) for y in (0, 45, 89) for x in (99, 100, 299)]
+    assert names == [
+        "upper left", "top", "upper right", "left", "center", "right", "lower left", "bottom", "lower right"
+    ]  # fmt: skip

@@ -1,0 +1,108 @@
+"""Where explanations go, and that none is lost or written over."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.model_folder import draw_photo, mixed, model_folder, photos  # noqa: F401
+
+from wordgaze.captioner import Captioner
+from wordgaze.errors import ConfigError
+from wordgaze.tasks.explain_files import explain_files, plan_output
+
+# ruff: noqa: F811  (fixtures are arguments of the same name)
+
+
+@pytest.fixture(scope="module")
+def captioner(model_folder: Path) -> Captioner:
+    return Captioner.from_pretrained(model_folder, "cpu")
+
+
+def run(
+    captioner: Captioner, files: list[Path], out: Path, text: str | None = "a red dog"
+) -> list[str | None]:
+    return [result.error for result in explain_files(captioner, files, plan_output(out, files), text)]
+
+
+def test_one_photo_is_one_file(captioner: Captioner, photos: list[Path], tmp_path: Path) -> None:
+    for suffix in (".png", ".html", ".json", ".npz"):
+        assert run(captioner, photos[:1], tmp_path / f"maps{suffix}") == [None]
+        assert (tmp_path / f"maps{suffix}").is_file()
+    values = json.loads((tmp_path / "maps.json").read_text())
+    assert values["file"] == str(photos[0]) and values["caption"] == "a red dog"
+
+
+@pytest.mark.parametrize(("out", "suffix"), [("maps", ".png"), ("maps.png", ".png"), ("maps.npz", ".npz")])
+def test_several_photos_are_a_folder(
+    captioner: Captioner, photos: list[Path], tmp_path: Path, out: str, suffix: str
+) -> None:
+    run(captioner, photos, tmp_path / out)
+    assert sorted(path.name for path in (tmp_path / out).iterdir()) == [
+        f"{name}{suffix}" for name in "bcdefg"
+    ]
+
+
+def test_photos_of_the_same_name_do_not_collide(captioner: Captioner, tmp_path: Path) -> None:
+    files = []
+    for number, name in enumerate(["cat.png", "cat.bmp", "more/cat.png", "more/CAT.bmp", "more/cat-2.png"]):
+        (tmp_path / "more").mkdir(exist_ok=True)
+        files.append(draw_photo(tmp_path / name, number))
+    output = plan_output(tmp_path / "out", files)
+    assert output.names == ("cat.png", "cat-2.png", "cat-3.png", "CAT-4.png", "cat-2-2.png")
+    run(captioner, files, tmp_path / "out.npz")
+    maps = [np.load(tmp_path / "out.npz" / name.replace("png", "npz"))["maps"] for name in output.names]
+    for file, found in zip(files, maps, strict=True):
+        words = captioner.explain(file, "a red dog").words
+        assert np.allclose(found, [word.map for word in words])
+
+
+def test_several_photos_in_one_json_with_the_failures(
+    captioner: Captioner, mixed: Path, tmp_path: Path
+) -> None:
+    files = [mixed / name for name in ("b.png", "d2.png", "c.png")]
+    errors = run(captioner, files, tmp_path / "maps.json", text=None)
+    values = json.loads((tmp_path / "maps.json").read_text(encoding="utf-8"))
+    assert [value["file"] for value in values] == list(map(str, files))
+    assert values[1] == {"file": str(files[1]), "error": errors[1]}
+    assert values[2]["caption"] == captioner.caption(files[2]).text
+
+
+def test_several_photos_in_one_page(captioner: Captioner, mixed: Path, tmp_path: Path) -> None:
+    run(captioner, [mixed / name for name in ("b.png", "d2.png", "c.png")], tmp_path / "maps.html")
+    page = (tmp_path / "maps.html").read_text(encoding="utf-8")
+    assert len(re.findall("<article>", page)) == 2 and page.index("b.png") < page.index("c.png")
+
+
+def test_all_have_failed(captioner: Captioner, mixed: Path, tmp_path: Path) -> None:
+    for suffix in (".png", ".html", ".npz"):
+        assert None not in run(captioner, [mixed / "a.jpg"], tmp_path / f"maps{suffix}")
+        assert not (tmp_path / f"maps{suffix}").exists()
+
+
+def test_an_existing_folder_takes_even_one_photo(
+    captioner: Captioner, photos: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    run(captioner, photos[:1], tmp_path / "out")
+    with Image.open(tmp_path / "out" / "b.png") as picture:
+        assert picture.size != (120, 90)  # the grid, not the photo
+
+
+def test_an_output_that_can_not_be_is_refused(tmp_path: Path) -> None:
+    one, two = [Path("a.jpg")], [Path("a.jpg"), Path("b.jpg")]
+    (tmp_path / "file.png").touch()
+    (tmp_path / "page.html").mkdir()
+    for out, files, message in [
+        ("maps.pdf", one, r"maps\.pdf: can't tell"),
+        ("maps.jpg", two, r"maps\.jpg: can't tell"),
+        ("file.png", two, r"is a file, and 2 photos need a folder"),
+        ("page.html", one, r"is a folder, and a \.html file"),
+        ("nowhere/maps.png", one, r"no folder .*nowhere"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            plan_output(tmp_path / out, files)
