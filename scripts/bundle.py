@@ -39,15 +39,15 @@ GPT-2-shaped decoder with cross-attention ({layers} layers of width {width}, {vo
 
 The encoder was initialised from ViT-Ti/16 AugReg, pretrained on ImageNet-21k and ImageNet-1k (Steiner et al. 2022,
 Apache-2.0; timm's `vit_tiny_patch16_224.augreg_in21k_ft_in1k`), and fine-tuned as a whole with the decoder, which
-started from random weights. The tokenizer is byte-level BPE learned from the training captions and further caption text.
+started from random weights. The tokenizer is byte-level BPE learned from the training captions and further text.
 
-- **Data**: {photos} photos with {captions} captions: Flickr8k's training split and unassigned photos, Flickr30k photos that are
-  not in Flickr8k, and COCO photos. The photos belong to their authors and are not distributed here; Flickr8k and
-  Flickr30k are for research. Some of the COCO photos lie in Karpathy's test and validation splits (128 and 114), so no
-  score on those splits can be claimed for this model.
-- **Command**: `wordgaze train --config configs/bundled.yaml` ({steps} steps, seed {seed}, {hours:.1f} hours on two CPU cores,
-  bfloat16); the log is `docs/bundled-log.csv`.
-- **Chosen** by the mean greedy CIDEr on the two validation sets below, after each of {epochs} epochs (averaged weights).
+- **Data**: {photos} photos with {captions} captions: Flickr8k's training split and unassigned photos, Flickr30k photos
+  that are not in Flickr8k, and COCO photos. The photos belong to their authors and are not distributed here; Flickr8k
+  and Flickr30k are for research. Some of the COCO photos lie in Karpathy's test and validation splits (128 and 114),
+  so no score on those splits can be claimed for this model.
+- **Command**: `wordgaze train --config configs/bundled.yaml` ({steps} steps, seed {seed}, {hours:.1f} hours on two CPU
+  cores, bfloat16); the log is `docs/bundled-log.csv`.
+- **Chosen** by the mean greedy CIDEr on the two validation sets below, after each of {epochs} epochs (averages).
 
 ## Scores
 
@@ -62,8 +62,8 @@ COCO photos (simple tokens).
 
 It is small and has seen few photos. It names what is frequent in Flickr and COCO photos (people, dogs, sports, streets,
 kitchens) and guesses at the rest; counts, small objects, text, and left and right are often wrong. It repeats the
-prejudices of its captions: colours of clothes, sex and age are stated with no doubt. Do not use it where a wrong caption
-does harm.
+prejudices of its captions: colours of clothes, sex and age are stated with no doubt. Do not use it where a wrong
+caption does harm.
 """
 
 

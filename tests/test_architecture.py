@@ -19,7 +19,18 @@ PACKAGE = ROOT / "src" / "wordgaze"
 
 # Room → the rooms it may import, besides itself and EVERYWHERE. The rows stand in the order of the data.
 EVERYWHERE = {"errors", "compat"}
-LAYERS = ["data", "text", "model", "generation", "explanation", "evaluation", "training", "hub", "captioner", "tasks"]
+LAYERS = [
+    "data",
+    "text",
+    "model",
+    "generation",
+    "explanation",
+    "evaluation",
+    "training",
+    "hub",
+    "captioner",
+    "tasks",
+]
 ROOMS: dict[str, set[str]] = {
     "data": set(),
     "text": set(),
@@ -88,14 +99,20 @@ def imports(path: Path, package: Path) -> Iterator[Import]:
                     home = f"wordgaze.{alias.name}" if alias.name in rooms else homes.get(alias.name)
                     if home is not None:
                         yield Import(home, node.lineno, inside)
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant | ast.JoinedStr):
+        elif (
+            isinstance(node, ast.Call)
+            and node.args
+            and isinstance(node.args[0], ast.Constant | ast.JoinedStr)
+        ):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if called in ("import_module", "__import__"):
                 text = node.args[0].values[0] if isinstance(node.args[0], ast.JoinedStr) else node.args[0]
                 if isinstance(text, ast.Constant):
                     yield Import(str(text.value), node.lineno, inside)
         for child in ast.iter_child_nodes(node):
-            yield from visit(child, inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+            yield from visit(
+                child, inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            )
 
     yield from visit(ast.parse(path.read_text(encoding="utf-8")), False)
 
@@ -123,9 +140,13 @@ def missing_compat(folder: Path, package: Path) -> list[str]:
     found = []
     for path in sources(folder):
         entries = sorted(imports(path, package), key=lambda entry: entry.line)
-        ready = [entry.line for entry in entries if entry.module == "wordgaze.compat" and not entry.inside_function]
+        ready = [
+            entry.line for entry in entries if entry.module == "wordgaze.compat" and not entry.inside_function
+        ]
         for entry in entries:
-            if entry.module.split(".")[0] in ("timm", "torchvision") and not (ready and ready[0] < entry.line):
+            if entry.module.split(".")[0] in ("timm", "torchvision") and not (
+                ready and ready[0] < entry.line
+            ):
                 found.append(f"{path.relative_to(folder)}:{entry.line} imports {entry.module}")
     return found
 
@@ -248,7 +269,9 @@ def test_a_missing_or_late_compat_is_found(package: Path, code: str) -> None:
 
 
 def test_compat_first_is_fine(package: Path) -> None:
-    (package / "model" / "b.py").write_text("from wordgaze import compat\nimport timm\ndef f():\n    import torchvision")
+    (package / "model" / "b.py").write_text(
+        "from wordgaze import compat\nimport timm\ndef f():\n    import torchvision"
+    )
     assert missing_compat(package, package) == []
 
 
@@ -260,6 +283,8 @@ def test_compat_first_is_fine(package: Path) -> None:
         ("model", "def f():\n    from transformers import GPT2LMHeadModel", 0),
     ],
 )
-def test_transformers_only_inside_functions_of_few_rooms(package: Path, room: str, code: str, strays: int) -> None:
+def test_transformers_only_inside_functions_of_few_rooms(
+    package: Path, room: str, code: str, strays: int
+) -> None:
     (package / room / "b.py").write_text(code)
     assert len(stray_transformers(package)) == strays

@@ -9,8 +9,10 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from fnmatch import fnmatch
 from importlib import import_module, metadata
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -38,9 +40,10 @@ def pins() -> dict[str, str]:
     return {name: version for name, version in split}
 
 
-def requirements(texts: list[str]) -> list[Requirement]:
-    found = [Requirement(text) for text in texts]
-    return [requirement for requirement in found if requirement.name != "wordgaze"]
+def requirements(extras: Iterable[str]) -> list[Requirement]:
+    """What an installation with these extras asks for."""
+    texts = [*PROJECT["project"]["dependencies"], *chain.from_iterable(EXTRAS[extra] for extra in extras)]
+    return [requirement for requirement in map(Requirement, texts) if requirement.name != "wordgaze"]
 
 
 def test_all_is_sorted_and_every_name_is_there() -> None:
@@ -71,14 +74,22 @@ def test_every_file_that_is_no_python_is_packaged() -> None:
     names = [path.relative_to(PACKAGE).as_posix() for path in files if path.suffix != ".py"]
     assert "py.typed" in names
     # fnmatch's star crosses folders, setuptools' does not.
-    lost = [name for name in names if not any(fnmatch(name, p) and name.count("/") == p.count("/") for p in patterns)]
+    lost = [
+        name
+        for name in names
+        if not any(fnmatch(name, p) and name.count("/") == p.count("/") for p in patterns)
+    ]
     assert lost == []
 
 
 def test_the_bundled_model_is_whole_and_fits_the_wheel() -> None:
     from wordgaze.hub import FILES
 
-    files = {path.name: path.stat().st_size for path in (PACKAGE / "bundled").iterdir() if not path.name.startswith(".")}
+    files = {
+        path.name: path.stat().st_size
+        for path in (PACKAGE / "bundled").iterdir()
+        if not path.name.startswith(".")
+    }
     assert set(files) == set(FILES)
     assert sum(files.values()) <= 40_000_000
 
@@ -91,9 +102,11 @@ def test_every_folder_of_code_is_a_package() -> None:
 def test_constraints_pin_every_requirement_within_its_bounds() -> None:
     found = pins()
     assert list(found) == sorted(found)
-    for requirement in requirements([*PROJECT["project"]["dependencies"], *sum(EXTRAS.values(), [])]):
+    for requirement in requirements(EXTRAS):
         assert found[canonicalize_name(requirement.name)] in requirement.specifier, requirement.name
-        assert any(part.operator == "<" for part in requirement.specifier), f"{requirement.name} has no upper bound"
+        assert any(part.operator == "<" for part in requirement.specifier), (
+            f"{requirement.name} has no upper bound"
+        )
 
 
 def test_constraints_hold_on_every_platform_and_keep_out_pre_releases() -> None:
@@ -115,13 +128,18 @@ def third_party(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("src", ["demo", "gpt2", "heif", "test"]), ("tests", ["demo", "gpt2", "heif", "test"]), ("demo", ["demo"])],
+    [
+        ("src", ["demo", "gpt2", "heif", "test"]),
+        ("tests", ["demo", "gpt2", "heif", "test"]),
+        ("demo", ["demo"]),
+    ],
 )
 def test_whatever_is_imported_is_declared(folder: str, extras: list[str]) -> None:
-    declared = requirements([*PROJECT["project"]["dependencies"], *sum((EXTRAS[extra] for extra in extras), [])])
-    names = {canonicalize_name(requirement.name) for requirement in declared}
+    names = {canonicalize_name(requirement.name) for requirement in requirements(extras)}
     homes = metadata.packages_distributions()
-    ours = {path.stem for path in (ROOT / folder).rglob("*.py")} | {path.name for path in (ROOT / folder).iterdir()}
+    ours = {path.stem for path in (ROOT / folder).rglob("*.py")} | {
+        path.name for path in (ROOT / folder).iterdir()
+    }
     for module in third_party(ROOT / folder) - ours:
         homes_of_module = {canonicalize_name(home) for home in homes.get(module, [module])}
         assert homes_of_module & names, f"{folder} imports {module}, which pyproject.toml does not name"

@@ -102,19 +102,28 @@ def test_an_empty_folder_is_a_wrong_command(model: list[str], tmp_path: Path) ->
     assert result.stderr.startswith(f"wordgaze: There are no photos in {tmp_path}")
 
 
-def test_another_process_says_the_same_and_names_need_not_be_text(
+def test_a_name_that_is_no_text_leaves_as_its_bytes(model: list[str], photos: list[Path]) -> None:
+    name = photos[0].with_name(os.fsdecode(b"\xff.png"))
+    photos[0].rename(name)
+    result = caption(name, *model)
+    assert result.stdout_bytes.startswith(os.fsencode(name) + b"\t") and result.exit_code == 0
+
+
+def test_another_process_says_the_same_in_valid_json(
     model: list[str], model_folder: Path, photos: list[Path]
 ) -> None:
-    name = os.path.join(os.fsencode(photos[0].parent), b"\xff\xc3\xa4.png")
-    os.rename(photos[0], name)
-    command = [sys.executable, "-m", "wordgaze.cli.main", "caption", name, *model]
-    environment = {**os.environ, "PYTHONUTF8": "1"}
-    expected = str(Captioner.from_pretrained(model_folder, "cpu").caption(os.fsdecode(name)))
-    plain = subprocess.run(command, capture_output=True, env=environment, check=True)
-    assert plain.stdout == name + b"\t" + expected.encode() + b"\n"
-    assert plain.stderr == b""
-    as_json = subprocess.run([*command, "--json"], capture_output=True, env=environment, check=True)
-    value = json.loads(as_json.stdout.decode("utf-8"))  # valid UTF-8, whatever the name
-    assert os.fsencode(value["file"]) == name
-    assert "ä" in as_json.stdout.decode("utf-8")
-    assert value["caption"] == expected
+    odd = photos[0].with_name(os.fsdecode(b"\xff\xc3\xa4.png"))
+    photos[0].rename(odd)
+    done = subprocess.run(
+        [sys.executable, "-m", "wordgaze.cli.main", "caption", odd, photos[1], *model, "--json"],
+        capture_output=True,
+        env={**os.environ, "PYTHONUTF8": "1"},
+        check=True,
+    )
+    assert done.stderr == b""
+    text = done.stdout.decode("utf-8")
+    values = [json.loads(line) for line in text.splitlines()]
+    assert [os.fsencode(value["file"]) for value in values] == [os.fsencode(odd), os.fsencode(photos[1])]
+    assert "ä" in text
+    captions = Captioner.from_pretrained(model_folder, "cpu").caption([odd, photos[1]])
+    assert [value["caption"] for value in values] == list(map(str, captions))

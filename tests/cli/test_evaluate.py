@@ -86,7 +86,7 @@ def test_captions_of_other_photos_are_mentioned(captions: Path, results: Path) -
         (["--results", "{results}", "--num-beams", "3"], "leave out --model"),
         (["--results", "{results}", "--metrics", "SPICE"], "SPICE is not in this version"),
         (["--results", "{results}", "--per-image", "each.txt"], "each.txt: can't tell"),
-        (["--results", "{results}", "--json", "nowhere/scores.json"], "nowhere"),
+        (["--results", "{results}", "--json", "nowhere/scores.json"], "no folder for nowhere/scores.json"),
         (["--results", "nothere.json"], "nothere.json can't be read"),
         (["--images", "{results}"], "no such folder"),
         (["--images", "nothere"], "no such folder"),

@@ -61,6 +61,9 @@ def command(
     chosen = choose_metrics(metrics.replace(",", " ").split())
     if per_image is not None:
         check_per_photo_path(per_image)
+    for out in given(json_path=json_path, per_image=per_image).values():
+        if not Path(out).parent.is_dir():  # said now, not after the work
+            raise click.UsageError(f"There is no folder for {out}; make it, or choose another.")
     if results is not None:
         evaluation = evaluate_results(results, captions, metrics=chosen)
     else:
