@@ -14,7 +14,7 @@ SPECIALS = {"bos_id": BOS, "eos_id": EOS, "pad_id": PAD}
 
 
 class Model:
-    """A random decoder, with weights sharp enough that beams change places; ``cached=False`` reads all words each step."""
+    """A random decoder with weights that matter; ``cached=False`` reads all words each step."""
 
     def __init__(self, vocab_size=30, cached=True, eos_bias=0.0, sharpness=0.25):
         torch.manual_seed(3)
@@ -260,8 +260,10 @@ def test_no_photos_give_no_captions():
 
 @pytest.mark.parametrize(
     "values",
-    [{"num_beams": 0}, {"temperature": 0}, {"top_p": 0}, {"top_k": -1}, {"max_length": 0}, {"min_length": 99}]
-    + [{"num_captions": 5}, {"no_repeat_ngram_size": -1}],
+    [
+        *({"num_beams": 0}, {"temperature": 0}, {"top_p": 0}, {"top_k": -1}),
+        *({"max_length": 0}, {"min_length": 99}, {"num_captions": 5}, {"no_repeat_ngram_size": -1}),
+    ],
 )
 def test_impossible_options_are_refused_when_made(values):
     with pytest.raises(ConfigError):

@@ -85,3 +85,13 @@ def test_a_broken_training_photo_is_named(tmp_path, dataset):
     dataset.photos = [CaptionedPhoto(1, path, ("a cat",))]
     with pytest.raises(DataError, match=r"broken\.jpg"):
         dataset[0, 0]
+
+
+def test_several_devices_share_an_epoch():
+    shares = []
+    for rank in range(3):
+        sampler = EpochSampler(11, seed=3)
+        sampler.share(rank, 3)
+        assert len(sampler) == len(list(sampler)) == 3
+        shares += [index for _, index in sampler]
+    assert len(set(shares)) == 9

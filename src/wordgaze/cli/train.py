@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import click
 
+from wordgaze.cli.options import debug_option
+
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.option("--config", required=True, metavar="FILE", help="A YAML file, such as configs/shapes.yaml.")
 @click.option("--out", metavar="DIR", help="Where the run lives; runs/NAME of the config by default.")
 @click.option("--restart", is_flag=True, help="Begin anew instead of going on where DIR stopped.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@debug_option
 @click.pass_context
-def command(context: click.Context, config: str, out: str | None, restart: bool, debug: bool) -> None:
+def command(context: click.Context, config: str, out: str | None, restart: bool) -> None:
     """Train a captioner; the same command goes on where it stopped.
 
     Any setting of the config can be given as --a.b VALUE, for instance --train.epochs 3.

@@ -58,6 +58,11 @@ class CaptionDataModule(LightningDataModule):
         """Goes on in ``epoch`` behind its first ``batches``."""
         self.sampler.resume(epoch, batches * self.batch_size)
 
+    def setup(self, stage: str) -> None:
+        """Lightning calls this on each device."""
+        if self.trainer is not None:
+            self.sampler.share(self.trainer.global_rank, self.trainer.world_size)
+
     def train_dataloader(self) -> DataLoader:
         return DataLoader(
             self.train_set,
@@ -72,7 +77,11 @@ class CaptionDataModule(LightningDataModule):
     def val_dataloader(self) -> list[DataLoader]:
         return [
             DataLoader(
-                photos, batch_size=2 * self.batch_size, num_workers=self.workers, collate_fn=collate_photos
+                photos,
+                batch_size=2 * self.batch_size,
+                sampler=range(self.sampler.rank, len(photos), self.sampler.world_size),
+                num_workers=self.workers,
+                collate_fn=collate_photos,
             )
             for photos in self.validation_sets.values()
         ]

@@ -109,23 +109,29 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.length = length
         self.seed = seed
         self.epoch = 0
+        self.rank, self.world_size = 0, 1
         self._skip = (0, 0)
+
+    def share(self, rank: int, world_size: int) -> None:
+        """Of several devices, each takes every ``world_size``-th item."""
+        self.rank, self.world_size = rank, world_size
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def resume(self, epoch: int, items: int) -> None:
-        """The first ``items`` of ``epoch`` have been seen."""
+        """The first ``items`` of ``epoch``, on each device, have been seen."""
         self._skip = (epoch, items)
 
     def __len__(self) -> int:
-        return self.length
+        return self.length // self.world_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length).tolist()
+        mine = order[self.rank :: self.world_size][: len(self)]
         first = self._skip[1] if self._skip[0] == self.epoch else 0
-        return iter([(self.epoch, index) for index in order[first:]])
+        return iter([(self.epoch, index) for index in mine[first:]])
 
 
 def choose(captions: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:

@@ -20,6 +20,7 @@ import lightning.pytorch as pl
 import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
 
 from wordgaze.data.annotations import CaptionSet, Source, load_sources
 from wordgaze.data.datamodule import CaptionDataModule
@@ -79,7 +80,7 @@ def train(config: TrainingConfig, out: str | Path, *, restart: bool = False) -> 
     """Trains, or goes on from ``out``/checkpoints/last.ckpt, and leaves ``out`` a model folder."""
     out = Path(out)
     checkpoints = out / "checkpoints"
-    if restart and out.exists():
+    if restart and rank_zero_only.rank == 0:
         for path in (
             checkpoints,
             out / "log.csv",
@@ -267,6 +268,7 @@ def _trainer(config: TrainingConfig, out: Path, module: CaptionModule) -> pl.Tra
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # the data module's own sampler shares the photos out
         log_every_n_steps=train.log_every,
     )
 
