@@ -44,6 +44,7 @@ ROOMS: dict[str, set[str]] = {
     "tasks": set(LAYERS[:9]),
     "cli": {*LAYERS, "demo"},
     "demo": {*LAYERS, "cli"},
+    "__main__": {"cli"},  # `python -m wordgaze`
 }
 # The caption path never waits for transformers: only these may import it, and only inside a function.
 MAY_USE_TRANSFORMERS = {"model", "training", "tasks"}

@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from itertools import islice
@@ -446,8 +446,14 @@ class Captioner(
     @contextmanager
     def _inference(self) -> Iterator[None]:
         lower = self.precision != "float32"
+        cudnn = torch.backends.cudnn
+        # Left alone, cuDNN convolves in TF32, whose ten bits of mantissa are no float32.
+        exact = cudnn.flags(
+            cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+        )
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, _PRECISIONS[self.precision], enabled=lower),
+            exact if self.device.type == "cuda" else nullcontext(),
         ):
             yield

@@ -64,8 +64,12 @@ def test_results_are_scored_and_described(captions: Path, tmp_path: Path) -> Non
     evaluation = evaluate_results(write_results(tmp_path / "results.json", FOUND), captions)
     expected = score_captions(FOUND, REFERENCES)
     assert evaluation.metrics == expected.metrics
+    assert list(evaluation.intervals) == ["ROUGE_L", "CIDEr"]
+    for name, (low, high) in evaluation.intervals.items():
+        assert 0 <= low < evaluation.metrics[name] < high
     assert evaluation.to_dict() == {
         "metrics": expected.metrics,
+        "intervals": {name: list(ends) for name, ends in evaluation.intervals.items()},
         "images": 3,
         "references": 6,
         "distinct": 2,

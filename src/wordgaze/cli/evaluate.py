@@ -96,10 +96,12 @@ def command(
 def _print(values: dict[str, Any]) -> None:
     from rich.table import Table
 
-    table = Table("metric", "value", box=None, pad_edge=False)
+    table = Table("metric", "value", "95 % interval", box=None, pad_edge=False)
     table.columns[1].justify = "right"
+    intervals = values.pop("intervals")
     for name, value in values.pop("metrics").items():
-        table.add_row(name, f"{value:.4f}")
+        interval = "{:.3f} to {:.3f}".format(*intervals[name]) if name in intervals else ""
+        table.add_row(name, f"{value:.4f}", interval)
     for name, value in values.items():
         table.add_row(name, f"{value:.4f}" if isinstance(value, float) else f"{value}")
     print_table(table)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wordgaze.data.annotations import CaptionedPhoto, PhotoId, read_captions
 from wordgaze.errors import ConfigError, DataError
+from wordgaze.evaluation.bootstrap import bootstrap_mean
 from wordgaze.evaluation.score import DEFAULT_METRICS, METRICS, score_captions
 
 if TYPE_CHECKING:
@@ -63,10 +64,17 @@ class Evaluation:
         """The share of captions that say the same three words twice."""
         return sum(_repeats(photo.caption.split()) for photo in self.photos) / len(self.photos)
 
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % bootstrap intervals of the metrics that are means over photos; BLEU is none of these."""
+        names = [name for name in self.metrics if not name.startswith("Bleu")]
+        return {name: bootstrap_mean([photo.scores[name] for photo in self.photos]) for name in names}
+
     def to_dict(self) -> dict[str, Any]:
         """What ``wordgaze evaluate --json`` writes."""
         return {
             "metrics": self.metrics,
+            "intervals": {name: list(ends) for name, ends in self.intervals.items()},
             "images": len(self.photos),
             "references": sum(len(photo.references) for photo in self.photos),
             "distinct": self.distinct,
