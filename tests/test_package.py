@@ -139,9 +139,7 @@ def test_whatever_is_imported_is_declared(folder: str, extras: list[str]) -> Non
     if "gradio" in names:
         names.add("gradio-client")  # gradio asks for the one version that fits it
     homes = metadata.packages_distributions()
-    ours = {path.stem for path in (ROOT / folder).rglob("*.py")} | {
-        path.name for path in (ROOT / folder).iterdir()
-    }
+    ours = {folder, *(path.stem for path in (ROOT / folder).rglob("*.py"))}
     for module in third_party(ROOT / folder) - ours:
         homes_of_module = {canonicalize_name(home) for home in homes.get(module, [module])}
         assert homes_of_module & names, f"{folder} imports {module}, which pyproject.toml does not name"
