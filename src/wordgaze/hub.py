@@ -215,7 +215,7 @@ def _read(path: Path, parse: Callable[[dict[str, Any]], _Value]) -> _Value:
             f"{path} can't be read ({error.strerror or error}); check its permissions."
         ) from error
     except ConfigError as error:
-        raise ModelError(f"{path} does not describe a model: {error}") from error
+        raise ModelError(f"{path} does not describe a model: {_with_remedy(error)}") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelError(f"{path} is damaged: no valid JSON ({_first_line(error)}); {_AGAIN}.") from error
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a value of the wrong kind
@@ -233,7 +233,7 @@ def _build(config: CaptionModelConfig, path: Path) -> CaptionModel:
     try:
         return CaptionModel(config)
     except WordgazeError as error:
-        raise ModelError(f"{path} does not describe a model: {error}") from error
+        raise ModelError(f"{path} does not describe a model: {_with_remedy(error)}") from error
     except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"No model can be built from {path} ({_first_line(error)}); {_AGAIN}.") from error
 
@@ -323,6 +323,12 @@ def _to_json(values: dict[str, Any]) -> str:
 def _sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _with_remedy(error: WordgazeError) -> str:
+    """The sentence, with what to do if it does not say so itself."""
+    sentence = str(error).rstrip(".")
+    return f"{sentence}." if ";" in sentence else f"{sentence}; {_AGAIN}."
 
 
 def _first_line(error: BaseException) -> str:

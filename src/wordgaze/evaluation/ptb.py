@@ -257,16 +257,8 @@ _RULES = [
     _rule(f"(?:{_HYPHENATED}|{_WORD}|{_THING}|{_COMPANY})\\.", then="[,;:、]", write=_without_soft_hyphens),
     # Punctuation.
     *(
-        _rule(re.escape(sign), write=_as(f"-{name}-"))
-        for sign, name in zip("()", ("LRB", "RRB"), strict=True)
-    ),
-    *(
-        _rule(re.escape(sign), write=_as(f"-{name}-"))
-        for sign, name in zip("[]", ("LSB", "RSB"), strict=True)
-    ),
-    *(
-        _rule(re.escape(sign), write=_as(f"-{name}-"))
-        for sign, name in zip("{}", ("LCB", "RCB"), strict=True)
+        _rule(re.escape(bracket), write=_as(f"-{name}-"))
+        for bracket, name in zip("()[]{}", "LRB RRB LSB RSB LCB RCB".split(), strict=True)
     ),
     _rule("-{2,}", write=lambda token: "--" if len(token) < 5 else token),
     _rule("\\.{3,5}|(?:\\.[ \xa0]){2,4}\\.|…", write=_as("...")),
@@ -316,8 +308,9 @@ def _words(text: str, end: int) -> list[str]:
             token = (
                 token.rstrip()
             )  # an address with a no-break space, at the end of a line, which is stripped
+        token = token.lower()
         if token and token not in PUNCTUATION:
-            words.append(token.lower())
+            words.append(token)
     return words
 
 
