@@ -201,13 +201,6 @@ def explanation_suffix(path: str | os.PathLike[str]) -> str:
     return suffix
 
 
-def _peak(patch_map: np.ndarray, geometry: Geometry) -> tuple[int, int]:
-    """The photo pixel under a map's highest patch; padding shows no photo, so nothing can be there."""
-    shown = np.where(geometry.inside(patch_map.shape), patch_map, -1)
-    row, column = np.unravel_index(int(shown.argmax()), shown.shape)
-    return geometry.point(int(row), int(column), patch_map.shape)
-
-
 def choose_device(device: str | torch.device | None = "auto") -> torch.device:
     """``auto`` (or None): CUDA, then Apple's MPS, then the CPU; raises ConfigError when a device is not there."""
     if device is None or device == "auto":
@@ -384,7 +377,7 @@ class Captioner(
         return Explanation(
             caption=caption,
             words=tuple(
-                ExplainedWord(word, probability, entropy, patch_map, _peak(patch_map, geometry))
+                ExplainedWord(word, probability, entropy, patch_map, overlay.peak(patch_map, geometry))
                 for word, probability, entropy, patch_map in zip(
                     maps.words, maps.probabilities, maps.entropies, maps.maps, strict=True
                 )

@@ -45,7 +45,15 @@ def test_a_model_and_its_own_results_score_the_same(
     assert again.exit_code == 0 and again.stdout == result.stdout
     values = json.loads((tmp_path / "model.json").read_text())
     assert values == json.loads((tmp_path / "file.json").read_text())
-    assert list(values) == ["metrics", "intervals", "images", "references", "distinct", "repeats", "words_per_caption"]
+    assert list(values) == [
+        "metrics",
+        "intervals",
+        "images",
+        "references",
+        "distinct",
+        "repeats",
+        "words_per_caption",
+    ]
     assert (values["images"], values["references"], values["distinct"]) == (3, 6, len(set(found)))
     rows = dict(line.split()[:2] for line in result.stdout.splitlines()[1:])
     assert rows["CIDEr"] == f"{values['metrics']['CIDEr']:.4f}" and rows["images"] == "3"

@@ -11,8 +11,8 @@ from PIL import Image
 from tests.model_folder import mixed, model_folder, photos  # noqa: F401
 
 from wordgaze.captioner import Captioner
-from wordgaze.cli.explain import place_in_words
 from wordgaze.cli.main import main
+from wordgaze.explanation.overlay import place_in_words
 
 # ruff: noqa: F811  (fixtures are arguments of the same name)
 
@@ -103,11 +103,3 @@ def test_no_output_and_no_photos(model: list[str], photos: list[Path], tmp_path:
     (tmp_path / "empty").mkdir()
     result = explain(tmp_path / "empty", "-o", tmp_path / "maps.png", *model)
     assert result.exit_code == 2 and "no photos in" in result.stderr
-
-
-def test_places_have_names() -> None:
-    size = (300, 90)
-    names = [place_in_words((x, y), size) for y in (0, 45, 89) for x in (99, 100, 299)]
-    assert names == [
-        "upper left", "top", "upper right", "left", "center", "right", "lower left", "bottom", "lower right"
-    ]  # fmt: skip

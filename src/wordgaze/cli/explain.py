@@ -71,6 +71,8 @@ def _print_words(explanation: Explanation) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from wordgaze.explanation.overlay import place_in_words
+
     table = Table("word", "probability", "entropy", "peak", "", box=None, pad_edge=False)
     for column in table.columns[1:4]:
         column.justify = "right"
@@ -80,12 +82,3 @@ def _print_words(explanation: Explanation) -> None:
         # Text, since a word in brackets would be markup.
         table.add_row(Text(word.text), f"{word.probability:.3f}", f"{word.entropy:.2f}", f"{x}, {y}", place)
     print_table(table)
-
-
-def place_in_words(point: tuple[int, int], size: tuple[int, int]) -> str:
-    """Which ninth of a photo of ``size`` (w, h) the pixel ``point`` (x, y) is in."""
-    across = ("left", "", "right")[min(3 * point[0] // size[0], 2)]
-    down = ("upper", "", "lower")[min(3 * point[1] // size[1], 2)]
-    if across and down:
-        return f"{down} {across}"
-    return across or {"upper": "top", "lower": "bottom", "": "center"}[down]

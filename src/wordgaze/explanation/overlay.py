@@ -187,6 +187,13 @@ def percent(probability: float) -> str:
     return ">99%" if rounded == "100%" and probability < 1 else rounded
 
 
+def peak(patch_map: np.ndarray, geometry: Geometry) -> tuple[int, int]:
+    """The photo pixel (x, y) under a map's highest patch; padding shows no photo, so nothing can be there."""
+    shown = np.where(geometry.inside(patch_map.shape), patch_map, -1)
+    row, column = np.unravel_index(int(shown.argmax()), shown.shape)
+    return geometry.point(int(row), int(column), patch_map.shape)
+
+
 def place_in_words(point: tuple[int, int], size: tuple[int, int]) -> str:
     """Which ninth of a photo of ``size`` (w, h) the pixel ``point`` (x, y) is in, for those who can't see a map."""
     across = ("left", "", "right")[min(3 * point[0] // size[0], 2)]

@@ -14,7 +14,16 @@ import numpy as np
 from PIL import Image
 
 from wordgaze.data.transform import Geometry
-from wordgaze.explanation.overlay import COLORS, OPACITY, full_scale, percent, place_in_words, refine, resize
+from wordgaze.explanation.overlay import (
+    COLORS,
+    OPACITY,
+    full_scale,
+    peak,
+    percent,
+    place_in_words,
+    refine,
+    resize,
+)
 
 _LONGEST = 1600  # pixels
 _LARGEST = (
@@ -97,8 +106,7 @@ def _button(word: ReportWord, geometry: Geometry) -> str:
 
 
 def _where(patch_map: np.ndarray, geometry: Geometry) -> str:
-    row, column = np.unravel_index(int(patch_map.argmax()), patch_map.shape)
-    return place_in_words(geometry.point(int(row), int(column), patch_map.shape), geometry.photo_size)
+    return place_in_words(peak(patch_map, geometry), geometry.photo_size)
 
 
 def _jpeg(photo: Image.Image) -> bytes:

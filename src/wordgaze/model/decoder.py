@@ -5,7 +5,9 @@ Its numbers equal transformers' ``GPT2LMHeadModel(add_cross_attention=True)`` fo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -62,13 +64,16 @@ class DecoderBlock(nn.Module):
 class Decoder(nn.Module):
     """Ids and patches in, logits out; input and output embeddings are tied (Press and Wolf 2017)."""
 
+    blocks: Sequence[DecoderBlock]
+
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.width)
         self.position_embedding = nn.Embedding(config.positions, config.width)
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(DecoderBlock(config) for _ in range(config.layers))
+        blocks = nn.ModuleList(DecoderBlock(config) for _ in range(config.layers))
+        self.blocks = cast(Sequence[DecoderBlock], blocks)
         self.final_norm = nn.LayerNorm(config.width)
         self.apply(self._initialise)
 
@@ -79,8 +84,8 @@ class Decoder(nn.Module):
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
         if isinstance(module, DecoderBlock):
-            for linear in (module.self_attention.output, module.cross_attention.output, module.mlp[-1]):
-                nn.init.normal_(linear.weight, std=0.02 / (3 * self.config.layers) ** 0.5)
+            for last in (module.self_attention.output, module.cross_attention.output, module.mlp[-1]):
+                nn.init.normal_(cast(nn.Linear, last).weight, std=0.02 / (3 * self.config.layers) ** 0.5)
 
     def start(self, encoder_hidden_states: Tensor) -> DecoderCache:
         """The cache of photos (B, N, D) before any word: their keys and values, computed once."""

@@ -26,6 +26,8 @@ class VitEncoder(nn.Module):
     Class and register tokens are dropped unless ``prefix_tokens``, and then stand first.
     """
 
+    network: Any  # timm gives its networks no common type
+
     def __init__(self, config: EncoderConfig, weights: str | None = None) -> None:
         super().__init__()
         options: dict[str, Any] = {"num_classes": 0, "drop_path_rate": config.drop_path}
@@ -80,6 +82,7 @@ class FeatureMapEncoder(nn.Module):
     """
 
     num_prefix = 0
+    network: Any
 
     def __init__(self, config: EncoderConfig, weights: str | None = None) -> None:
         super().__init__()

@@ -80,7 +80,7 @@ def train(config: TrainingConfig, out: str | Path, *, restart: bool = False) -> 
     """Trains, or goes on from ``out``/checkpoints/last.ckpt, and leaves ``out`` a model folder."""
     out = Path(out)
     checkpoints = out / "checkpoints"
-    if restart and rank_zero_only.rank == 0:
+    if restart and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         for path in (
             checkpoints,
             out / "log.csv",

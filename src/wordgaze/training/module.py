@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -102,8 +102,8 @@ class CaptionModule(LightningModule):
         scores = []
         for name, photos in self.validation.items():
             captions = self.captions[name]
-            candidates = dict(enumerate(captions))
-            references = {index: photo.captions for index, photo in enumerate(photos)}
+            candidates: dict[Hashable, str] = dict(enumerate(captions))
+            references: dict[Hashable, Sequence[str]] = {i: photo.captions for i, photo in enumerate(photos)}
             cider = score_captions(candidates, references, metrics=("CIDEr",)).metrics["CIDEr"]
             scores.append(cider)
             self.log(f"CIDEr/{name}", cider)
@@ -111,7 +111,7 @@ class CaptionModule(LightningModule):
         if scores:
             self.log("CIDEr", sum(scores) / len(scores), prog_bar=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         train = self.config.train
         groups = parameter_groups(self.model, self.config.encoder, train)
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
