@@ -426,3 +426,15 @@ def test_swapping_twice_gives_the_caption_back(shared_data: Path) -> None:
     captions = (shared_data / "data/captions_text.txt").read_text().splitlines()
     assert sum(swap_left_right(caption) != caption for caption in captions) > 100
     assert [swap_left_right(swap_left_right(caption)) for caption in captions] == captions
+
+
+def test_training_can_show_whole_photos_otherwise_than_captioning() -> None:
+    photo = Image.new("RGB", (200, 100), (255, 255, 255))
+    center = Preprocessing((32, 32), (0.5,) * 3, (0.5,) * 3, crop="center")
+    options = {"whole": 1.0, "ratio": (1.0, 1.0), "flip": 0.0, "color": 0.0}
+    filled = TrainTransform(center, **options)(photo, np.random.default_rng(0))[0]
+    padded = TrainTransform(center, **options, crop="pad")(photo, np.random.default_rng(0))[0]
+    assert (filled > 0.9).all()
+    assert (padded == 0).float().mean() == 0.5
+    with pytest.raises(ConfigError, match="crop"):
+        TrainTransform(center, crop="squeeze")

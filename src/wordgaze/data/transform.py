@@ -168,8 +168,8 @@ class PhotoTransform:
 class TrainTransform:
     """Makes a photo into slightly different ``pixel_values`` (3, H, W) each time.
 
-    With probability ``whole`` as much of the photo is shown as at test time (all of it, at a random place in
-    the padding; or the largest window of the input's shape), else a window of ``scale`` times that largest
+    With probability ``whole`` as much of the photo is shown as ``crop`` allows, by default as at test time (``pad``:
+    all of it, at a random place in the padding; ``center``: the largest window of the input's shape), else a window of ``scale`` times that largest
     window's area. ``ratio``: how far the width may be stretched against the height, for photos that were
     squeezed square before they came to us. ``flip``: the probability of a mirrored photo. ``color``: how far
     brightness, contrast and saturation may move from 1.
@@ -183,6 +183,7 @@ class TrainTransform:
         whole: float = 0.5,
         flip: float = 0.5,
         color: float = 0.2,
+        crop: str | None = None,
     ) -> None:
         if not 0 < scale[0] <= scale[1] <= 1:
             raise ConfigError(f"transform: scale is {scale}; give two shares of the photo between 0 and 1")
@@ -192,6 +193,9 @@ class TrainTransform:
             if not 0 <= value <= 1:
                 raise ConfigError(f"transform: {name} is {value}; give a number between 0 and 1")
         self.preprocessing = preprocessing
+        self.crop = preprocessing.crop if crop is None else crop
+        if self.crop not in _CROPS:
+            raise ConfigError(f"transform: crop is {crop!r}; use {' or '.join(_CROPS)}")
         self.scale, self.ratio, self.whole, self.flip, self.color = scale, ratio, whole, flip, color
         self._resampling = _RESAMPLING[preprocessing.interpolation]
 
@@ -204,7 +208,7 @@ class TrainTransform:
         factors = rng.uniform(1 - self.color, 1 + self.color, 3)
 
         height, width = self.preprocessing.size
-        if whole and self.preprocessing.crop == "pad":
+        if whole and self.crop == "pad":
             photo_width, photo_height = photo.width * math.sqrt(stretch), photo.height / math.sqrt(stretch)
             scale = min(width / photo_width, height / photo_height)
             shown_size = (max(1, round(photo_width * scale)), max(1, round(photo_height * scale)))

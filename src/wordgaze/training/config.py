@@ -18,11 +18,12 @@ class AugmentationOptions:
     whole: float = 0.5
     flip: float = 0.5
     color: float = 0.2
+    crop: str | None = None
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """``train`` may name several sources; ``validation`` names each set. ``crop`` is ``pad`` or ``center``.
+    """``train`` may name several sources; ``validation`` names each set. ``crop``, ``pad`` or ``center``, is the model's.
 
     A source of ``format: shapes`` is drawn: ``limit`` scenes with its ``seed``, into the run's folder ``captions``.
     A training caption is read up to ``max_length`` ids.
