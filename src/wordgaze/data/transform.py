@@ -169,10 +169,10 @@ class TrainTransform:
     """Makes a photo into slightly different ``pixel_values`` (3, H, W) each time.
 
     With probability ``whole`` as much of the photo is shown as ``crop`` allows, by default as at test time (``pad``:
-    all of it, at a random place in the padding; ``center``: the largest window of the input's shape), else a window of ``scale`` times that largest
-    window's area. ``ratio``: how far the width may be stretched against the height, for photos that were
-    squeezed square before they came to us. ``flip``: the probability of a mirrored photo. ``color``: how far
-    brightness, contrast and saturation may move from 1.
+    all of it, at a random place in the padding; ``center``: the largest window of the input's shape), else a window of
+    ``scale`` times that largest window's area. ``ratio``: how far the width may be stretched against the height, for
+    photos that were squeezed square before they came to us. ``flip``: the probability of a mirrored photo. ``color``:
+    how far brightness, contrast and saturation may move from 1.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ class AugmentationOptions:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """``train`` may name several sources; ``validation`` names each set. ``crop``, ``pad`` or ``center``, is the model's.
+    """``train`` may name several sources; ``validation`` names each set. ``crop`` (``pad``, ``center``) is the model's.
 
     A source of ``format: shapes`` is drawn: ``limit`` scenes with its ``seed``, into the run's folder ``captions``.
     A training caption is read up to ``max_length`` ids.
