@@ -58,8 +58,8 @@ Beam {beams}, float32, Penn Treebank tokens, five references a photo; 95 % boots
 
 {scores}
 
-{padded}For scale, a person's caption scored against the other four: CIDEr 0.84 on Flickr8k's validation split, 0.97 on these
-COCO photos (simple tokens).
+{padded}For scale, a person's caption scored against the other four: CIDEr 0.84 on Flickr8k's validation split, 0.97 on
+these COCO photos (simple tokens).
 
 ## What it is bad at
 
@@ -121,8 +121,8 @@ def padded_sentence(paths: list[Path]) -> str:
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
     values = ", ".join(f"{result['metrics']['CIDEr']:.3f} on {name}" for name, result in results.items())
     return (
-        "Photos are cropped to their central square. Shown whole, with padding (`crop: pad` in `preprocessor.json`), the\n"
-        f"same weights score CIDEr {values}.\n\n"
+        "Photos are cropped to their central square. Shown whole, with padding (`crop: pad` in `preprocessor.json`),\n"
+        f"the same weights score CIDEr {values}.\n\n"
     )
 
 

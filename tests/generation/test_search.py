@@ -207,10 +207,20 @@ def test_lengths_stay_within_their_limits(photos, options):
     model = Model(eos_bias=6.0)
     short = generate(model, photos, options, **SPECIALS)
     assert min(len(captions[0].token_ids) for captions in short) < 6
-    long = generate(model, photos, replace(options, min_length=6, max_length=7), **SPECIALS)
-    assert {len(caption.token_ids) - 1 for captions in long for caption in captions} <= {7}
+    long = generate(model, photos, replace(options, min_length=6, max_length=8), **SPECIALS)
+    lengths = {len(caption.token_ids) - 1 for captions in long for caption in captions}
+    assert min(lengths) == 6 and max(lengths) <= 8
     never = generate(Model(eos_bias=-50.0), photos, replace(options, max_length=5), **SPECIALS)
     assert all(EOS not in caption.token_ids and len(caption.token_ids) == 6 for c in never for caption in c)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_caption_ends_when_no_word_is_left(photos, beams):
+    """Seven words, each but once, and at least ten of them: not possible, so it ends after the seventh."""
+    options = GenerationOptions(num_beams=beams, no_repeat_ngram_size=1, min_length=10, max_length=20)
+    for (caption,) in generate(Model(vocab_size=10, eos_bias=-9.0), photos, options, **SPECIALS):
+        assert sorted(caption.token_ids) == list(range(1, 10))
+        assert caption.token_ids[-1] == EOS
 
 
 def test_samples_follow_their_seed_and_the_models_distribution(photos):

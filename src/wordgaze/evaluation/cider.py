@@ -1,123 +1,131 @@
-"""CIDEr-D of tokenized captions, with references prepared once (Vedantam et al. 2015, section 4)."""
+"""CIDEr-D of tokenized captions, the references prepared once (Vedantam et al. 2015, sections 4 and 5).
+
+An n-gram is an integer, a caption's n-grams are arrays of them; sums run in the order of the words, so that they
+agree with pycocoevalcap's to the last bit.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from ..errors import DataError
+from wordgaze.errors import DataError
 
-Tokens = Sequence[Hashable]
+Id = TypeVar("Id", bound=Hashable)
+Tokens = Sequence[Hashable]  # words, or ids of words
+N = 4  # n-grams of one to four words
+SIGMA = 6.0  # of the length penalty, in words
 _WORD_BITS = 31
 
 
 @dataclass(frozen=True)
-class _Counts:
-    """The n-grams of one length: `ids[i]` stands `times[i]` times in sentence `rows[i]`, in order of appearance."""
+class _Ngrams:
+    """The different n-grams of one length in all sentences, sentence by sentence, as they first appear."""
 
-    rows: np.ndarray
+    sentence: np.ndarray
     ids: np.ndarray
-    times: np.ndarray
+    times: np.ndarray  # how often, in that sentence
 
 
-class _NgramIndex:
-    """Integer ids for words and n-grams; an n-gram is (the id of its first n-1 words, its last word)."""
+class _Vocabulary:
+    """Integer ids of words and n-grams; an n-gram is the id of its words but the last, and the last word's id."""
 
-    def __init__(self, n: int) -> None:
-        self.n = n
-        self.words: dict[Hashable, int] = {}
-        self.keys: list[np.ndarray] = [np.empty(0, np.int64) for _ in range(n - 1)]  # sorted, per length > 1
-        self.ids: list[np.ndarray] = [np.empty(0, np.int64) for _ in range(n - 1)]  # of those keys
+    def __init__(self) -> None:
+        self._words: dict[Hashable, int] = {}
+        self._keys = [np.empty(0, np.int64) for _ in range(N)]  # sorted; for single words unused
+        self._ids = [np.empty(0, np.int64) for _ in range(N)]  # of those keys
 
-    def copy(self) -> _NgramIndex:
+    def copy(self) -> _Vocabulary:
         """The same ids, free to learn more."""
-        new = _NgramIndex(self.n)
-        new.words, new.keys, new.ids = dict(self.words), list(self.keys), list(self.ids)
+        new = _Vocabulary()
+        new._words, new._keys, new._ids = dict(self._words), list(self._keys), list(self._ids)
         return new
 
     def size(self, order: int) -> int:
-        """How many n-grams of `order` + 1 words have an id."""
-        return len(self.words) if order == 0 else len(self.keys[order - 1])
+        """How many n-grams of `order` + 1 words are known; their ids are the numbers below."""
+        return len(self._keys[order]) if order else len(self._words)
 
-    def count(self, sentences: Sequence[Tokens], *, learn: bool) -> list[_Counts]:
-        """The n-grams of every sentence, per length; unknown ones get ids from `size` up, kept if `learn`."""
-        words = self.words if learn else dict[Hashable, int]()
-        known = self.words
-        flat: list[int] = []
+    def count(self, sentences: Sequence[Tokens], *, learn: bool) -> list[_Ngrams]:
+        """The n-grams of all sentences, per length; unknown ones get ids from `size` up, and keep them if `learn`."""
+        lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
+        words = self._word_ids(sentences, learn)
+        sentence = np.repeat(np.arange(len(sentences)), lengths)
+        remaining = np.repeat(np.cumsum(lengths), lengths) - np.arange(
+            len(words)
+        )  # words to the sentence's end
+        start, grams = np.arange(len(words)), words
+        counts = [_tally(sentence, words)]
+        for order in range(1, N):
+            longer = remaining[start] > order
+            start, grams = start[longer], grams[longer]
+            grams = self._ngram_ids(order, grams << _WORD_BITS | words[start + order], learn)
+            counts.append(_tally(sentence[start], grams))
+        return counts
+
+    def _word_ids(self, sentences: Sequence[Tokens], learn: bool) -> np.ndarray:
+        known = self._words
+        new = known if learn else {}
+        ids: list[int] = []
         for sentence in sentences:
             if isinstance(sentence, str):
-                raise TypeError("CIDEr takes lists of tokens; split the caption with wordgaze.evaluation.ptb")
+                raise TypeError("CIDEr takes a caption's words as a list, not as one string")
             for word in sentence:
                 number = known.get(word)
                 if number is None:
-                    number = words.setdefault(word, len(words) if learn else len(known) + len(words))
-                flat.append(number)
-        lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
-        row = np.repeat(np.arange(len(sentences)), lengths)
-        left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(flat))  # words to the sentence's end
-        word_ids = np.asarray(flat, np.int64)
-        gram, start = word_ids, np.arange(len(flat))
-        counts = [_tally(row, gram)]
-        for order in range(1, self.n):
-            fits = left[start] > order
-            start, gram = start[fits], gram[fits]
-            gram = self._look_up(order, (gram << _WORD_BITS) | word_ids[start + order], learn)
-            counts.append(_tally(row[start], gram))
-        return counts
+                    number = new.setdefault(word, len(new) if learn else len(known) + len(new))
+                ids.append(number)
+        return np.array(ids, np.int64)
 
-    def _look_up(self, order: int, keys: np.ndarray, learn: bool) -> np.ndarray:
-        known, ids = self.keys[order - 1], self.ids[order - 1]
-        place = np.searchsorted(known, keys)
-        found = place < len(known)
-        found[found] = known[place[found]] == keys[found]
+    def _ngram_ids(self, order: int, keys: np.ndarray, learn: bool) -> np.ndarray:
+        known, ids = self._keys[order], self._ids[order]
+        place, found = _find(known, keys)
         result = np.empty(len(keys), np.int64)
         result[found] = ids[place[found]]
-        new, inverse = np.unique(keys[~found], return_inverse=True)
-        result[~found] = len(known) + inverse
-        if learn and len(new):
-            merged = np.concatenate([known, new])
-            order_of = np.argsort(merged, kind="stable")
-            self.keys[order - 1] = merged[order_of]
-            self.ids[order - 1] = np.concatenate([ids, len(known) + np.arange(len(new))])[order_of]
+        new, which = np.unique(keys[~found], return_inverse=True)
+        result[~found] = len(known) + which
+        if learn:
+            keys = np.concatenate([known, new])
+            by_key = np.argsort(keys)
+            self._keys[order] = keys[by_key]
+            self._ids[order] = np.concatenate([ids, len(known) + np.arange(len(new))])[by_key]
         return result
 
 
-def _tally(rows: np.ndarray, ids: np.ndarray) -> _Counts:
-    if not len(ids):
-        return _Counts(rows, ids, np.empty(0, np.int64))
-    span = int(ids.max()) + 1
-    keys, first, times = np.unique(rows * span + ids, return_index=True, return_counts=True)
-    appearance = np.argsort(first)  # sums then run in the order of the words, and agree to the last bit
-    keys = keys[appearance]
-    return _Counts(keys // span, keys % span, times[appearance])
+def _find(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where in the sorted `keys` each wanted one is, and whether it is there."""
+    place = np.searchsorted(keys, wanted)
+    found = place < len(keys)
+    found[found] = keys[place[found]] == wanted[found]
+    return place, found
+
+
+def _tally(sentence: np.ndarray, ids: np.ndarray) -> _Ngrams:
+    span = int(ids.max(initial=0)) + 1
+    keys, first, times = np.unique(sentence * span + ids, return_index=True, return_counts=True)
+    appearance = np.argsort(first)
+    return _Ngrams(keys[appearance] // span, keys[appearance] % span, times[appearance])
 
 
 class DocumentFrequencies:
-    """In how many photos' references each n-gram stands: what CIDEr's idf is made of.
+    """In how many photos' references each n-gram occurs: what CIDEr weights n-grams by.
 
-    `references` holds for each photo its tokenized references.
+    `references` holds each photo's tokenized references.
     """
 
-    def __init__(self, references: Iterable[Sequence[Tokens]], n: int = 4) -> None:
+    def __init__(self, references: Iterable[Sequence[Tokens]]) -> None:
         groups = list(references)
         self.photos = len(groups)
-        self._index = _NgramIndex(n)
-        self._frequencies = _frequencies(self._index, self._index.count(_flat(groups), learn=True), groups)
-
-
-def _frequencies(
-    index: _NgramIndex, counts: Sequence[_Counts], groups: Sequence[Sequence[Tokens]]
-) -> list[np.ndarray]:
-    """Per n-gram length and id, the number of groups that hold it."""
-    owners, result = _owners(groups), []
-    for order, grams in enumerate(counts):
-        size = index.size(order)
-        once = np.unique(owners[grams.rows] * size + grams.ids)
-        result.append(np.bincount(once % max(size, 1), minlength=size))
-    return result
+        self._vocabulary = _Vocabulary()
+        self._ngrams = self._vocabulary.count(_flat(groups), learn=True)
+        owner = _owners(groups)
+        self._times: list[np.ndarray] = []  # per length, by id
+        for order, grams in enumerate(self._ngrams):
+            size = max(1, self._vocabulary.size(order))
+            self._times.append(np.bincount(np.unique(owner[grams.sentence] * size + grams.ids) % size))
 
 
 def _flat(groups: Sequence[Sequence[Tokens]]) -> list[Tokens]:
@@ -128,105 +136,128 @@ def _owners(groups: Sequence[Sequence[Tokens]]) -> np.ndarray:
     return np.repeat(np.arange(len(groups)), [len(group) for group in groups])
 
 
-class CiderD:
-    """CIDEr-D against fixed references: made once, then any number of candidate sets is scored fast.
+@dataclass(frozen=True)
+class _Postings:
+    """The references' n-grams of one length, to be found by (photo, n-gram)."""
 
-    `references` maps a photo id to its tokenized references (lists of words or of word ids). The document frequencies
-    are those of the references, unless others are given (SCST: those of the whole training set). Scores are on
-    pycocoevalcap's scale (0 to 10). `DataError` where a photo has no reference or is not known.
+    keys: np.ndarray  # sorted, different
+    start: np.ndarray  # of each key's entries
+    entries: np.ndarray  # how many it has
+    reference: np.ndarray  # of each entry
+    weight: np.ndarray  # tf-idf of each entry
+    norm: np.ndarray  # of each reference
+
+
+class CiderD:
+    """CIDEr-D against fixed references, prepared once; then any number of candidate sets is scored fast.
+
+    `references` maps a photo's id to its tokenized references, lists of words or of word ids. Document frequencies
+    are the references' own unless others are given, as for self-critical training on the whole training set's.
+    Scores are on pycocoevalcap's scale, 0 to 10. `DataError` where a photo has no reference.
     """
 
     def __init__(
         self,
-        references: Mapping[Hashable, Sequence[Tokens]],
+        references: Mapping[Id, Sequence[Tokens]],
         *,
         frequencies: DocumentFrequencies | None = None,
-        n: int = 4,
-        sigma: float = 6.0,
     ) -> None:
         for photo, group in references.items():
             if not group:
                 raise DataError(
-                    f"photo {photo} has no reference caption; give it at least one or leave it out"
+                    f"photo {photo} has no reference caption; give it one, or leave the photo out"
                 )
         groups = list(references.values())
-        self._photos = {photo: number for number, photo in enumerate(references)}
-        self._sigma = sigma
+        self._rows: dict[Hashable, int] = {photo: row for row, photo in enumerate(references)}
         if frequencies is None:
-            self._index = _NgramIndex(n)
-            counts = self._index.count(_flat(groups), learn=True)
-            photos, seen = len(groups), _frequencies(self._index, counts, groups)
+            frequencies = DocumentFrequencies(groups)
+            self._vocabulary, ngrams = frequencies._vocabulary, frequencies._ngrams
         else:
-            self._index = frequencies._index.copy()
-            counts = self._index.count(_flat(groups), learn=True)
-            photos, seen = frequencies.photos, frequencies._frequencies
-        self._n = self._index.n
-        self._unseen = np.log(float(max(photos, 1)))  # the idf of an n-gram that no document holds
-        self._idf = []
-        for order, times in enumerate(seen):
-            idf = np.full(max(self._index.size(order), 1), self._unseen)
+            self._vocabulary = frequencies._vocabulary.copy()
+            ngrams = self._vocabulary.count(_flat(groups), learn=True)
+        self._unknown = np.log(float(max(1, frequencies.photos)))  # the idf of an n-gram in no document
+        owner = _owners(groups)
+        self._width = np.bincount(owner, minlength=len(groups))  # references of each photo
+        self._first = np.cumsum(self._width) - self._width
+        self._idf: list[np.ndarray] = []
+        self._postings: list[_Postings] = []
+        for grams, times in zip(ngrams, frequencies._times, strict=True):
+            idf = np.full(max(len(times), int(grams.ids.max(initial=0)) + 1), self._unknown)
             idf[: len(times)] -= np.log(np.maximum(1.0, times))
             self._idf.append(idf)
-        owners = _owners(groups)
-        rows = len(owners)
-        self._first = np.searchsorted(owners, np.arange(len(groups)))  # of each photo's references
-        self._references = np.bincount(owners, minlength=len(groups))
-        self._lengths = np.bincount(counts[1].rows, counts[1].times, rows)
-        self._postings = []
-        self._norms = []
-        for order, grams in enumerate(counts):
-            values = grams.times * self._idf[order][grams.ids]
-            self._norms.append(np.sqrt(np.bincount(grams.rows, values * values, rows)))
-            keys = owners[grams.rows] * len(self._idf[order]) + grams.ids
-            by_key = np.argsort(keys, kind="stable")
-            keys, start, times = np.unique(keys[by_key], return_index=True, return_counts=True)
-            self._postings.append((keys, start, times, grams.rows[by_key], values[by_key]))
+            self._postings.append(_post(grams, idf, owner))
+        self._bigrams = _bigrams(ngrams, len(owner))
 
     def rewards(self, photos: Sequence[Hashable], candidates: Sequence[Tokens]) -> np.ndarray:
-        """One score per candidate; a photo may come several times (the samples of SCST)."""
-        try:
-            owner = np.array([self._photos[photo] for photo in photos], np.int64)
-        except KeyError as error:
-            raise DataError(f"photo {error.args[0]} has no reference captions to score against") from None
-        if len(owner) != len(candidates):
-            raise DataError(f"there are {len(photos)} photo ids for {len(candidates)} candidate captions")
-        counts = self._index.count(candidates, learn=False)
-        width = self._references[owner]
-        offset = np.cumsum(width) - width  # of each candidate's (candidate, reference) pairs
-        pair_candidate = np.repeat(np.arange(len(owner)), width)
-        pair_reference = (
-            np.arange(len(pair_candidate)) - offset[pair_candidate] + self._first[owner][pair_candidate]
-        )
-        length = np.bincount(counts[1].rows, counts[1].times, len(owner))
-        delta = length[pair_candidate] - self._lengths[pair_reference]
-        size, which = np.unique(delta, return_inverse=True)
-        penalty = np.array([math.e ** (-(d**2) / (2 * self._sigma**2)) for d in size.tolist()])[which]
-        total = np.zeros(len(owner))
-        for order, grams in enumerate(counts):
-            idf = self._idf[order]
-            known = grams.ids < self._index.size(order)
-            weight = np.full(len(grams.ids), self._unseen)
-            weight[known] = idf[grams.ids[known]]
-            values = grams.times * weight
-            norm = np.sqrt(np.bincount(grams.rows, values * values, len(owner)))
-            keys, start, times, reference, strength = self._postings[order]
-            wanted = owner[grams.rows] * len(idf) + grams.ids
-            place = np.searchsorted(keys, wanted)
-            hit = known & (place < len(keys))
-            hit[hit] = keys[place[hit]] == wanted[hit]
-            place = place[hit]
-            repeat = times[place]
-            entry = np.repeat(start[place] - (np.cumsum(repeat) - repeat), repeat) + np.arange(repeat.sum())
-            row = np.repeat(grams.rows[hit], repeat)
-            product = np.minimum(np.repeat(values[hit], repeat), strength[entry]) * strength[entry]
-            pair = offset[row] + reference[entry] - self._first[owner[row]]
-            similarity = np.bincount(pair, product, len(pair_candidate)).astype(np.float64)  # of nothing: integers
-            scale = norm[pair_candidate] * self._norms[order][pair_reference]
-            np.divide(similarity, scale, out=similarity, where=scale != 0)
-            total += np.bincount(pair_candidate, similarity * penalty, len(owner))
-        return total / self._n / width * 10.0
+        """The score of each candidate against the references of the photo beside it, `(candidates,)` float64.
 
-    def score(self, candidates: Mapping[Hashable, Tokens]) -> tuple[float, np.ndarray]:
-        """The mean over the candidates, and each one's score in their order."""
+        A photo may come any number of times, as the samples of self-critical training do. `DataError` where a
+        photo is unknown.
+        """
+        if len(photos) != len(candidates):
+            raise DataError(
+                f"{len(candidates)} captions came with {len(photos)} photo ids; give one id a caption"
+            )
+        try:
+            photo = np.array([self._rows[photo] for photo in photos], np.int64)
+        except KeyError as error:
+            raise DataError(
+                f"photo {error.args[0]} has no reference captions; add them, or leave it out"
+            ) from None
+        ngrams = self._vocabulary.count(candidates, learn=False)
+        width = self._width[photo]
+        # Each candidate has a pair with each of its photo's references; `shift` leads from reference to pair.
+        shift = np.cumsum(width) - width - self._first[photo]
+        candidate = np.repeat(np.arange(len(photo)), width)
+        reference = np.arange(len(candidate)) - shift[candidate]
+        penalty = _length_penalty(_bigrams(ngrams, len(photo))[candidate] - self._bigrams[reference])
+        total = np.zeros(len(photo))
+        for grams, idf, posted in zip(ngrams, self._idf, self._postings, strict=True):
+            known = grams.ids < len(idf)
+            weight = grams.times * np.where(known, idf[np.where(known, grams.ids, 0)], self._unknown)
+            norm = _norms(grams, weight, len(photo))
+            place, found = _find(posted.keys, photo[grams.sentence] * len(idf) + grams.ids)
+            found &= known
+            place, times = place[found], posted.entries[place[found]]
+            entry = np.arange(times.sum()) + np.repeat(posted.start[place] - np.cumsum(times) + times, times)
+            pair = np.repeat(shift[grams.sentence[found]], times) + posted.reference[entry]
+            # CIDEr-D clips the candidate's weight, so that repeating a word of the references wins nothing.
+            product = np.minimum(np.repeat(weight[found], times), posted.weight[entry]) * posted.weight[entry]
+            similarity = _sums(pair, product, len(candidate))
+            scale = norm[candidate] * posted.norm[reference]
+            np.divide(similarity, scale, out=similarity, where=scale != 0)
+            total += _sums(candidate, similarity * penalty, len(photo))
+        return total / N / width * 10.0
+
+    def score(self, candidates: Mapping[Id, Tokens]) -> tuple[float, np.ndarray]:
+        """The mean over the candidates, one a photo, and each one's score in their order."""
         each = self.rewards(list(candidates), list(candidates.values()))
-        return math.fsum(each) / max(len(each), 1), each
+        return math.fsum(each) / max(1, len(each)), each
+
+
+def _post(grams: _Ngrams, idf: np.ndarray, owner: np.ndarray) -> _Postings:
+    weight = grams.times * idf[grams.ids]
+    keys = owner[grams.sentence] * len(idf) + grams.ids
+    order = np.argsort(keys, kind="stable")
+    keys, start, entries = np.unique(keys[order], return_index=True, return_counts=True)
+    norm = _norms(grams, weight, len(owner))
+    return _Postings(keys, start, entries, grams.sentence[order], weight[order], norm)
+
+
+def _norms(grams: _Ngrams, weight: np.ndarray, sentences: int) -> np.ndarray:
+    return np.sqrt(_sums(grams.sentence, weight * weight, sentences))
+
+
+def _sums(where: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
+    """Sums of the values by place, in their order, `(size,)`; float64 also where there are none."""
+    return np.bincount(where, values, size).astype(np.float64, copy=False)
+
+
+def _bigrams(ngrams: Sequence[_Ngrams], sentences: int) -> np.ndarray:
+    """The sentences' lengths as pycocoevalcap's penalty takes them: in bigrams, not words."""
+    return _sums(ngrams[1].sentence, ngrams[1].times, sentences)
+
+
+def _length_penalty(difference: np.ndarray) -> np.ndarray:
+    values, which = np.unique(difference, return_inverse=True)
+    return np.array([math.e ** (-(value**2) / (2 * SIGMA**2)) for value in values.tolist()])[which]

@@ -100,23 +100,22 @@ _NOT = f"[nN]{_APOSTROPHE_OR_TICK}[tT]"
 _CLITIC = f"{_APOSTROPHE}(?:[msdMSD]|(?i:re|ve|ll))"
 _THING_PART = f"(?:[dDoOlL]{_APOSTROPHE_OR_TICK}{_ALNUM})?{_ALNUM}+"
 _THING = f"{_THING_PART}(?:[-_֊‐‑]{_THING_PART})*"
-_COMPANY = "[A-Z]+(?:(?:[+&]|&(?i:amp);)[A-Z]+)+"
+_COMPANY = "[A-Z]+(?:(?:&(?i:amp);|[+&])[A-Z]+)+"
 _HYPHENATED = "[A-Za-z0-9][A-Za-z0-9.,\xad]*(?:-(?:[A-Za-z](?:\\.[A-Za-z])+\\.|[A-Za-z0-9\xad]+))+"
 _NUMBER = f"(?:{_NUMERAL}*(?:[.:,\xad٫٬]{_NUMERAL}+)+|{_NUMERAL}+)"
 _URL_END = '[^ \t\n\f\r"<>|.!?(){},-]'
-_PATH = f'(?:/[^ \t\n\f\r"<>|()]+{_URL_END})?'
+_PATH = f'/[^ \t\n\f\r"<>|()]+{_URL_END}'
 _IN_ADDRESS = '[^ \t\n\f\r"<>|(){}.\xa0]'
 _TAG_NAME = "[A-Za-z][A-Za-z0-9_:.-]*"
 _ATTRIBUTE = f"{_TAG_NAME}(?: *= *(?:'[^'\n]*'|\"[^\"\n]*\"))?"
 _TAG = f"<(?:[!?][A-Za-z-][^>\r\n]*|/?{_TAG_NAME} *|{_TAG_NAME}(?: +{_ATTRIBUTE})* */? *)>"
 
-# Their stop is theirs wherever they stand ...
+# Two lists of words with a stop of their own; the rules tell them apart.
 _TITLES = (
     "mr|mrs|ms|drs?|profs?|sens?|reps?|attys?|lt|col|gen|messrs|govs?|adm|rev|maj|sgt|cpl|pvt|capt|ste?|ave|pres"
     "|lieut|hon|brig|co?mdr|pfc|spc|supts?|det|mt|ft|adj|adv|asst|assoc|ens|insp|mlle|mme|msgr|sfc|alex|wm|jos"
     "|cie|treas|invt|elec|natl|dept|cf|vs|ph"
 )
-# ... as is theirs.
 _ABBREVIATIONS = (
     "jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|mon|tues?|wed|thu|thurs|fri|inc|cos?|corp|plc|ltd|bldg|blvd"
     "|bros|bhd|assn|univ|intl|sys|jr|sr|esq|etc|est|ext|tel|sq|seq|rd|rt|ct|md|va|vt|ga|ky|mo|ala?|ariz|calif"
@@ -125,6 +124,7 @@ _ABBREVIATIONS = (
 _CAPITALIZED_ABBREVIATIONS = (
     "A(?i:z|rk)|L(?i:a)|P(?i:a)|D(?i:el)|I(?i:ll)|O(?i:re)|T(?i:ex)|M(?i:ass|iss)|W(?i:ash)|[Pp]+t[ye]s?"
 )
+# Theirs only before a number.
 _NUMBERED = "ca|no|op|pp|art|fig|nos|figs|prop"
 # Words that start a sentence, so that the stop after a single letter before them ends one.
 _STARTERS = (
@@ -165,7 +165,11 @@ def _spelled(token: str) -> str:
 
 
 def _quotes(token: str) -> str:
-    return re.sub("(?i)&apos;", "'", token).translate(_QUOTES)
+    return token.replace("&apos;", "'").translate(_QUOTES)
+
+
+def _ampersands(token: str) -> str:
+    return re.sub("(?i)&amp;", "&", token)
 
 
 def _rule(token: str, *, then: str = "", write: _Writer = str) -> tuple[re.Pattern[str], _Writer]:
@@ -178,9 +182,9 @@ _RULES = [
     _rule("(?i:can(?=not)|gon(?=na)|got(?=ta)|lem(?=me)|gim(?=me)|wan(?=na))", then="(?i:not|[nt]a|me)"),
     _rule("'[tT]", then="(?i:is|was)"),
     _rule(_TAG, write=_unbroken),
-    _rule("[–—―\x96\x97]|&(?:MD|mdash|ndash);", write=_as("--")),
+    _rule("[–—―\x96\x97]|&(?i:md|mdash|ndash);", write=_as("--")),
     _rule("&(?i:amp);", write=_as("&")),
-    _rule("&(?:HT|TL|UR|LR|QC|QL|QR|odq|cdq|#[0-9]+);"),
+    _rule("&(?:(?i:ht|tl|ur|lr|qc|ql|qr|odq|cdq)|#[0-9]+);"),
     # Words before a clitic. "n't" parts from ASCII letters only.
     _rule("[A-Za-z\xad]*[A-MO-Za-mo-z]", then=_NOT, write=_without_soft_hyphens),
     _rule(_WORD, then=_CLITIC, write=_without_soft_hyphens),
@@ -195,10 +199,12 @@ _RULES = [
     _rule(f"[A-HJ-XZn]{_APOSTROPHE_OR_TICK}{_ALPHA}{{2,}}"),
     _rule(f"[yY]{_APOSTROPHE}", then=_ALPHA),
     _rule(f"{_NOT}|{_CLITIC}", then="[^A-Za-z]", write=_quotes),
-    # Addresses. "-_" is a range, as it seems to be there: of ASCII only small letters and # % & * + ~ may stand
-    # before ".com", and "a1.com" is a word only by the rule for words.
+    # Addresses, without and with a path. "-_" is a range, as it seems to be there: of ASCII only small letters
+    # and # % & * + ~ may stand before ".com", and "a1.com" is a word only by the rule for words.
     _rule(f'(?i:https?)://[^ \t\n\f\r"<>|(){{}}]+{_URL_END}'),
+    _rule('(?i:www)\\.(?:[^ \t\n\f\r"<>|.!?(){},]+\\.)+[a-zA-Z]{2,4}'),
     _rule(f'(?i:www)\\.(?:[^ \t\n\f\r"<>|.!?(){{}},]+\\.)+[a-zA-Z]{{2,4}}{_PATH}'),
+    _rule("(?:[^ \t\n\f\r\"`'<>|.!?(){},-_$]+\\.)+(?i:com|net|org|edu)"),
     _rule(f"(?:[^ \t\n\f\r\"`'<>|.!?(){{}},-_$]+\\.)+(?i:com|net|org|edu){_PATH}"),
     _rule(
         '(?:&(?i:lt);|<)?[a-zA-Z0-9][^ \t\n\f\r"<>|()\xa0{}]*@'
@@ -218,12 +224,13 @@ _RULES = [
     _rule("⅔", write=_as("2/3")),
     _rule(
         "-(?:RRB|LRB|RCB|LCB|RSB|LSB)-|(?i:c\\.d\\.s|pro-|anti-)|[sS](?:&|&(?i:amp);)(?i:p-500|ls)"
-        f"|(?i:cap){_APOSTROPHE}[nN]|[cC]{_APOSTROPHE}(?i:est)"
+        f"|(?i:cap){_APOSTROPHE}[nN]|[cC]{_APOSTROPHE}(?i:est)",
+        write=_ampersands,
     ),
     _rule(f"{_APOSTROPHE}[0-9][0-9]", then=_ANY_SPACE),
     # Words with hyphens, slashes and such.
     _rule(_THING),
-    _rule(_COMPANY, write=lambda token: re.sub("(?i)&amp;", "&", token)),
+    _rule(_COMPANY, write=_ampersands),
     _rule("[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}(?:\\\\?/[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}){1,2}"),
     # Two more characters are looked at, whatever they are, so that "etc.x" is parted and "etc.xy" a word.
     _rule(f"(?:(?i:{_ABBREVIATIONS})|{_CAPITALIZED_ABBREVIATIONS})\\.", then="(?:[\\s\\S]{2})?"),
@@ -258,7 +265,7 @@ _RULES = [
     # Punctuation.
     *(
         _rule(re.escape(bracket), write=_as(f"-{name}-"))
-        for bracket, name in zip("()[]{}", "LRB RRB LSB RSB LCB RCB".split(), strict=True)
+        for bracket, name in zip("()[]{}", ["LRB", "RRB", "LSB", "RSB", "LCB", "RCB"], strict=True)
     ),
     _rule("-{2,}", write=lambda token: "--" if len(token) < 5 else token),
     _rule("\\.{3,5}|(?:\\.[ \xa0]){2,4}\\.|…", write=_as("...")),
@@ -270,12 +277,12 @@ _RULES = [
     _rule("'", then="[A-Za-z][^ \t\n\r\xa0]"),
     # ... but behind a curly quote "’dog" loses its "d".
     _rule(f"{_NOT}|{_CLITIC}", write=_quotes),
-    _rule(f"''|{_APOSTROPHE}", write=_as("'")),
-    _rule('"|&(?i:quot);', write=_as("''")),
+    _rule(f"''|{_APOSTROPHE}", write=_quotes),
+    _rule('"|&(?i:quot);', write=lambda token: "''" if token in ('"', "&quot;") else token),
     _rule("&(?i:lt);", write=_as("<")),
     _rule("&(?i:gt);", write=_as(">")),
     _rule("&(?i:nbsp);", write=_as("")),
-    _rule(f"[%~&|^+\\-/\\\\<>{_SYMBOL}⁄]"),
+    _rule(f"[%~&|^+\\-/\\\\<>{_SYMBOL}⁄⁺⁻₊₋]"),
 ]
 
 # --- The lexer ----------------------------------------------------------------------------------------------

@@ -1,11 +1,8 @@
-"""ROUGE-L of tokenized captions (Lin 2004, section 3), with recall weighted as in COCO's evaluation."""
+"""ROUGE-L of a tokenized caption (Lin 2004, section 3), with the recall weighted as COCO's evaluation does."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-
-import numpy as np
+from collections.abc import Sequence
 
 BETA = 1.2
 
@@ -13,24 +10,24 @@ BETA = 1.2
 def common_length(one: Sequence[str], other: Sequence[str]) -> int:
     """Length of the longest common subsequence.
 
-    Bit-parallel (Hyyrö 2004): a whole row of the usual table is one integer, whose zero bits mark the columns where the
-    length grows.
+    Bit-parallel (Hyyrö 2004): a row of the usual table is one integer, and a bit of it is 0 where the length
+    grows by one.
     """
     places: dict[str, int] = {}
     for position, word in enumerate(one):
         places[word] = places.get(word, 0) | 1 << position
-    full = (1 << len(one)) - 1
-    row = full
+    everywhere = (1 << len(one)) - 1
+    row = everywhere
     for word in other:
         match = row & places.get(word, 0)
-        row = (row + match | row - match) & full
+        row = (row + match | row - match) & everywhere
     return len(one) - row.bit_count()
 
 
-def rouge_l_of(candidate: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """F of the best precision and the best recall over the references, which may come from two different ones.
+def rouge_l(candidate: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """F of the best precision and the best recall, which may be those of two different references.
 
-    A caption without words counts as one empty word, as in pycocoevalcap: it equals only another empty one.
+    A caption without words counts as one empty word, as in pycocoevalcap: only another empty one equals it.
     """
     words = candidate or ("",)
     precision = recall = 0.0
@@ -42,11 +39,3 @@ def rouge_l_of(candidate: Sequence[str], references: Sequence[Sequence[str]]) ->
     if not precision:
         return 0.0
     return ((1 + BETA**2) * precision * recall) / (recall + BETA**2 * precision)
-
-
-def rouge_l(
-    candidates: Mapping[object, Sequence[str]], references: Mapping[object, Sequence[Sequence[str]]]
-) -> tuple[float, np.ndarray]:
-    """The mean over the candidates, and each one's score in their order."""
-    each = np.array([rouge_l_of(words, references[photo]) for photo, words in candidates.items()])
-    return math.fsum(each) / max(len(each), 1), each

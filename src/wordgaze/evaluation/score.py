@@ -2,100 +2,114 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
-from .bleu import bleu
-from .cider import CiderD
-from .ptb import tokenize
-from .rouge import rouge_l
+from wordgaze.errors import DataError
+from wordgaze.evaluation.bleu import bleu_counts
+from wordgaze.evaluation.cider import CiderD
+from wordgaze.evaluation.ptb import tokenize_all
+from wordgaze.evaluation.rouge import rouge_l
 
-Candidates = Mapping[Hashable, Sequence[str]]  # the words of each photo's caption
-References = Mapping[Hashable, Sequence[Sequence[str]]]  # the words of each photo's references
-Scores = dict[str, tuple[float, np.ndarray]]  # name → the set's score, and (photos,) every photo's, in order
-Scorer = Callable[[Candidates], Scores]
+Words = list[str]
+Scores = dict[str, tuple[float, np.ndarray]]  # by name, the set's score and (photos,) every photo's
+Scorer = Callable[[Sequence[Words]], Scores]  # of each photo's caption
 
 
-def _bleu(references: References) -> Scorer:
-    def score(candidates: Candidates) -> Scores:
-        corpus, each = bleu(candidates, references)
-        return {f"Bleu_{n}": (total, each[:, n - 1]) for n, total in enumerate(corpus, 1)}
+def _bleu(references: Sequence[Sequence[Words]]) -> Scorer:
+    references = [[_apart(words) for words in group] for group in references]
+
+    def score(candidates: Sequence[Words]) -> Scores:
+        counts = bleu_counts([_apart(words) for words in candidates], references)
+        each = counts.each()
+        return {f"Bleu_{n}": (total, each[:, n - 1]) for n, total in enumerate(counts.corpus(), 1)}
 
     return score
 
 
-def _rouge_l(references: References) -> Scorer:
-    return lambda candidates: {"ROUGE_L": rouge_l(candidates, references)}
+def _rouge_l(references: Sequence[Sequence[Words]]) -> Scorer:
+    def score(candidates: Sequence[Words]) -> Scores:
+        each = np.array([rouge_l(words, group) for words, group in zip(candidates, references, strict=True)])
+        return {"ROUGE_L": (math.fsum(each) / len(each), each)}
+
+    return score
 
 
-def _cider(references: References) -> Scorer:
-    prepared = CiderD(references)
-    return lambda candidates: {"CIDEr": prepared.score(candidates)}
+def _cider(references: Sequence[Sequence[Words]]) -> Scorer:
+    prepared = CiderD({row: [_apart(words) for words in group] for row, group in enumerate(references)})
+
+    def score(candidates: Sequence[Words]) -> Scores:
+        return {"CIDEr": prepared.score({row: _apart(words) for row, words in enumerate(candidates)})}
+
+    return score
 
 
-# A metric prepares the references once and gives back a function of the candidates. The next metric goes here.
-METRICS: dict[str, Callable[[References], Scorer]] = {"BLEU": _bleu, "ROUGE_L": _rouge_l, "CIDEr": _cider}
+def _apart(words: Words) -> Words:
+    """Words split at no-break spaces too ("1 1/2"), as pycocoevalcap does for BLEU and CIDEr, but not ROUGE-L."""
+    return " ".join(words).split()
+
+
+# The place for a metric: it prepares every photo's references once, and gives a function of one caption a photo.
+METRICS: dict[str, Callable[[Sequence[Sequence[Words]]], Scorer]] = {
+    "BLEU": _bleu,
+    "ROUGE_L": _rouge_l,
+    "CIDEr": _cider,
+}
 DEFAULT_METRICS = ("BLEU", "ROUGE_L", "CIDEr")
 
 
 @dataclass(frozen=True)
 class CaptionScores:
-    """`metrics` of the whole set and, for each photo id, `per_photo` its own; pycocoevalcap's names and scale."""
+    """`metrics` of the whole set, and `per_photo` those of each photo by its id."""
 
     metrics: dict[str, float]
-    per_photo: dict[Hashable, dict[str, float]]
+    per_photo: dict[Any, dict[str, float]]
 
 
 class CaptionScorer:
     """Fixed references, tokenized and prepared once, against which any number of candidate sets is scored.
 
-    `references` maps a photo id to its captions. `DataError` where a photo has none, or a metric is unknown.
+    `references` maps a photo's id to its captions. `DataError` where there are none, or a metric is unknown.
     """
 
     def __init__(
-        self, references: Mapping[Hashable, Sequence[str]], metrics: Iterable[str] = DEFAULT_METRICS
+        self, references: Mapping[Any, Sequence[str]], metrics: Iterable[str] = DEFAULT_METRICS
     ) -> None:
-        names = list(metrics)
+        names = [metrics] if isinstance(metrics, str) else list(metrics)
         for name in names:
             if name not in METRICS:
-                raise DataError(f"there is no metric named {name!r}; choose from {', '.join(METRICS)}")
+                raise DataError(f"there is no metric {name!r}; choose from {', '.join(METRICS)}")
         if not references:
-            raise DataError("there are no reference captions to score against; name at least one photo's")
+            raise DataError("there are no reference captions; score against those of one photo at least")
         for photo, captions in references.items():
             if isinstance(captions, str):
-                raise TypeError(f"photo {photo}: references are a list of captions, not one string")
+                raise DataError(
+                    f"the references of photo {photo} are one string; make them a list of captions"
+                )
             if not captions:
                 raise DataError(
-                    f"photo {photo} has no reference caption; give it at least one, or leave it out"
+                    f"photo {photo} has no reference caption; give it one, or leave the photo out"
                 )
-        self._photos = list(references)
-        self.references: References = {
-            photo: [_words(caption) for caption in captions] for photo, captions in references.items()
-        }
-        self._scorers = [METRICS[name](self.references) for name in names]
+        self._photos = dict.fromkeys(references)  # in their order
+        words = iter(tokenize_all(caption for captions in references.values() for caption in captions))
+        grouped = [[next(words) for _ in captions] for captions in references.values()]
+        self._scorers = [METRICS[name](grouped) for name in names]
 
-    def score(self, candidates: Mapping[Hashable, str]) -> CaptionScores:
-        """Scores of one caption for each of the references' photos; `DataError` where the ids differ."""
+    def score(self, candidates: Mapping[Any, str]) -> CaptionScores:
+        """Scores of one caption for each of the references' photos; `DataError` where the photos differ."""
         missing = [photo for photo in self._photos if photo not in candidates]
-        unknown = [photo for photo in candidates if photo not in self.references]
-        if missing:
-            raise DataError(
-                f"{len(missing)} of {len(self._photos)} photos have references but no caption ({_some(missing)}); "
-                "caption them, or leave their references out"
-            )
-        if unknown:
-            raise DataError(
-                f"{len(unknown)} of {len(candidates)} captions are of photos without references ({_some(unknown)}); "
-                "leave them out, or add their references"
-            )
-        words = {photo: _words(candidates[photo]) for photo in self._photos}
+        unknown = [photo for photo in candidates if photo not in self._photos]
+        if missing or unknown:
+            raise DataError(_difference(missing, unknown))
+        words = tokenize_all(candidates[photo] for photo in self._photos)
         scores: Scores = {}
         for scorer in self._scorers:
             scores.update(scorer(words))
-        per_photo: dict[Hashable, dict[str, float]] = {
+        per_photo = {
             photo: {name: float(each[row]) for name, (_, each) in scores.items()}
             for row, photo in enumerate(self._photos)
         }
@@ -103,17 +117,24 @@ class CaptionScorer:
 
 
 def score_captions(
-    candidates: Mapping[Hashable, str],
-    references: Mapping[Hashable, Sequence[str]],
+    candidates: Mapping[Any, str],
+    references: Mapping[Any, Sequence[str]],
     metrics: Iterable[str] = DEFAULT_METRICS,
 ) -> CaptionScores:
-    """Scores of one caption a photo against the photo's references; `DataError` where their photo ids differ."""
+    """Scores of one caption a photo against the photo's references; `DataError` where the photos differ."""
     return CaptionScorer(references, metrics).score(candidates)
 
 
-def _words(caption: str) -> list[str]:
-    return tokenize(caption)
+def _difference(missing: Sequence[Hashable], unknown: Sequence[Hashable]) -> str:
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} have references but no caption ({_some(missing)})")
+    if unknown:
+        parts.append(f"{len(unknown)} a caption but no references ({_some(unknown)})")
+    return (
+        f"the photos of captions and references differ: {' and '.join(parts)}; give both for the same photos"
+    )
 
 
 def _some(photos: Sequence[Hashable]) -> str:
-    return ", ".join(map(str, photos[:3])) + (", …" if len(photos) > 3 else "")
+    return ", ".join(map(str, photos[:3])) + (", ..." if len(photos) > 3 else "")

@@ -24,11 +24,13 @@ class Constraints:
         """``log_probabilities`` (R, V) of the id after ``ids`` (R, T) → a copy with -inf where it may not come."""
         allowed = log_probabilities.clone()
         allowed[:, self.forbidden] = NEVER
-        if ids.shape[1] - 1 < self.options.min_length:
+        if ids.shape[1] < self.options.min_length:  # the end itself counts, the start does not
             allowed[:, self.eos_id] = NEVER
         size = self.options.no_repeat_ngram_size
         if 0 < size < ids.shape[1]:
             self._forbid_repeats(allowed, ids[:, 1:], size)
+        stuck = allowed.isneginf().all(dim=1)
+        allowed[stuck, self.eos_id] = log_probabilities[stuck, self.eos_id]  # nothing else may come: the caption ends
         return allowed
 
     @staticmethod

@@ -38,6 +38,11 @@ class DataOptions:
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
     workers: int = 0
 
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("captions_per_photo", 1), ("max_length", 1), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be at least {least}.")
+
 
 @dataclass(frozen=True)
 class TokenizerOptions:
@@ -76,6 +81,8 @@ class EncoderOptions:
     cache_views: int = 1
 
     def __post_init__(self) -> None:
+        if isinstance(self.freeze, str) and self.freeze.isdecimal():  # from the command line
+            object.__setattr__(self, "freeze", int(self.freeze))
         if isinstance(self.freeze, str) and self.freeze not in ("none", "all"):
             raise ConfigError(
                 f"encoder.freeze is {self.freeze!r}; it is 'none', 'all' or a number of layers."
@@ -127,8 +134,11 @@ class TrainOptions:
             raise ConfigError(
                 f"train.precision is {self.precision!r}; it is 'auto', 'float32' or 'bfloat16'."
             )
-        if self.epochs < 1:
-            raise ConfigError(f"train.epochs is {self.epochs}; it must be at least 1.")
+        for name in ("epochs", "accumulate", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be at least 1.")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"train.ema_decay is {self.ema_decay}; it must lie in [0, 1), 0 for no average.")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wordgaze import compat  # noqa: F401  (before timm: it imports torchvision)
+
+# isort: split
+import timm
+
 from wordgaze.data.dataset import TrainingDataset
 from wordgaze.data.transform import Preprocessing
 from wordgaze.errors import DataError
@@ -107,9 +112,10 @@ def cache_key(
     dataset: TrainingDataset,
     preprocessing: Preprocessing,
     augmentation: AugmentationOptions,
+    views: int,
     precision: str,
 ) -> str:
-    """A name for everything that determines the frozen output: weights, layers, photos, views, seed, precision."""
+    """A name for all that determines the frozen output: weights, layers, photos, views, seed, precision, timm."""
     digest = hashlib.sha256()
     settings = [
         asdict(model.config.encoder),
@@ -117,7 +123,9 @@ def cache_key(
         preprocessing.to_dict(),
         asdict(augmentation),
         dataset.seed,
+        views,
         precision,
+        timm.__version__,
     ]
     digest.update(json.dumps(settings, sort_keys=True).encode())
     for name, tensor in model.encoder.state_dict().items():

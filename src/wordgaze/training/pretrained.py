@@ -27,6 +27,8 @@ def gpt2_config(name: str, dropout: float) -> DecoderConfig:
         raise ConfigError(
             f"decoder.pretrained {name} is a GPT-2 with another activation or scaling; it does not fit."
         )
+    if config.layer_norm_epsilon != 1e-5 or not config.scale_attn_weights or not config.tie_word_embeddings:
+        raise ConfigError(f"decoder.pretrained {name} departs from GPT-2 in its norms, scaling or embeddings.")
     return DecoderConfig(
         vocab_size=config.vocab_size,
         width=config.n_embd,
@@ -39,8 +41,8 @@ def gpt2_config(name: str, dropout: float) -> DecoderConfig:
 
 
 def gpt2_tokenizer(name: str) -> CaptionTokenizer:
-    """GPT-2's tokenizer, which now lower-cases and gives the first word its space like the others."""
-    from tokenizers import Tokenizer, normalizers, pre_tokenizers
+    """GPT-2's tokenizer, which now lower-cases, drops the final stop and gives the first word its space."""
+    from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 
     if Path(name).is_dir():
         path = Path(name) / "tokenizer.json"
@@ -56,7 +58,7 @@ def gpt2_tokenizer(name: str) -> CaptionTokenizer:
             f"{name} has no tokenizer.json; save it there with transformers, or set tokenizer.file."
         )
     tokenizer = Tokenizer.from_file(str(path))
-    strip_stop = normalizers.Replace(".", "")
+    strip_stop = normalizers.Replace(Regex(r"\s*\.?\s*$"), "")
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Lowercase(), strip_stop, normalizers.Strip()]
     )
