@@ -50,7 +50,10 @@ started from random weights. The tokenizer is byte-level BPE learned from the tr
   so no score on those splits can be claimed for this model.
 - **Command**: `wordgaze train --config configs/bundled.yaml` ({steps} steps, seed {seed}, {hours:.1f} hours on two CPU
   cores, bfloat16); the log is `docs/bundled-log.csv`.
-- **Chosen** by the mean greedy CIDEr on the two validation sets below, after each of {epochs} epochs (averages).
+- **Chosen** by the mean greedy CIDEr on the two validation sets below, after each of {epochs} epochs (averaged
+  weights). During the run validation photos were padded (`crop: pad`); `crop: center` was chosen afterwards, by the
+  figures below. The run was killed at step 800 and went on from its checkpoint. In the log, the scores in the row of
+  step 700 are those of step 350, whose row has none; later rows hold their own.
 
 ## Scores
 

@@ -2,18 +2,22 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from wordgaze.captioner import Captioner
 from wordgaze.data.annotations import read_captions
-from wordgaze.errors import ConfigError
+from wordgaze.errors import ConfigError, DataError
 from wordgaze.hub import load_folder
 from wordgaze.tasks import train as task
 from wordgaze.tasks.train import build_model, train
@@ -25,8 +29,7 @@ def weights_of(folder):
 
 
 def losses_of(folder):
-    with (folder / "log.csv").open(newline="") as file:
-        return {int(row["step"]): row["loss"] for row in csv.DictReader(file) if row["loss"]}
+    return {int(row["step"]): row["loss"] for row in rows_of(folder / "log.csv") if row["loss"]}
 
 
 def test_a_run_leaves_a_model_folder_a_log_and_samples(tmp_path, small_config):
@@ -44,34 +47,47 @@ def test_a_run_leaves_a_model_folder_a_log_and_samples(tmp_path, small_config):
     assert "seed 0" in (result.folder / "README.md").read_text()
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path, small_config, capsys):
-    """Stopped in the middle of the second epoch; photos, captions, masks, rates and averages must all go on."""
-    config = small_config(train={"epochs": 3, "checkpoint_every": 7})
+@pytest.mark.parametrize(("every", "step"), [(7, 8), (100, 6)], ids=["within an epoch", "behind an epoch"])
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path, small_config, capsys, every, step):
+    """Photos, captions, dropout, rates, averages, scores and logs all go on."""
+    config = small_config(train={"epochs": 3, "checkpoint_every": every})
     whole = train(config, tmp_path / "whole")
-    stopped = _interrupted_at(config, tmp_path / "again", step=7)
-    again = train(config, stopped)
+    interrupt_at(step, config, tmp_path / "again")
+    capsys.readouterr()
+    again = train(config, tmp_path / "again")
     assert "going on" in capsys.readouterr().err
-    assert losses_of(again.folder) == losses_of(whole.folder)
+    assert again.cider == whole.cider
+    for name in ("log.csv", "samples.csv"):
+        rows, others = (rows_of(folder / name) for folder in (whole.folder, again.folder))
+        assert [untimed(row) for row in rows] == [untimed(row) for row in others]
     for name, tensor in weights_of(whole.folder).items():
         assert torch.equal(tensor, weights_of(again.folder)[name]), name
 
 
-def _interrupted_at(config, folder, step):
-    class Power(task.pl.Callback):
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def untimed(row):
+    return {name: value for name, value in row.items() if name not in ("seconds", "photos_per_second")}
+
+
+def interrupt_at(step, config, folder):
+    class Interrupt(task.pl.Callback):
         def on_train_batch_end(self, trainer, *_):
-            if trainer.global_step == step + 1:
+            if trainer.global_step == step:
                 raise KeyboardInterrupt
 
     original = task.Progress
-    task.Progress = lambda batch_size: Power()
+    task.Progress = lambda batch_size: Interrupt()
     try:
-        with pytest.raises((KeyboardInterrupt, SystemExit)):
+        with pytest.raises(KeyboardInterrupt):
             train(config, folder)
     finally:
         task.Progress = original
     assert (folder / "checkpoints" / "last.ckpt").exists()
     assert not (folder / "model.safetensors").exists()
-    return folder
 
 
 @pytest.mark.slow
@@ -124,6 +140,71 @@ def test_a_feature_cache_changes_nothing_but_time(tmp_path, small_config, freeze
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == files
     train(small_config(encoder=kept, train=groups["train"] | {"seed": 1}), tmp_path / "other")
     assert len(list((tmp_path / "cache").iterdir())) == 2 * len(files)
+
+
+def test_the_saved_weights_are_the_average_of_each_step(tmp_path, small_config):
+    """An average that never moves keeps the first weights; one that forgets everything is the last weights."""
+    folders = {}
+    for decay in (0.0, 0.9):
+        config = small_config(train={"epochs": 1, "ema_decay": decay}, data={"validation": {}})
+        folders[decay] = train(config, tmp_path / str(decay)).folder
+    name = "decoder.token_embedding.weight"
+    task.pl.seed_everything(0, verbose=False)
+    start = build_model(config, 280).state_dict()[name]
+    last, average = (weights_of(folders[decay])[name] for decay in (0.0, 0.9))
+    assert 0 < (average - start).norm() < 0.7 * (last - start).norm()
+
+
+def test_large_gradients_are_clipped(tmp_path, small_config, monkeypatch):
+    norms = []
+    original = torch.nn.utils.clip_grad_norm_
+
+    def spy(parameters, limit):
+        parameters = list(parameters)
+        before = original(parameters, limit)
+        after = torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()
+        norms.append((float(before), float(after)))
+        return before
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
+    train(small_config(train={"epochs": 1, "gradient_clip": 0.01}), tmp_path / "run")
+    assert len(norms) == 5
+    assert all(before > 0.01 and after <= 0.0101 for before, after in norms)
+
+
+@pytest.mark.parametrize("features", ["patches", "map"])
+def test_any_encoder_is_trained_saved_and_explained(tmp_path, small_config, features):
+    encoder = {
+        "name": "test_efficientnet",
+        "features": "map",
+        "blocks": 1,
+        "width": 32,
+        "image_size": (64, 64),
+    }
+    if features == "patches":
+        encoder = {"prefix_tokens": True}
+    folder = train(small_config(encoder=encoder, train={"epochs": 1}), tmp_path / "run").folder
+    explanation = Captioner.from_pretrained(folder).explain("demo/cat.jpg", text="a red circle")
+    assert [word.text for word in explanation.words] == ["a", "red", "circle"]
+    assert all(
+        abs(word.map.sum() - 1) < 1e-4 and word.map.shape == explanation.grid_size
+        for word in explanation.words
+    )
+
+
+@pytest.mark.parametrize("values", [{"data": {"batch_size": 0}}, {"train": {"accumulate": 0}}])
+def test_impossible_settings_are_refused(small_config, values):
+    with pytest.raises(ConfigError, match="at least 1"):
+        small_config(**values)
+
+
+def test_a_missing_photo_is_found_before_the_run(tmp_path, small_config, shapes):
+    folder = tmp_path / "shapes"
+    shutil.copytree(Path(shapes[0].captions).parent, folder)
+    (folder / "photos" / "000003.png").unlink()
+    source = replace(shapes[0], captions=str(folder / "captions.json"))
+    with pytest.raises(DataError, match=r"000003\.png"):
+        train(small_config(data={"train": [source]}), tmp_path / "run")
 
 
 def test_frozen_layers_stay_and_the_rest_learns(tmp_path, small_config):
@@ -182,6 +263,7 @@ def test_a_wrong_config_is_one_sentence(tmp_path):
     with pytest.raises(ConfigError, match="epohcs"):
         task.parse_config(config)
     config.write_text("train: {epochs: 3}\n")
+    assert task.parse_config(config, ["--encoder.freeze", "3"]).encoder.freeze == 3
     assert task.parse_config(config, ["--train.epochs", "4"]).train.epochs == 4
     with pytest.raises(ConfigError):
         task.parse_config(config, ["--train.epohcs", "4"])

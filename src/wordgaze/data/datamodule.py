@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -71,6 +72,7 @@ class CaptionDataModule(LightningDataModule):
             drop_last=True,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
+            generator=torch.Generator(),  # its own: dropout's random numbers must not depend on when a loader is made
             collate_fn=partial(collate_training, pad_id=self.pad_id, max_length=self.max_length),
         )
 
@@ -81,6 +83,7 @@ class CaptionDataModule(LightningDataModule):
                 batch_size=2 * self.batch_size,
                 sampler=range(self.sampler.rank, len(photos), self.sampler.world_size),
                 num_workers=self.workers,
+                generator=torch.Generator(),
                 collate_fn=collate_photos,
             )
             for photos in self.validation_sets.values()

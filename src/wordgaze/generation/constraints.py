@@ -30,7 +30,9 @@ class Constraints:
         if 0 < size < ids.shape[1]:
             self._forbid_repeats(allowed, ids[:, 1:], size)
         stuck = allowed.isneginf().all(dim=1)
-        allowed[stuck, self.eos_id] = log_probabilities[stuck, self.eos_id]  # nothing else may come: the caption ends
+        allowed[stuck, self.eos_id] = log_probabilities[
+            stuck, self.eos_id
+        ]  # nothing else may come: the caption ends
         return allowed
 
     @staticmethod

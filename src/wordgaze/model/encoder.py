@@ -36,11 +36,22 @@ class VitEncoder(nn.Module):
         self.network = _create(config.name, weights, **options)
         if not hasattr(self.network, "num_prefix_tokens") or not hasattr(self.network, "patch_embed"):
             raise ConfigError(f"{config.name} is not a ViT with patch tokens; set encoder.features to 'map'.")
-        if hasattr(self.network, "fc_norm"):
-            self.network.fc_norm = nn.Identity()  # belongs to the classifier, which is gone
+        if isinstance(getattr(self.network, "norm", None), nn.Identity) and hasattr(self.network, "fc_norm"):
+            # An average-pooled ViT norms behind its pooling; here the patches themselves go on.
+            self.network.norm = self.network.fc_norm
+        for unused in ("fc_norm", "attn_pool"):
+            if hasattr(self.network, unused):
+                setattr(self.network, unused, nn.Identity())
         self.num_prefix = int(self.network.num_prefix_tokens) if config.prefix_tokens else 0
         self.width = int(self.network.num_features)
         height, width = self.network.patch_embed.grid_size
+        sides = zip(self.network.patch_embed.img_size, self.network.patch_embed.patch_size, strict=True)
+        if any(side % patch for side, patch in sides):
+            patch = self.network.patch_embed.patch_size[0]
+            raise ConfigError(
+                f"encoder.image_size {config.image_size} does not divide into patches of {patch} pixels; "
+                f"choose multiples of {patch}."
+            )
         self.grid = (int(height), int(width))
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -75,6 +86,18 @@ class VitEncoder(nn.Module):
             )
 
 
+class CellEmbedding(nn.Module):
+    """The cells of a feature map (B, N, channels) as patches (B, N, width), each with its place."""
+
+    def __init__(self, channels: int, width: int, cells: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(channels, width)
+        self.position_embedding = nn.Parameter(torch.randn(1, cells, width) * 0.02)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        return self.projection(cells) + self.position_embedding
+
+
 class FeatureMapEncoder(nn.Module):
     """The hybrid ViT (Dosovitskiy et al. 2021, section 3.1): a feature map's cells as patches, ViT blocks on top.
 
@@ -88,49 +111,51 @@ class FeatureMapEncoder(nn.Module):
         super().__init__()
         self.network = _create(config.name, weights, features_only=True, out_indices=(config.map_index,))
         size = config.image_size or preprocessing_of(self.network)["size"]
-        with torch.no_grad():
-            training = self.network.training
-            shape = self._map(self.network.eval()(torch.zeros(1, 3, *size))[0]).shape
-            self.network.train(training)
-        channels, self.grid = shape[1], (int(shape[2]), int(shape[3]))
+        channels, *grid = self._map_shape(config, size)
+        self.grid = (grid[0], grid[1])
         self.width = config.width
-        self.projection = nn.Linear(channels, config.width)
-        self.position_embedding = nn.Parameter(torch.randn(1, shape[2] * shape[3], config.width) * 0.02)
         rates = torch.linspace(0, config.drop_path, config.blocks).tolist()
-        self.blocks = nn.Sequential(
-            *(Block(config.width, config.heads, qkv_bias=True, drop_path=rate) for rate in rates)
-        )
+        blocks = (Block(config.width, config.heads, qkv_bias=True, drop_path=rate) for rate in rates)
+        self.blocks = nn.Sequential(CellEmbedding(channels, config.width, grid[0] * grid[1]), *blocks)
         self.norm = nn.LayerNorm(config.width)
-
-    def _map(self, features: Tensor) -> Tensor:
-        """Some networks (Swin) give their maps channels last; timm says which."""
-        last = getattr(self.network, "output_fmt", None)
-        return features.permute(0, 3, 1, 2) if str(last).endswith("NHWC") else features
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         return self.finish(self.begin(pixel_values, 1), 1)
 
     def layers(self) -> list[nn.Module]:
-        """The pretrained network as one layer, then the blocks on top."""
+        """The pretrained network as one layer, then the embedding of its cells and the blocks on top."""
         return [self.network, *self.blocks]
 
     def begin(self, pixel_values: Tensor, count: int) -> Tensor:
         """What the first ``count`` (at least 1) layers make of ``pixel_values``; beyond all, the whole encoder."""
-        cells = self._map(self.network(pixel_values)[0]).flatten(2).transpose(1, 2)
-        return cells if count == 1 else self._blocks(cells, 0, count)
+        features = self.blocks[: count - 1](self._cells(pixel_values))
+        return self.norm(features) if count > len(self.blocks) + 1 else features
 
     def finish(self, features: Tensor, count: int) -> Tensor:
         """The rest: ``finish(begin(x, n), n)`` equals ``forward(x)``."""
-        return self._blocks(features, count - 1, len(self.blocks) + 2)
+        return features if count > len(self.blocks) + 1 else self.norm(self.blocks[count - 1 :](features))
 
-    def _blocks(self, features: Tensor, start: int, stop: int) -> Tensor:
-        """From block ``start`` (0: before them) up to layer ``stop``; the norm comes behind the last."""
-        if start > len(self.blocks):
-            return features
-        if start == 0:
-            features = self.projection(features) + self.position_embedding
-        features = self.blocks[start : stop - 1](features)
-        return self.norm(features) if stop > len(self.blocks) + 1 else features
+    def _cells(self, pixel_values: Tensor) -> Tensor:
+        """(B, N, channels); some networks (Swin) give their maps channels last, and timm says which."""
+        features = self.network(pixel_values)[0]
+        last = str(getattr(self.network, "output_fmt", None)).endswith("NHWC")
+        return features.flatten(1, 2) if last else features.flatten(2).transpose(1, 2)
+
+    def _map_shape(self, config: EncoderConfig, size: tuple[int, int]) -> tuple[int, int, int]:
+        """Channels, height and width of the feature map of a photo of ``size``."""
+        training = self.network.training
+        try:
+            with torch.no_grad():
+                shape = self.network.eval()(torch.zeros(1, 3, *size))[0].shape
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"{config.name} can't take photos of {size[0]} x {size[1]} pixels: {error}"
+            ) from error
+        finally:
+            self.network.train(training)
+        if str(getattr(self.network, "output_fmt", None)).endswith("NHWC"):
+            return int(shape[3]), int(shape[1]), int(shape[2])
+        return int(shape[1]), int(shape[2]), int(shape[3])
 
 
 Encoder = VitEncoder | FeatureMapEncoder
@@ -173,8 +198,8 @@ def _create(name: str, weights: str | None, **options: Any) -> nn.Module:
         return create(name, **options)
     except TypeError as error:
         raise ConfigError(f"timm can't build {name} with {options}: {error}.") from error
-    except (AssertionError, ValueError) as error:
-        raise ConfigError(f"timm can't build {name} at this size: {error}.") from error
+    except (AssertionError, IndexError, ValueError) as error:
+        raise ConfigError(f"timm can't build {name} as asked: {error}.") from error
     except (RuntimeError, OSError, KeyError, SafetensorError) as error:
-        source = "timm's hub" if weights == "hub" else weights
+        source = weights if weights not in (None, "hub") else "timm's hub"
         raise ModelError(f"The weights of {name} can't be taken from {source}: {error}") from error

@@ -19,7 +19,7 @@ from wordgaze import compat  # noqa: F401  (before lightning: torchmetrics impor
 import lightning.pytorch as pl
 import torch
 from jsonargparse import ArgumentParser
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.utilities import rank_zero_only
 
 from wordgaze.data.annotations import CaptionSet, Source, load_sources
@@ -27,17 +27,22 @@ from wordgaze.data.datamodule import CaptionDataModule
 from wordgaze.data.shapes import write_shapes
 from wordgaze.data.transform import PhotoTransform, Preprocessing, TrainTransform
 from wordgaze.errors import ConfigError, DataError, ModelError
+from wordgaze.generation.search import check_fits
 from wordgaze.hub import ModelParts, save_folder
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig
 from wordgaze.text.tokenizer import CaptionTokenizer
-from wordgaze.training.callbacks import Progress, SampleCaptions, TrainingLog
+from wordgaze.training.callbacks import Checkpoints, Progress, SampleCaptions, TrainingLog
 from wordgaze.training.config import TrainingConfig
 from wordgaze.training.feature_cache import FeatureCache, cache_key
 from wordgaze.training.module import CaptionModule
 from wordgaze.training.pretrained import gpt2_config, gpt2_tokenizer, load_gpt2
 
 CONFIG_FILE = "training.yaml"
+_MAY_CHANGE = {
+    *("train.epochs", "train.max_steps", "train.checkpoint_every", "train.log_every", "train.devices"),
+    *("train.accelerator", "train.precision", "data.workers", "encoder.cache"),
+}
 
 
 @dataclass(frozen=True)
@@ -91,16 +96,20 @@ def train(config: TrainingConfig, out: str | Path, *, restart: bool = False) -> 
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     last = checkpoints / "last.ckpt"
     checkpoint = _load_checkpoint(last) if last.exists() else None
+    # Of several devices' processes, the first has made by now what the others find.
+    fresh = checkpoint is None and rank_zero_only.rank == 0  # type: ignore[attr-defined]
     _check_same_run(config, out, checkpoint is not None)
     checkpoints.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(config.train.seed, workers=True, verbose=False)
 
-    training = load_sources([_drawn(source, out) for source in config.data.train])
+    training = load_sources([_drawn(source, out, fresh) for source in config.data.train], check_files=True)
     validation = {
-        name: load_sources([_drawn(source, out)]) for name, source in config.data.validation.items()
+        name: load_sources([_drawn(source, out, fresh)], check_files=True)
+        for name, source in config.data.validation.items()
     }
-    tokenizer = _tokenizer(config, training, out)
+    tokenizer = _tokenizer(config, training, out, fresh)
     model = build_model(config, tokenizer.vocab_size)
+    check_fits(config.generation, model.config.decoder.positions)
     preprocessing = Preprocessing(crop=config.data.crop, **model.preprocessing_defaults())
     data = CaptionDataModule(
         training.photos,
@@ -132,14 +141,30 @@ def train(config: TrainingConfig, out: str | Path, *, restart: bool = False) -> 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", category=FutureWarning)
-        trainer.fit(module, data, ckpt_path=str(last) if checkpoint is not None else None, weights_only=False)
-    best = _best_weights(checkpoints)
-    if best is not None:
+        _fit(trainer, module, data, last if checkpoint is not None else None)
+    best = _load_checkpoint(checkpoints / "best.ckpt") if (checkpoints / "best.ckpt").exists() else None
+    if best is not None:  # else the averaged weights of the last step are there already
         module.load_state_dict(best["state_dict"])
     parts = ModelParts(model.float().eval(), tokenizer, preprocessing, config.generation)
     if trainer.is_global_zero:
         save_folder(parts, out, card=_card(config, training, trainer.global_step, best))
     return TrainingResult(out, None if best is None else _cider(best), trainer.global_step)
+
+
+def _fit(
+    trainer: pl.Trainer, module: CaptionModule, data: CaptionDataModule, checkpoint: Path | None
+) -> None:
+    try:
+        trainer.fit(
+            module, data, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=False
+        )
+    except SystemExit as error:  # what Lightning makes of Ctrl-C
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    except DataError as error:
+        # From a worker process the sentence comes at the end of a traceback.
+        raise DataError(str(error).rsplit("DataError: ", 1)[-1].strip()) from error
 
 
 def build_model(config: TrainingConfig, vocab_size: int) -> CaptionModel:
@@ -170,8 +195,13 @@ def _cache_features(
     model, layers, train = module.model, module.frozen_layers, config.train
     bfloat16 = choose_precision(train.precision, train.accelerator) == "bf16-mixed"
     device = torch.device("cuda" if train.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
-    key = cache_key(model, layers, data.train_set, preprocessing, config.data.augmentation, str(bfloat16))
+    if layers == 0:
+        raise ConfigError(
+            "encoder.cache keeps what frozen layers put out, but none is frozen; set cache to null."
+        )
     views = config.encoder.cache_views
+    made_with = f"{device.type} {'bfloat16' if bfloat16 else 'float32'}"
+    key = cache_key(model, layers, data.train_set, preprocessing, config.data.augmentation, views, made_with)
     cache = FeatureCache(Path(str(config.encoder.cache)) / key, len(data.train_set), views)
     encoder = model.encoder.eval().to(device)
 
@@ -185,21 +215,22 @@ def _cache_features(
     module.cached = True
 
 
-def _drawn(source: Source, out: Path) -> Source:
+def _drawn(source: Source, out: Path, fresh: bool) -> Source:
     """A source of drawn scenes becomes the COCO file they are in, drawn now unless they were."""
     if source.format != "shapes":
         return source
     folder = out / source.captions
     captions = folder / "captions.json"
-    if not captions.exists():
+    if fresh or not captions.exists():
+        shutil.rmtree(folder, ignore_errors=True)
         write_shapes(folder, source.limit or 1000, source.seed)
     return dataclasses.replace(source, captions=str(captions), format="coco", limit=None)
 
 
-def _tokenizer(config: TrainingConfig, training: CaptionSet, out: Path) -> CaptionTokenizer:
+def _tokenizer(config: TrainingConfig, training: CaptionSet, out: Path, fresh: bool) -> CaptionTokenizer:
     """The run's own, once it has one; else read or trained, and kept in ``out``."""
     kept = out / "tokenizer.json"
-    if kept.exists():
+    if kept.exists() and not fresh:
         return CaptionTokenizer.load(kept)
     if config.decoder.pretrained is not None and config.tokenizer.file is None:
         tokenizer = gpt2_tokenizer(config.decoder.pretrained)
@@ -237,24 +268,8 @@ def _trainer(config: TrainingConfig, out: Path, module: CaptionModule) -> pl.Tra
         SampleCaptions(out / "samples.csv", module.validation),
         Progress(config.data.batch_size),
     ]
-    folder = out / "checkpoints"
-    if names:
-        callbacks.append(
-            ModelCheckpoint(
-                folder, "best", monitor="CIDEr", mode="max", enable_version_counter=False, save_top_k=1
-            )
-        )
-    callbacks.append(
-        ModelCheckpoint(
-            folder,
-            "last",
-            every_n_train_steps=train.checkpoint_every,
-            save_top_k=1,
-            enable_version_counter=False,
-        )
-    )
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    callbacks.append(Checkpoints(out / "checkpoints", train.checkpoint_every))
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return pl.Trainer(
         accelerator=train.accelerator,
         devices=train.devices,
@@ -295,51 +310,29 @@ def _load_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _best_weights(checkpoints: Path) -> dict[str, Any] | None:
-    best, last = checkpoints / "best.ckpt", checkpoints / "last.ckpt"
-    path = best if best.exists() else last
-    return _load_checkpoint(path) if path.exists() else None
-
-
-def _cider(checkpoint: dict[str, Any]) -> float | None:
-    for state in checkpoint["callbacks"].values():
-        if (
-            isinstance(state, dict)
-            and state.get("monitor") == "CIDEr"
-            and state.get("best_model_score") is not None
-        ):
-            return float(state["best_model_score"])
-    return None
+def _cider(checkpoint: dict[str, Any]) -> float:
+    return float(checkpoint["callbacks"]["Checkpoints"]["best"])
 
 
 def _check_same_run(config: TrainingConfig, out: Path, resuming: bool) -> None:
     """A run goes on only with the settings it began with; how long and how often may change."""
     path = out / CONFIG_FILE
-    text = describe(config)
-    if resuming and path.exists() and path.read_text(encoding="utf-8") != text:
-        import yaml
-
-        before, now = yaml.safe_load(path.read_text(encoding="utf-8")), yaml.safe_load(text)
-        changed = [
+    if resuming and path.exists():
+        before, now = (dataclasses.asdict(one) for one in (parse_config(path), config))
+        changed = {
             f"{group}.{name}"
             for group in now
             for name in now[group]
-            if now[group][name] != before.get(group, {}).get(name)
-        ]
-        free = {
-            "train.epochs",
-            "train.max_steps",
-            "train.checkpoint_every",
-            "train.log_every",
-            "data.workers",
+            if now[group][name] != before[group][name]
         }
-        if set(changed) - free:
+        changed = {name for name in changed if not name.startswith("generation.")} - _MAY_CHANGE
+        if changed:
             raise ConfigError(
-                f"{out} holds a run with other settings of {', '.join(sorted(set(changed) - free))}; "
+                f"{out} holds a run with other settings of {', '.join(sorted(changed))}; "
                 "give the same settings to go on, another --out, or --restart to begin anew."
             )
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    path.write_text(describe(config), encoding="utf-8")
 
 
 def describe(config: TrainingConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -50,14 +51,10 @@ class TrainingLog(Callback):
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        rows = []
-        if self.path.exists() and trainer.global_step:
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= trainer.global_step]
-        with self.path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
+        _drop_rows_behind(self.path, trainer.global_step)
+        if not self.path.exists():
+            with self.path.open("w", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self.columns).writeheader()
         self._began = time.monotonic()
         self._last = (self._began, trainer.global_step)
 
@@ -104,6 +101,48 @@ class TrainingLog(Callback):
             csv.DictWriter(file, self.columns).writerow(row)
 
 
+class Checkpoints(Callback):
+    """Writes ``last.ckpt`` every ``every`` steps and after each validation, and ``best.ckpt`` at the best CIDEr.
+
+    A file is written beside the old one and then takes its place, so that there is always a whole one.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder = folder
+        self.every = every
+        self.best: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # Not on an epoch's last batch: one who goes on from there would have no validation of that epoch.
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if stepped and trainer.global_step % self.every == 0 and not trainer.is_last_batch:
+            self._save(trainer, "last.ckpt")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        cider = float(trainer.callback_metrics["CIDEr"])
+        better = self.best is None or cider > self.best
+        if better:
+            self.best = cider
+            self._save(trainer, "best.ckpt")
+        self._save(trainer, "last.ckpt")
+
+    def _save(self, trainer: Trainer, name: str) -> None:
+        new = self.folder / f"{name}.new"
+        trainer.save_checkpoint(new)
+        if trainer.is_global_zero:
+            os.replace(new, self.folder / name)
+
+
 class SampleCaptions(Callback):
     """Appends captions of a few validation photos to ``samples.csv`` after each epoch; warns when all are alike."""
 
@@ -113,6 +152,10 @@ class SampleCaptions(Callback):
         self.path = path
         self.validation = validation
         self.count = count
+
+    @rank_zero_only
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _drop_rows_behind(self.path, trainer.global_step)
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -203,3 +246,16 @@ class Progress(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _drop_rows_behind(path: Path, step: int) -> None:
+    """Of a run that goes on from a checkpoint: what it wrote behind it will be written again."""
+    if not path.exists():
+        return
+    if step == 0:
+        path.unlink()
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= step)])

@@ -138,7 +138,9 @@ class TrainOptions:
             if getattr(self, name) < 1:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be at least 1.")
         if not 0 <= self.ema_decay < 1:
-            raise ConfigError(f"train.ema_decay is {self.ema_decay}; it must lie in [0, 1), 0 for no average.")
+            raise ConfigError(
+                f"train.ema_decay is {self.ema_decay}; it must lie in [0, 1), 0 for no average."
+            )
 
 
 @dataclass(frozen=True)

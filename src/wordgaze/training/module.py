@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,8 +11,7 @@ from lightning.pytorch import LightningModule
 
 from wordgaze.data.annotations import CaptionedPhoto
 from wordgaze.data.dataset import PhotoBatch, TrainingBatch
-from wordgaze.evaluation.score import score_captions
-from wordgaze.generation.options import GenerationOptions
+from wordgaze.evaluation.score import CaptionScorer
 from wordgaze.generation.search import generate
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.text.tokenizer import CaptionTokenizer
@@ -43,7 +43,11 @@ class CaptionModule(LightningModule):
         self.cached = False  # whether training batches hold the frozen layers' output
         self.captions: dict[str, list[str]] = {}
         self._random_state: dict[str, Any] | None = None
-        self.search = GenerationOptions(num_beams=1, max_length=config.generation.max_length)
+        self.search = replace(config.generation, num_beams=1, num_captions=1, sample=False)
+        self._scorers = {
+            name: CaptionScorer({index: photo.captions for index, photo in enumerate(photos)}, ("CIDEr",))
+            for name, photos in validation.items()
+        }
 
     def train(self, mode: bool = True) -> CaptionModule:
         """Frozen layers stay in evaluation mode: no stochastic depth, no batch statistics."""
@@ -63,7 +67,6 @@ class CaptionModule(LightningModule):
         self._random_state = checkpoint.get("random_state")
 
     def on_train_batch_start(self, batch: TrainingBatch, batch_index: int) -> None:
-        # Only now: making the loaders draws random numbers too.
         if self._random_state is not None:
             torch.set_rng_state(self._random_state["cpu"])
             if len(self._random_state["cuda"]) == torch.cuda.device_count():
@@ -100,11 +103,8 @@ class CaptionModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         self._gather_captions()
         scores = []
-        for name, photos in self.validation.items():
-            captions = self.captions[name]
-            candidates: dict[Hashable, str] = dict(enumerate(captions))
-            references: dict[Hashable, Sequence[str]] = {i: photo.captions for i, photo in enumerate(photos)}
-            cider = score_captions(candidates, references, metrics=("CIDEr",)).metrics["CIDEr"]
+        for name, captions in self.captions.items():
+            cider = self._scorers[name].score(dict(enumerate(captions))).metrics["CIDEr"]
             scores.append(cider)
             self.log(f"CIDEr/{name}", cider)
             self.log(f"distinct/{name}", len(set(captions)) / len(captions))

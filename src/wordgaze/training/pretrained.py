@@ -28,7 +28,9 @@ def gpt2_config(name: str, dropout: float) -> DecoderConfig:
             f"decoder.pretrained {name} is a GPT-2 with another activation or scaling; it does not fit."
         )
     if config.layer_norm_epsilon != 1e-5 or not config.scale_attn_weights or not config.tie_word_embeddings:
-        raise ConfigError(f"decoder.pretrained {name} departs from GPT-2 in its norms, scaling or embeddings.")
+        raise ConfigError(
+            f"decoder.pretrained {name} departs from GPT-2 in its norms, scaling or embeddings."
+        )
     return DecoderConfig(
         vocab_size=config.vocab_size,
         width=config.n_embd,
