@@ -184,7 +184,7 @@ def test_dictionary_of_a_caption() -> None:
 
 def test_maps_are_the_attention_of_the_winning_caption(captioner: Captioner, photos: list[Path]) -> None:
     photo = photos[0]
-    explanation = captioner.explain(photo, num_beams=4, min_length=8)
+    explanation = captioner.explain(photo, method="mean", num_beams=4, min_length=8)
     assert close(explanation.caption, captioner.caption(photo, num_beams=4, min_length=8))
     ids = found_ids(captioner, photo, num_beams=4, min_length=8)
     output = forced(captioner, photo, ids)
@@ -229,7 +229,7 @@ def test_a_text_of_ones_own(captioner: Captioner, photos: list[Path]) -> None:
 
 
 def test_what_can_not_be_explained_is_said(captioner: Captioner, photos: list[Path]) -> None:
-    with pytest.raises(ConfigError, match=r"no method 'median'.*mean, last, layer-0, layer-1"):
+    with pytest.raises(ConfigError, match=r"no method 'median'.*contrast, last, mean, layer-0, layer-1"):
         captioner.explain(photos[0], method="median")
     with pytest.raises(ConfigError, match="holds no words"):
         captioner.explain(photos[0], " ?! ")
@@ -262,7 +262,7 @@ def test_saved_as_json(explanation: Explanation, tmp_path: Path) -> None:
         assert np.allclose(found["map"], word.map, rtol=1e-5)
         assert found["peak"] == list(word.peak)
         assert found["entropy"] == word.entropy and found["probability"] == word.probability
-    assert values["caption"] == "a red dog" and values["method"] == "mean"
+    assert values["caption"] == "a red dog" and values["method"] == "contrast"
     assert values["photo_size"] == [80, 50] and values["input_size"] == [96, 64]
 
 

@@ -73,13 +73,13 @@ def test_methods_pick_their_layers() -> None:
     assert [row.argmax() for row in layers] == [5, 0, 1]
     np.testing.assert_allclose(first("last"), layers[2])
     np.testing.assert_allclose(first("mean"), np.mean(layers, axis=0), rtol=1e-6)
-    assert set(available_methods(2)) == {"mean", "last", "layer-0", "layer-1"}
+    assert set(available_methods(2)) == {"contrast", "last", "mean", "layer-0", "layer-1"}
     assert DEFAULT_METHOD in METHODS
 
 
 @pytest.mark.parametrize("method", ["nonsense", "layer-2", "layer--1", "layer-", ""])
 def test_an_unknown_method_is_a_sentence_with_the_names(method: str) -> None:
-    with pytest.raises(ConfigError, match="choose one of mean, last, layer-0, layer-1"):
+    with pytest.raises(ConfigError, match="choose one of contrast, last, mean, layer-0, layer-1"):
         word_maps(Known(IDS), STATES, IDS, SPANS, method)
 
 
@@ -189,3 +189,16 @@ def test_nothing_is_left_behind(model, states) -> None:
         np.testing.assert_array_equal(maps.maps, expected.maps)  # no dropout, though the model was training
     finally:
         model.eval()
+
+
+def test_contrast_takes_out_what_every_word_looks_at() -> None:
+    from wordgaze.explanation.methods import ForcedPass
+
+    contrast = available_methods(1)["contrast"]
+    # Patch 0 draws all three predictions; each also looks at a patch of its own.
+    rows = torch.tensor([[0.7, 0.3, 0.0, 0.0], [0.7, 0.0, 0.3, 0.0], [0.7, 0.0, 0.0, 0.3]])
+    found = contrast(ForcedPass((rows[None],), torch.zeros(3)))
+    assert found.argmax(dim=1).tolist() == [1, 2, 3]
+    np.testing.assert_allclose(found[0], [0, 0.2, 0, 0], atol=1e-6)
+    alike = rows[:1].repeat(3, 1)
+    np.testing.assert_array_equal(contrast(ForcedPass((alike[None],), torch.zeros(3))), alike)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 )
 @click.option("--text", metavar="CAPTION", help="Explain these words instead of the model's own.")
 @click.option(
-    "--method", metavar="NAME", help="How attention becomes a map: mean, last, layer-0, ... [default: mean]"
+    "--method",
+    metavar="NAME",
+    help="How attention becomes a map: contrast, last, mean, layer-0, ... [default: contrast]",
 )
 @model_options
 @generation_options

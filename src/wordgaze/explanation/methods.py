@@ -49,10 +49,21 @@ def _layer(forced: ForcedPass, index: int) -> Tensor:
     return forced.cross_attentions[index].mean(dim=0)
 
 
-METHODS: dict[str, Method] = {"mean": _mean, "last": partial(_layer, index=-1)}
+def _contrast(forced: ForcedPass) -> Tensor:
+    """What the last layer looks at for one word more than for the caption as a whole.
+
+    Some patches draw every word's attention whatever they show (corners, say: "registers" of Darcet et al. 2024);
+    subtracting the caption's mean row takes them out.
+    """
+    rows = _layer(forced, -1)
+    more = (rows - rows.mean(dim=0)).clamp(min=0)
+    return torch.where(more.sum(dim=-1, keepdim=True) > 1e-6, more, rows)  # alike for all words: as it is
+
+
+METHODS: dict[str, Method] = {"contrast": _contrast, "last": partial(_layer, index=-1), "mean": _mean}
 """Methods that any model has; ``layer-0`` and so on come with its layers. Add a method here."""
 
-DEFAULT_METHOD = "mean"
+DEFAULT_METHOD = "contrast"
 
 
 def available_methods(layers: int) -> dict[str, Method]:
