@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--method",
     metavar="NAME",
-    help="How attention becomes a map: contrast, last, mean, layer-0, ... [default: contrast]",
+    help="How attention becomes a map: contrast (the default), last, mean, layer-0, ...",
 )
 @model_options
 @generation_options
