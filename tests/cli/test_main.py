@@ -185,7 +185,9 @@ def test_a_reader_that_leaves_ends_it_silently(lines: int) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to send there")
 def test_control_c_leaves_one_line() -> None:
-    process = start("import time; print('ready', flush=True); time.sleep(60)")
+    # Where a script has put the tests in the background, SIGINT is ignored, and children inherit that.
+    heard = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    process = start(f"{heard}; print('ready', flush=True); time.sleep(60)")
     assert process.stdout is not None and process.stderr is not None
     assert process.stdout.readline() == b"ready\n"
     time.sleep(0.1)
