@@ -22,6 +22,7 @@ def test_two_steps_of_a_config(config, tmp_path):
         *("--data.batch_size", "4", "--data.workers", "0"),
         *("--tokenizer.vocab_size", "280", "--tokenizer.extra_text", "[]"),
         *("--encoder.name", "test_vit", "--encoder.image_size", "[48, 48]", "--encoder.pretrained", "null"),
+        *("--encoder.features", "patches", "--encoder.blocks", "0"),
         *("--decoder.width", "32", "--decoder.layers", "1", "--decoder.heads", "4"),
         *("--train.max_steps", "2", "--train.accelerator", "cpu", "--train.devices", "1"),
     ]
