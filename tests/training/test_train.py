@@ -32,8 +32,11 @@ def losses_of(folder):
     return {int(row["step"]): row["loss"] for row in rows_of(folder / "log.csv") if row["loss"]}
 
 
-def test_a_run_leaves_a_model_folder_a_log_and_samples(tmp_path, small_config):
+def test_a_run_leaves_a_model_folder_a_log_and_samples(tmp_path, small_config, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     result = train(small_config(), tmp_path / "run")
+    assert not list((tmp_path / "elsewhere").iterdir())
     parts = load_folder(result.folder)
     assert result.steps == 10 and result.cider is not None
     assert parts.model.grid == (3, 3) and parts.preprocessing.size == (48, 48)

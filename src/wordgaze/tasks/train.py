@@ -280,6 +280,7 @@ def _trainer(config: TrainingConfig, out: Path, module: CaptionModule) -> pl.Tra
         accumulate_grad_batches=train.accumulate,
         callbacks=callbacks,
         logger=False,
+        enable_checkpointing=False,  # Checkpoints does it, and writes nothing outside the run's folder
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
