@@ -14,12 +14,15 @@ from torch.nn import functional
 
 
 class Attention(nn.Module):
-    """One module for self- and cross-attention; they differ only in where keys and values come from."""
+    """One module for self- and cross-attention; they differ only in where keys and values come from.
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+    ``fused_attn``, as in timm: torch's fused kernel, unless weights are asked for.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.dropout = dropout
+        self.fused_attn = True
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -42,7 +45,7 @@ class Attention(nn.Module):
 
         With B < R, the C = R / B rows of a photo share its keys and values: their queries are laid end to end, so
         nothing is copied. ``causal``: position t of the last T sees S - T + t + 1 keys. Returns (R, T, D) and, when
-        asked for, the weights (R, heads, T, S), whose rows sum to one (without dropout).
+        asked for, the weights (R, heads, T, S), whose rows sum to one.
         """
         rows, length, width = hidden.shape
         sources, _, source_length, head_width = key.shape
@@ -52,22 +55,21 @@ class Attention(nn.Module):
         if causal and length > 1:
             mask = torch.ones(length, source_length, dtype=torch.bool, device=hidden.device)
             mask = mask.tril(source_length - length)
-        dropout = self.dropout if self.training else 0.0
         weights = None
-        if output_attentions:
+        if self.fused_attn and not output_attentions:
+            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        else:
             scores = query @ key.transpose(-2, -1) / math.sqrt(head_width)
             if mask is not None:
                 scores = scores.masked_fill(~mask, float("-inf"))
-            # What is returned lies on the way to the output, so that gradients reach it.
-            weights = scores.softmax(dim=-1).reshape(sources, self.heads, shared, length, source_length)
-            weights = weights.transpose(1, 2).reshape(rows, self.heads, length, source_length)
-            end_to_end = weights.reshape(sources, shared, self.heads, length, source_length).transpose(1, 2)
-            end_to_end = end_to_end.reshape(sources, self.heads, shared * length, source_length)
-            mixed = functional.dropout(end_to_end, dropout) @ value
-        else:
-            mixed = functional.scaled_dot_product_attention(
-                query, key, value, attn_mask=mask, dropout_p=dropout
-            )
+            end_to_end = scores.softmax(dim=-1)
+            if output_attentions:
+                # What is returned lies on the way to the output, so that gradients reach it.
+                weights = end_to_end.reshape(sources, self.heads, shared, length, source_length)
+                weights = weights.transpose(1, 2).reshape(rows, self.heads, length, source_length)
+                end_to_end = weights.reshape(sources, shared, self.heads, length, source_length).transpose(1, 2)
+                end_to_end = end_to_end.reshape(sources, self.heads, shared * length, source_length)
+            mixed = end_to_end @ value
         return self.output(mixed.transpose(1, 2).reshape(rows, length, width)), weights
 
     def _split(self, projected: Tensor) -> Tensor:

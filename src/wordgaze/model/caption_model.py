@@ -53,10 +53,17 @@ class CaptionModel(nn.Module):
         return self.decoder(input_ids, cache).logits[:, -1]
 
     def forward(
-        self, input_ids: Tensor, encoder_hidden_states: Tensor, output_attentions: bool = False
+        self,
+        input_ids: Tensor,
+        encoder_hidden_states: Tensor,
+        output_attentions: bool = False,
+        logits_to_keep: Tensor | None = None,
     ) -> DecoderOutput:
-        """Teacher forcing: ``input_ids`` (B·C, T) over photos (B, N, D); row r belongs to photo r // C."""
-        return self.decoder(input_ids, self.start(encoder_hidden_states), output_attentions)
+        """Teacher forcing: ``input_ids`` (B·C, T) over photos (B, N, D); row r belongs to photo r // C.
+
+        ``logits_to_keep`` (B·C, T), booleans: logits (n, V) of these places alone.
+        """
+        return self.decoder(input_ids, self.start(encoder_hidden_states), output_attentions, logits_to_keep)
 
     def preprocessing_defaults(self) -> dict[str, Any]:
         """What the encoder expects of pixels: size, mean, std, interpolation."""

@@ -19,7 +19,10 @@ from wordgaze.model.config import DecoderConfig
 
 @dataclass
 class DecoderOutput:
-    """``logits`` (R, T, V); when asked for, weights a layer: over patches (R, heads, T, N), words (R, heads, T, S)."""
+    """``logits`` (R, T, V), or (n, V) of n places; when asked for, weights a layer.
+
+    Weights over patches are (R, heads, T, N), over words (R, heads, T, S).
+    """
 
     logits: Tensor
     cross_attentions: tuple[Tensor, ...] | None = None
@@ -33,9 +36,9 @@ class DecoderBlock(nn.Module):
         super().__init__()
         width = config.width
         self.self_norm = nn.LayerNorm(width)
-        self.self_attention = Attention(width, config.heads, config.dropout)
+        self.self_attention = Attention(width, config.heads)
         self.cross_norm = nn.LayerNorm(width)
-        self.cross_attention = Attention(width, config.heads, config.dropout)
+        self.cross_attention = Attention(width, config.heads)
         self.mlp_norm = nn.LayerNorm(width)
         hidden = int(width * config.mlp_ratio)
         self.mlp = nn.Sequential(
@@ -92,9 +95,16 @@ class Decoder(nn.Module):
         return DecoderCache([block.cross_attention.key_value(encoder_hidden_states) for block in self.blocks])
 
     def forward(
-        self, input_ids: Tensor, cache: DecoderCache, output_attentions: bool = False
+        self,
+        input_ids: Tensor,
+        cache: DecoderCache,
+        output_attentions: bool = False,
+        logits_to_keep: Tensor | None = None,
     ) -> DecoderOutput:
-        """Reads ``input_ids`` (R, T) after the words in ``cache``, and adds them to it."""
+        """Reads ``input_ids`` (R, T) after the words in ``cache``, and adds them to it.
+
+        ``logits_to_keep`` (R, T), booleans: logits are computed for these places alone.
+        """
         start = len(cache)
         positions = torch.arange(start, start + input_ids.shape[1], device=input_ids.device)
         hidden = self.dropout(self.token_embedding(input_ids) + self.position_embedding(positions))
@@ -103,6 +113,8 @@ class Decoder(nn.Module):
             hidden, over_words, over_patches = block(hidden, cache, layer, output_attentions)
             self_weights.append(over_words)
             cross_weights.append(over_patches)
+        if logits_to_keep is not None:
+            hidden = hidden[logits_to_keep]
         logits = nn.functional.linear(self.final_norm(hidden), self.token_embedding.weight)
         if not output_attentions:
             return DecoderOutput(logits)

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningModule
 
 from wordgaze.data.annotations import CaptionedPhoto
-from wordgaze.data.dataset import PhotoBatch, TrainingBatch
+from wordgaze.data.dataset import IGNORED, PhotoBatch, TrainingBatch
 from wordgaze.evaluation.score import CaptionScorer
 from wordgaze.generation.search import generate
 from wordgaze.model.caption_model import CaptionModel
@@ -66,6 +66,13 @@ class CaptionModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._random_state = checkpoint.get("random_state")
 
+    def on_fit_start(self) -> None:
+        """On CPUs the backward pass of torch's fused attention takes several times as long as that of plain products."""
+        if self.device.type == "cpu":
+            for module in self.model.modules():
+                if hasattr(module, "fused_attn"):
+                    module.fused_attn = False
+
     def on_train_batch_start(self, batch: TrainingBatch, batch_index: int) -> None:
         if self._random_state is not None:
             torch.set_rng_state(self._random_state["cpu"])
@@ -79,8 +86,9 @@ class CaptionModule(LightningModule):
             encoder_hidden_states = self.model.encode_frozen(batch.inputs, self.frozen_layers)
         else:
             encoder_hidden_states = self.model.encode(batch.inputs)
-        logits = self.model(batch.input_ids, encoder_hidden_states).logits
-        loss = cross_entropy(logits, batch.labels, self.config.train.label_smoothing)
+        words = batch.labels != IGNORED
+        logits = self.model(batch.input_ids, encoder_hidden_states, logits_to_keep=words).logits
+        loss = cross_entropy(logits, batch.labels[words], self.config.train.label_smoothing)
         self.log("loss", loss, prog_bar=True)
         return loss
 
