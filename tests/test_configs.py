@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from wordgaze.data.annotations import Source
 from wordgaze.data.shapes import write_shapes
 from wordgaze.hub import load_folder
 from wordgaze.tasks.train import parse_config, train
@@ -14,18 +15,32 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_two_steps_of_a_config(config, tmp_path):
     captions = write_shapes(tmp_path / "shapes", 16, size=48)
-    names = list(parse_config(config).data.validation)
-    source = f"captions: {captions}, root: null, format: coco, split: null, limit: 8"
+    source = f"{{captions: {captions}, limit: 8}}"
     overrides = [
-        *("--data.train", f"[{{{source}}}]"),
-        *("--data.validation", f"{{{names[0]}: {{{source}}}}}"),
+        *("--data.train", f"[{source}]", f"--data.validation={{shapes: {source}}}"),
         *("--data.batch_size", "4", "--data.workers", "0"),
-        *("--tokenizer.vocab_size", "280", "--tokenizer.extra_text", "[]"),
-        *("--encoder.name", "test_vit", "--encoder.image_size", "[48, 48]", "--encoder.pretrained", "null"),
-        *("--encoder.features", "patches", "--encoder.blocks", "0"),
-        *("--decoder.width", "32", "--decoder.layers", "1", "--decoder.heads", "4"),
         *("--train.max_steps", "2", "--train.accelerator", "cpu", "--train.devices", "1"),
     ]
-    result = train(parse_config(config, overrides), tmp_path / "run")
+    size = (224, 224)
+    if parse_config(config).train.initial_model is not None:
+        overrides += ["--train.initial_model", "bundled"]
+    else:
+        size = (48, 48)
+        overrides += [
+            *("--tokenizer.vocab_size", "280", "--tokenizer.extra_text", "[]"),
+            *(
+                "--encoder.name",
+                "test_vit",
+                "--encoder.image_size",
+                "[48, 48]",
+                "--encoder.pretrained",
+                "null",
+            ),
+            *("--encoder.features", "patches", "--encoder.blocks", "0"),
+            *("--decoder.width", "32", "--decoder.layers", "1", "--decoder.heads", "4"),
+        ]
+    parsed = parse_config(config, overrides)
+    assert parsed.data.train == [Source(str(captions), limit=8)]
+    result = train(parsed, tmp_path / "run")
     assert result.steps == 2
-    assert load_folder(result.folder).preprocessing.size == (48, 48)
+    assert load_folder(result.folder).preprocessing.size == size

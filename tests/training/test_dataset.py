@@ -17,17 +17,19 @@ from wordgaze.errors import DataError
 
 def test_labels_are_one_id_ahead_and_padding_is_ignored():
     items = [
-        TrainingItem(torch.zeros(3, 2, 2), [[1, 5, 6, 2], [1, 7, 2]]),
-        TrainingItem(torch.ones(3, 2, 2), [[1, 2]]),
+        TrainingItem(torch.zeros(3, 2, 2), [[1, 5, 6, 2], [1, 7, 2]], 4, True),
+        TrainingItem(torch.ones(3, 2, 2), [[1, 2]], 7, False),
     ]
     batch = collate_training(items, pad_id=0, max_length=24)
     assert batch.input_ids.tolist() == [[1, 5, 6], [1, 7, 0], [1, 0, 0]]
     assert batch.labels.tolist() == [[5, 6, 2], [7, 2, IGNORED], [2, IGNORED, IGNORED]]
     assert batch.inputs.shape == (2, 3, 2, 2)
+    assert (batch.photos, batch.flipped) == ([4, 7], [True, False])
 
 
 def test_a_long_caption_is_cut_without_a_false_end():
-    batch = collate_training([TrainingItem(torch.zeros(1), [[1, 5, 6, 7, 2]])], pad_id=0, max_length=3)
+    item = TrainingItem(torch.zeros(1), [[1, 5, 6, 7, 2]], 0, False)
+    batch = collate_training([item], pad_id=0, max_length=3)
     assert batch.input_ids.tolist() == [[1, 5, 6]]
     assert batch.labels.tolist() == [[5, 6, 7]]
 

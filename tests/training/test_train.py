@@ -21,7 +21,8 @@ from wordgaze.errors import ConfigError, DataError
 from wordgaze.hub import load_folder
 from wordgaze.tasks import train as task
 from wordgaze.tasks.train import build_model, train
-from wordgaze.training.callbacks import SampleCaptions
+from wordgaze.training.callbacks import Patience, SampleCaptions
+from wordgaze.training.config import DecoderOptions, EncoderOptions, TokenizerOptions
 
 
 def weights_of(folder):
@@ -51,20 +52,32 @@ def test_a_run_leaves_a_model_folder_a_log_and_samples(tmp_path, small_config, m
 
 
 @pytest.mark.parametrize(("every", "step"), [(7, 8), (100, 6)], ids=["within an epoch", "behind an epoch"])
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path, small_config, capsys, every, step):
-    """Photos, captions, dropout, rates, averages, scores and logs all go on."""
+@pytest.mark.parametrize("objective", ["cross_entropy", "scst"])
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path, small_config, every, step, objective):
+    """Photos, captions, dropout, samples, rates, averages, scores and logs all go on."""
     config = small_config(train={"epochs": 3, "checkpoint_every": every})
+    if objective == "scst":
+        config = self_critical(small_config, tmp_path, epochs=3, checkpoint_every=every)
     whole = train(config, tmp_path / "whole")
     interrupt_at(step, config, tmp_path / "again")
-    capsys.readouterr()
-    again = train(config, tmp_path / "again")
-    assert "going on" in capsys.readouterr().err
+    said = []
+    again = train(config, tmp_path / "again", say=said.append)
+    assert any("going on" in line for line in said)
     assert again.cider == whole.cider
     for name in ("log.csv", "samples.csv"):
         rows, others = (rows_of(folder / name) for folder in (whole.folder, again.folder))
         assert [untimed(row) for row in rows] == [untimed(row) for row in others]
     for name, tensor in weights_of(whole.folder).items():
         assert torch.equal(tensor, weights_of(again.folder)[name]), name
+
+
+def self_critical(small_config, tmp_path, **options):
+    """The config of a run that starts from a model which an ordinary one has just made."""
+    parent = train(small_config(train={"epochs": 2}), tmp_path / "parent")
+    fields = {"objective": "scst", "initial_model": str(parent.folder), "samples": 3, "learning_rate": 1e-4}
+    config = small_config(train=fields | options)
+    sizes = {"tokenizer": TokenizerOptions(), "encoder": EncoderOptions(), "decoder": DecoderOptions()}
+    return replace(config, **sizes)
 
 
 def rows_of(path):
@@ -82,13 +95,8 @@ def interrupt_at(step, config, folder):
             if trainer.global_step == step:
                 raise KeyboardInterrupt
 
-    original = task.Progress
-    task.Progress = lambda batch_size: Interrupt()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train(config, folder)
-    finally:
-        task.Progress = original
+    with pytest.raises(KeyboardInterrupt):
+        train(config, folder, callbacks=[Interrupt()])
     assert (folder / "checkpoints" / "last.ckpt").exists()
     assert not (folder / "model.safetensors").exists()
 
@@ -274,15 +282,68 @@ def test_a_wrong_config_is_one_sentence(tmp_path):
         task.parse_config(tmp_path / "nothing.yaml")
 
 
-def test_captions_all_alike_are_said_loudly(tmp_path, shapes, capsys):
-    module, trainer = (
-        SimpleNamespace(captions={"shapes": ["a man"] * 40}),
-        SimpleNamespace(sanity_checking=False, global_step=9),
-    )
-
-    callback = SampleCaptions(tmp_path / "samples.csv", {"shapes": read_captions(shapes[0].captions).photos})
+def test_captions_all_alike_are_said_loudly(tmp_path, shapes):
+    module, trainer = SimpleNamespace(captions={"shapes": ["a man"] * 40}), SimpleNamespace(global_step=9)
+    said = []
+    photos = {"shapes": read_captions(shapes[0].captions).photos}
+    callback = SampleCaptions(tmp_path / "samples.csv", photos, said.append)
     callback.on_validation_end(trainer, module)
-    assert "WARNING: only 1 different captions" in capsys.readouterr().err
+    assert "WARNING: only 1 different captions" in said.pop()
     module.captions = {"shapes": [f"a man {i}" for i in range(40)]}
     callback.on_validation_end(trainer, module)
-    assert capsys.readouterr().err == ""
+    assert not said
+
+
+def test_patience_ends_a_run_whose_score_falls():
+    said = []
+    callback, trainer = Patience(2, said.append), SimpleNamespace(should_stop=False, callback_metrics={})
+    for cider, stopped in ((0.5, False), (0.6, False), (0.4, False), (0.7, False), (0.6, False), (0.7, True)):
+        trainer.callback_metrics = {"CIDEr": cider}
+        callback.on_validation_end(trainer, None)
+        assert trainer.should_stop == stopped, cider
+    assert "0.700" in said[0]
+
+
+def test_a_run_ends_early_and_keeps_its_best(tmp_path, small_config):
+    """Nothing is learnt at a rate of zero, so no epoch beats the model it began with."""
+    still = {"learning_rate": 0.0, "epochs": 9, "patience": 2, "weight_decay": 0.0}
+    config = self_critical(small_config, tmp_path, **still)
+    config = replace(config, encoder=replace(config.encoder, learning_rate=0.0))
+    result = train(config, tmp_path / "run")
+    assert result.steps == 10
+    validations = [row for row in rows_of(tmp_path / "run" / "log.csv") if row["CIDEr"]]
+    assert [row["step"] for row in validations] == ["0", "5", "10"]
+    assert len({row["CIDEr"] for row in validations}) == 1
+    parent = weights_of(tmp_path / "parent")
+    for name, tensor in weights_of(result.folder).items():
+        assert torch.equal(tensor, parent[name]), name
+
+
+def test_a_model_folder_brings_its_sizes_and_tokenizer(tmp_path, small_config):
+    parent = train(small_config(train={"epochs": 1}), tmp_path / "parent").folder
+    train_on = {"initial_model": str(parent), "epochs": 1}
+    with pytest.raises(ConfigError, match=r"leave tokenizer\.vocab_size out"):
+        train(small_config(train=train_on, tokenizer={"vocab_size": 300}), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"leave encoder\.image_size out"):
+        train(
+            small_config(
+                train=train_on,
+                tokenizer={"vocab_size": 6000},
+                encoder={"pretrained": "hub", "image_size": (96, 96)},
+            ),
+            tmp_path / "run",
+        )
+    config = replace(small_config(train=train_on), tokenizer=TokenizerOptions())
+    parts = load_folder(train(config, tmp_path / "run").folder)
+    assert parts.model.config == load_folder(parent).model.config
+    assert parts.tokenizer.vocab_size == 280
+
+
+def test_self_critical_training_raises_its_reward(tmp_path, small_config):
+    config = self_critical(small_config, tmp_path, epochs=6, learning_rate=1e-3, samples=5)
+    train(config, tmp_path / "run")
+    rows = [row for row in rows_of(tmp_path / "run" / "log.csv") if row["reward"]]
+    rewards = [float(row["reward"]) for row in rows]
+    assert sum(rewards[-10:]) / 10 > 1.5 * sum(rewards[:5]) / 5
+    assert all(0 <= float(row["endless"]) <= 1 and 0 <= float(row["repeats"]) <= 1 for row in rows)
+    assert all(float(row["words"]) > 0 for row in rows)

@@ -18,10 +18,24 @@ def command(context: click.Context, config: str, out: str | None, restart: bool)
 
     Any setting of the config can be given as --a.b VALUE, for instance --train.epochs 3.
     """
+    import sys
     from pathlib import Path
 
     from wordgaze.tasks.train import parse_config, train
 
     folder = Path(out) if out else Path("runs") / Path(config).stem
-    result = train(parse_config(config, context.args), folder, restart=restart)
-    click.echo(f"{result.folder}" + ("" if result.cider is None else f"\tCIDEr {result.cider:.3f}"))
+    parsed = parse_config(config, context.args)
+    callbacks = []
+    if sys.stderr.isatty():
+        from wordgaze.cli.training_bar import TrainingBar
+
+        callbacks.append(TrainingBar(parsed.data.batch_size))
+    result = train(
+        parsed,
+        folder,
+        restart=restart,
+        say=lambda line: click.echo(f"wordgaze: {line}", err=True),
+        callbacks=callbacks,
+    )
+    if result.first:
+        click.echo(f"{result.folder}" + ("" if result.cider is None else f"\tCIDEr {result.cider:.3f}"))

@@ -25,10 +25,15 @@ Stored = Callable[
 
 @dataclass
 class TrainingItem:
-    """``inputs``: pixel_values (3, H, W), or the frozen layers' output; the ids of captions, start and end included."""
+    """``inputs``: pixel_values (3, H, W), or the frozen layers' output; the ids of captions, start and end included.
+
+    ``photo`` is its place in the set, ``flipped`` whether this view is mirrored.
+    """
 
     inputs: Tensor
     captions: list[list[int]]
+    photo: int
+    flipped: bool
 
 
 @dataclass
@@ -36,12 +41,14 @@ class TrainingBatch:
     """A batch as the model takes it.
 
     ``inputs``: pixel_values (B, 3, H, W), or the frozen layers' output (B, ...); ``input_ids`` and ``labels`` (B·C, T),
-    the labels one id ahead, IGNORED behind the end.
+    the labels one id ahead, IGNORED behind the end; ``photos`` and ``flipped`` as of the items (B).
     """
 
     inputs: Tensor
     input_ids: Tensor
     labels: Tensor
+    photos: list[int]
+    flipped: list[bool]
 
 
 @dataclass
@@ -85,7 +92,7 @@ class TrainingDataset(Dataset[TrainingItem]):
         captions = choose(self.photos[index].captions, self.captions_per_photo, rng)
         if flipped:
             captions = [swap_left_right(caption) for caption in captions]
-        return TrainingItem(inputs, [self.encode(caption) for caption in captions])
+        return TrainingItem(inputs, [self.encode(caption) for caption in captions], index, flipped)
 
 
 class ValidationDataset(Dataset[tuple[Tensor, int]]):
@@ -145,14 +152,27 @@ def collate_training(items: Sequence[TrainingItem], pad_id: int, max_length: int
 
     Few captions are long, and a batch costs as much as its longest. A cut one has no end: nothing false is taught.
     """
-    rows = [row[: max_length + 1] for item in items for row in item.captions]
+    input_ids, labels = pad_captions(
+        [row[: max_length + 1] for item in items for row in item.captions], pad_id
+    )
+    return TrainingBatch(
+        torch.stack([item.inputs for item in items]),
+        input_ids,
+        labels,
+        [item.photo for item in items],
+        [item.flipped for item in items],
+    )
+
+
+def pad_captions(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """``input_ids`` and ``labels`` (R, T) of R captions' ids, start included."""
     length = max(len(row) for row in rows) - 1
     input_ids = torch.full((len(rows), length), pad_id)
     labels = torch.full((len(rows), length), IGNORED)
     for place, row in enumerate(rows):
         input_ids[place, : len(row) - 1] = torch.tensor(row[:-1])
         labels[place, : len(row) - 1] = torch.tensor(row[1:])
-    return TrainingBatch(torch.stack([item.inputs for item in items]), input_ids, labels)
+    return input_ids, labels
 
 
 def collate_photos(items: Sequence[tuple[Tensor, int]]) -> PhotoBatch:

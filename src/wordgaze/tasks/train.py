@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import shutil
-import sys
 import warnings
 from argparse import ArgumentError
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,31 +26,46 @@ from wordgaze.data.datamodule import CaptionDataModule
 from wordgaze.data.shapes import write_shapes
 from wordgaze.data.transform import PhotoTransform, Preprocessing, TrainTransform
 from wordgaze.errors import ConfigError, DataError, ModelError
+from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.search import check_fits
-from wordgaze.hub import ModelParts, save_folder
+from wordgaze.hub import ModelParts, bundled_folder, load_folder, resolve, save_folder
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig
 from wordgaze.text.tokenizer import CaptionTokenizer
-from wordgaze.training.callbacks import Checkpoints, Progress, SampleCaptions, TrainingLog
-from wordgaze.training.config import TrainingConfig
+from wordgaze.training.callbacks import (
+    Checkpoints,
+    Patience,
+    Said,
+    SampleCaptions,
+    TrainingLog,
+    drop_rows_behind,
+)
+from wordgaze.training.config import TrainingConfig, TrainOptions
 from wordgaze.training.feature_cache import FeatureCache, cache_key
 from wordgaze.training.module import CaptionModule
 from wordgaze.training.pretrained import gpt2_config, gpt2_tokenizer, load_gpt2
 
 CONFIG_FILE = "training.yaml"
+LOG, SAMPLES = "log.csv", "samples.csv"
 _MAY_CHANGE = {
     *("train.epochs", "train.max_steps", "train.checkpoint_every", "train.log_every", "train.devices"),
-    *("train.accelerator", "train.precision", "data.workers", "encoder.cache"),
+    *("train.patience", "train.accelerator", "train.precision", "data.workers", "encoder.cache"),
 }
+_EMPTY = {"--data.train": "[]", "--data.validation": "{}"}
+_HOW_IT_LEARNS = {"freeze", "learning_rate", "layer_decay", "cache", "cache_views"}  # an encoder of any size
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """``folder`` is a model folder with the best averaged weights; ``cider`` is theirs on the validation photos."""
+    """``folder`` is a model folder with the best averaged weights; ``cider`` is theirs on the validation photos.
+
+    ``first``: whether this is the first, or only, of the processes that have trained.
+    """
 
     folder: Path
     cider: float | None
     steps: int
+    first: bool = True
 
 
 def parse_config(config: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
@@ -62,11 +76,20 @@ def parse_config(config: str | Path, overrides: Sequence[str] = ()) -> TrainingC
         )
     parser = _parser()
     try:
-        values = parser.parse_args(["--config", str(config), *overrides])
+        values = parser.parse_args(["--config", str(config), *_replacing(overrides)])
         fields = vars(parser.instantiate_classes(values))
         return TrainingConfig(**{name: value for name, value in fields.items() if name != "config"})
     except (ArgumentError, TypeError, ValueError) as error:
         raise ConfigError(f"{config} with its overrides can't be used: {_first_line(error)}") from error
+
+
+def _replacing(overrides: Sequence[str]) -> Iterator[str]:
+    """Sources given here replace the config's; without an empty list before them they would be merged, one by one."""
+    for text in overrides:
+        name = text.split("=")[0]
+        if name in _EMPTY:
+            yield f"{name}={_EMPTY[name]}"
+        yield text
 
 
 def _parser() -> ArgumentParser:
@@ -81,23 +104,35 @@ def _first_line(error: BaseException) -> str:
     return " ".join(lines[:3]) or "unknown options"
 
 
-def train(config: TrainingConfig, out: str | Path, *, restart: bool = False) -> TrainingResult:
-    """Trains, or goes on from ``out``/checkpoints/last.ckpt, and leaves ``out`` a model folder."""
+def train(
+    config: TrainingConfig,
+    out: str | Path,
+    *,
+    restart: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    callbacks: Sequence[pl.Callback] = (),
+) -> TrainingResult:
+    """Trains, or goes on from ``out``/checkpoints/last.ckpt, and leaves ``out`` a model folder.
+
+    ``say`` is given the lines that a person may want to read meanwhile; ``callbacks`` are Lightning's.
+    """
     out = Path(out)
     checkpoints = out / "checkpoints"
-    if restart and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-        for path in (
-            checkpoints,
-            out / "log.csv",
-            out / "samples.csv",
-            out / CONFIG_FILE,
-            out / "tokenizer.json",
-        ):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    # Of several devices' processes, the first has made by now what the others find.
+    first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+    if not first:
+        say = _silent
+    if restart and first:
+        shutil.rmtree(checkpoints, ignore_errors=True)
     last = checkpoints / "last.ckpt"
     checkpoint = _load_checkpoint(last) if last.exists() else None
-    # Of several devices' processes, the first has made by now what the others find.
-    fresh = checkpoint is None and rank_zero_only.rank == 0  # type: ignore[attr-defined]
+    fresh = checkpoint is None and first
+    if fresh:
+        for name in (LOG, SAMPLES, CONFIG_FILE, "tokenizer.json"):
+            (out / name).unlink(missing_ok=True)
+    elif checkpoint is not None and first:
+        for name in (LOG, SAMPLES):
+            drop_rows_behind(out / name, checkpoint["global_step"])
     _check_same_run(config, out, checkpoint is not None)
     checkpoints.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(config.train.seed, workers=True, verbose=False)
@@ -107,10 +142,17 @@ def train(config: TrainingConfig, out: str | Path, *, restart: bool = False) -> 
         name: load_sources([_drawn(source, out, fresh)], check_files=True)
         for name, source in config.data.validation.items()
     }
-    tokenizer = _tokenizer(config, training, out, fresh)
-    model = build_model(config, tokenizer.vocab_size)
+    if config.train.patience and not validation:
+        raise ConfigError(
+            "train.patience waits for a better CIDEr; name a set in data.validation, or set it to 0."
+        )
+    initial = _initial_model(config)
+    tokenizer = initial.tokenizer if initial else _tokenizer(config, training, out, fresh)
+    model = initial.model if initial else build_model(config, tokenizer.vocab_size)
     check_fits(config.generation, model.config.decoder.positions)
-    preprocessing = Preprocessing(crop=config.data.crop, **model.preprocessing_defaults())
+    preprocessing = initial.preprocessing if initial else Preprocessing(**model.preprocessing_defaults())
+    if config.data.crop is not None:
+        preprocessing = dataclasses.replace(preprocessing, crop=config.data.crop)
     data = CaptionDataModule(
         training.photos,
         {name: photos.photos for name, photos in validation.items()},
@@ -128,27 +170,45 @@ def train(config: TrainingConfig, out: str | Path, *, restart: bool = False) -> 
         raise DataError(
             f"{len(training)} training photos do not fill a batch of {config.data.batch_size}; lower it."
         )
+    references = [photo.captions for photo in training] if config.train.objective == "scst" else None
     module = CaptionModule(
-        model, tokenizer, config, {name: photos.photos for name, photos in validation.items()}
+        model, tokenizer, config, {name: photos.photos for name, photos in validation.items()}, references
     )
-    _say_start(config, training, validation, model, checkpoint, out)
+    for line in _beginning(config, training, validation, model, checkpoint, out):
+        say(line)
     if config.encoder.cache is not None:
-        _cache_features(config, module, data, preprocessing)
-    trainer = _trainer(config, out, module)
+        cache = _feature_cache(config, module, data, preprocessing)
+        if not first:
+            cache.wait()
+        elif cache.missing:
+            say(f"computing the frozen layers' output of {cache.missing} views into {cache.path}.npy")
+            _fill(cache, config, module, data)
+        data.train_set.stored = cache
+        module.cached = True
+    trainer = _trainer(config, out, module, say, callbacks)
     if checkpoint is not None:
         progress = checkpoint["loops"]["fit_loop"]
         data.resume(checkpoint["epoch"], progress["epoch_loop.batch_progress"]["current"]["ready"])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", category=FutureWarning)
+        if initial and validation and checkpoint is None:
+            trainer.validate(module, data, verbose=False)  # what the run has to beat
         _fit(trainer, module, data, last if checkpoint is not None else None)
     best = _load_checkpoint(checkpoints / "best.ckpt") if (checkpoints / "best.ckpt").exists() else None
     if best is not None:  # else the averaged weights of the last step are there already
         module.load_state_dict(best["state_dict"])
-    parts = ModelParts(model.float().eval(), tokenizer, preprocessing, config.generation)
+    generation = config.generation
+    if initial and generation == GenerationOptions():
+        generation = initial.generation
+    parts = ModelParts(model.float().eval(), tokenizer, preprocessing, generation)
     if trainer.is_global_zero:
         save_folder(parts, out, card=_card(config, training, trainer.global_step, best))
-    return TrainingResult(out, None if best is None else _cider(best), trainer.global_step)
+    return TrainingResult(out, None if best is None else _cider(best), trainer.global_step, first)
+
+
+def _silent(line: str) -> None:
+    """The other devices' processes say what the first one says."""
 
 
 def _fit(
@@ -188,31 +248,60 @@ def build_model(config: TrainingConfig, vocab_size: int) -> CaptionModel:
     return model
 
 
-def _cache_features(
+def _initial_model(config: TrainingConfig) -> ModelParts | None:
+    """What ``train.initial_model`` names; raises ConfigError where the config asks for another tokenizer or sizes."""
+    name = config.train.initial_model
+    if name is None:
+        return None
+    parts = load_folder(bundled_folder() if name == "bundled" else resolve(name))
+    for group in ("tokenizer", "encoder", "decoder"):
+        asked = dataclasses.asdict(getattr(config, group))
+        default = dataclasses.asdict(type(getattr(config, group))())
+        has = {} if group == "tokenizer" else dataclasses.asdict(getattr(parts.model.config, group))
+        for field, value in asked.items():
+            if field not in _HOW_IT_LEARNS and value not in (None, default[field], has.get(field)):
+                raise ConfigError(
+                    f"{group}.{field} is {value!r}, but train.initial_model names {name}, which has its own; "
+                    f"leave {group}.{field} out, or train from the beginning."
+                )
+    return parts
+
+
+def _device(train: TrainOptions) -> torch.device:
+    return torch.device("cuda" if train.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _bfloat16(train: TrainOptions) -> bool:
+    return bool(choose_precision(train.precision, train.accelerator) == "bf16-mixed")
+
+
+def _feature_cache(
     config: TrainingConfig, module: CaptionModule, data: CaptionDataModule, preprocessing: Preprocessing
-) -> None:
-    """Lets training batches hold the frozen layers' output, computed now unless the cache has it."""
+) -> FeatureCache:
+    """The frozen layers' output, or the place where it will be."""
     model, layers, train = module.model, module.frozen_layers, config.train
-    bfloat16 = choose_precision(train.precision, train.accelerator) == "bf16-mixed"
-    device = torch.device("cuda" if train.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
     if layers == 0:
         raise ConfigError(
             "encoder.cache keeps what frozen layers put out, but none is frozen; set cache to null."
         )
     views = config.encoder.cache_views
-    made_with = f"{device.type} {'bfloat16' if bfloat16 else 'float32'}"
+    made_with = f"{_device(train).type} {'bfloat16' if _bfloat16(train) else 'float32'}"
     key = cache_key(model, layers, data.train_set, preprocessing, config.data.augmentation, views, made_with)
-    cache = FeatureCache(Path(str(config.encoder.cache)) / key, len(data.train_set), views)
-    encoder = model.encoder.eval().to(device)
+    return FeatureCache(Path(str(config.encoder.cache)) / key, len(data.train_set), views)
+
+
+def _fill(
+    cache: FeatureCache, config: TrainingConfig, module: CaptionModule, data: CaptionDataModule
+) -> None:
+    device, bfloat16 = _device(config.train), _bfloat16(config.train)
+    encoder = module.model.encoder.eval().to(device)
 
     def compute(pixel_values: torch.Tensor) -> torch.Tensor:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            return encoder.begin(pixel_values.to(device), layers)
+            return encoder.begin(pixel_values.to(device), module.frozen_layers)
 
     cache.fill(data.train_set.view, compute)
-    model.encoder.cpu()
-    data.train_set.stored = cache
-    module.cached = True
+    encoder.cpu()
 
 
 def _drawn(source: Source, out: Path, fresh: bool) -> Source:
@@ -259,16 +348,24 @@ def _lines(files: Iterable[str]) -> list[str]:
     return [line for line in lines if line.strip()]
 
 
-def _trainer(config: TrainingConfig, out: Path, module: CaptionModule) -> pl.Trainer:
+def _trainer(
+    config: TrainingConfig,
+    out: Path,
+    module: CaptionModule,
+    say: Callable[[str], None],
+    more: Sequence[pl.Callback],
+) -> pl.Trainer:
     train = config.train
     names = list(module.validation)
     callbacks: list[pl.Callback] = [EMAWeightAveraging(decay=train.ema_decay)] if train.ema_decay else []
     callbacks += [
-        TrainingLog(out / "log.csv", train.log_every, config.data.batch_size, names),
-        SampleCaptions(out / "samples.csv", module.validation),
-        Progress(config.data.batch_size),
+        TrainingLog(out / LOG, train.log_every, config.data.batch_size, names, module.measured),
+        SampleCaptions(out / SAMPLES, module.validation, say),
+        Said(say),
     ]
-    callbacks.append(Checkpoints(out / "checkpoints", train.checkpoint_every))
+    if train.patience:
+        callbacks.append(Patience(train.patience, say))
+    callbacks += [*more, Checkpoints(out / "checkpoints", train.checkpoint_every)]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return pl.Trainer(
         accelerator=train.accelerator,
@@ -348,28 +445,28 @@ def describe(config: TrainingConfig) -> str:
     return str(yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False, allow_unicode=True))
 
 
-def _say_start(
+def _beginning(
     config: TrainingConfig,
     training: CaptionSet,
     validation: dict[str, CaptionSet],
     model: CaptionModel,
     checkpoint: dict[str, Any] | None,
     out: Path,
-) -> None:
+) -> Iterator[str]:
+    """What a run is made of."""
     captions = sum(len(photo.captions) for photo in training)
     held = ", ".join(f"{name} {len(photos)}" for name, photos in validation.items()) or "none"
     size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) / 1e6
-    print(
-        f"wordgaze: {len(training)} training photos with {captions} captions; validation photos: {held}; "
-        f"{size:.1f} M parameters, {learning:.1f} M learning; {config.train.epochs} epochs into {out}",
-        file=sys.stderr,
+    yield from training.description.splitlines()
+    yield (
+        f"{len(training)} training photos with {captions} captions; validation photos: {held}; "
+        f"{size:.1f} M parameters, {learning:.1f} M learning; {config.train.epochs} epochs into {out}"
     )
     if checkpoint is not None:
-        print(
-            f"wordgaze: going on from {out / 'checkpoints' / 'last.ckpt'}: "
-            f"epoch {checkpoint['epoch'] + 1}, step {checkpoint['global_step']}",
-            file=sys.stderr,
+        yield (
+            f"going on from {out / 'checkpoints' / 'last.ckpt'}: "
+            f"epoch {checkpoint['epoch'] + 1}, step {checkpoint['global_step']}"
         )
 
 

@@ -1,12 +1,11 @@
-"""What a run writes down while it goes: a log, sample captions, progress, a warning."""
+"""What a run writes down while it goes: a log, checkpoints, sample captions; and what it says."""
 
 from __future__ import annotations
 
 import csv
 import os
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,24 @@ from lightning.pytorch.utilities import rank_zero_only
 from wordgaze.data.annotations import CaptionedPhoto
 
 ALIKE = 0.05  # a smaller share of different captions is a model that does not look
+Say = Callable[[str], None]
 
 
 class TrainingLog(Callback):
     """Appends to ``log.csv``: a row every ``every`` steps, and one after each validation; times in seconds.
 
-    A run that goes on from a checkpoint first drops the rows behind it.
+    ``measured``: what a step logs besides its loss.
     """
 
-    def __init__(self, path: Path, every: int, batch_size: int, validation: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, every: int, batch_size: int, validation: Sequence[str], measured: Sequence[str] = ()
+    ) -> None:
         self.path = path
         self.every = every
         self.batch_size = batch_size
+        self.measured = measured
         scores = [f"{kind}/{name}" for name in validation for kind in ("CIDEr", "distinct")]
+        self.scores = ("CIDEr", *scores)
         self.columns = [
             "step",
             "epoch",
@@ -36,8 +40,8 @@ class TrainingLog(Callback):
             "photos_per_second",
             "learning_rate",
             "loss",
-            "CIDEr",
-            *scores,
+            *measured,
+            *self.scores,
         ]
         self.seconds = 0.0
         self._began = 0.0
@@ -51,10 +55,6 @@ class TrainingLog(Callback):
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _drop_rows_behind(self.path, trainer.global_step)
-        if not self.path.exists():
-            with self.path.open("w", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, self.columns).writeheader()
         self._began = time.monotonic()
         self._last = (self._began, trainer.global_step)
 
@@ -75,17 +75,15 @@ class TrainingLog(Callback):
             photos_per_second=photos / (now - self._last[0]),
             learning_rate=max(group["lr"] for group in trainer.optimizers[0].param_groups),
             loss=float(outputs["loss"]) * trainer.accumulate_grad_batches,
+            **{name: float(trainer.callback_metrics[name]) for name in self.measured},
         )
         self._last = (now, step)
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
         scores = {
-            name: float(value) for name, value in trainer.callback_metrics.items() if name in self.columns
+            name: float(value) for name, value in trainer.callback_metrics.items() if name in self.scores
         }
-        scores.pop("loss", None)
         self._append(step=trainer.global_step, epoch=trainer.current_epoch, **scores)
         self._last = (time.monotonic(), trainer.global_step)
 
@@ -94,11 +92,13 @@ class TrainingLog(Callback):
 
     def _append(self, **values: float) -> None:
         values["seconds"] = self._elapsed()
+        row = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in values.items()}
+        new = not self.path.exists()
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            row = {
-                name: f"{value:.6g}" if isinstance(value, float) else value for name, value in values.items()
-            }
-            csv.DictWriter(file, self.columns).writerow(row)
+            writer = csv.DictWriter(file, self.columns)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
 
 
 class Checkpoints(Callback):
@@ -127,14 +127,13 @@ class Checkpoints(Callback):
             self._save(trainer, "last.ckpt")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
         cider = float(trainer.callback_metrics["CIDEr"])
         better = self.best is None or cider > self.best
         if better:
             self.best = cider
             self._save(trainer, "best.ckpt")
-        self._save(trainer, "last.ckpt")
+        if trainer.state.fn == "fit":  # the first weights' own score is no step to go on from
+            self._save(trainer, "last.ckpt")
 
     def _save(self, trainer: Trainer, name: str) -> None:
         new = self.folder / f"{name}.new"
@@ -147,20 +146,15 @@ class SampleCaptions(Callback):
     """Appends captions of a few validation photos to ``samples.csv`` after each epoch; warns when all are alike."""
 
     def __init__(
-        self, path: Path, validation: Mapping[str, Sequence[CaptionedPhoto]], count: int = 8
+        self, path: Path, validation: Mapping[str, Sequence[CaptionedPhoto]], say: Say, count: int = 8
     ) -> None:
         self.path = path
+        self.say = say
         self.validation = validation
         self.count = count
 
     @rank_zero_only
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _drop_rows_behind(self.path, trainer.global_step)
-
-    @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
         captions: Mapping[str, list[str]] = pl_module.captions  # type: ignore[assignment]
         new = not self.path.exists()
         with self.path.open("a", newline="", encoding="utf-8") as file:
@@ -181,79 +175,54 @@ class SampleCaptions(Callback):
                     writer.writerow(row)
         for name, found in captions.items():
             if len(found) >= 20 and len(set(found)) < max(2, ALIKE * len(found)):
-                print(
-                    f"wordgaze: WARNING: only {len(set(found))} different captions for the {len(found)} photos of "
-                    f"{name!r} ({found[0]!r}): the model does not look at the photos. Early in a run this passes; "
-                    "later, lower the learning rates or train longer.",
-                    file=sys.stderr,
+                self.say(
+                    f"WARNING: only {len(set(found))} different captions for the {len(found)} photos of {name!r} "
+                    f"({found[0]!r}): the model does not look at the photos. Early in a run this passes; "
+                    "later, lower the learning rates or train longer."
                 )
 
 
-class Progress(Callback):
-    """One line after each epoch; on a terminal also a bar with rate and time left."""
+class Said(Callback):
+    """A line after each validation, and one when the run stops early."""
 
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size = batch_size
-        self._bar: Any = None
-        self._task: Any = None
-
-    @rank_zero_only
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not sys.stderr.isatty():
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[rate]:.1f} photos/s  left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=Console(stderr=True),
-        )
-        total = int(trainer.estimated_stepping_batches)
-        self._task = self._bar.add_task(
-            "", total=total, completed=trainer.global_step, epoch=1, loss=0.0, rate=0.0
-        )
-        self._bar.start()
-
-    @rank_zero_only
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if self._bar is None:
-            return
-        speed = self._bar.tasks[0].speed or 0.0
-        self._bar.update(
-            self._task,
-            completed=trainer.global_step,
-            epoch=trainer.current_epoch + 1,
-            loss=float(outputs["loss"]) * trainer.accumulate_grad_batches,
-            rate=speed * self.batch_size * trainer.accumulate_grad_batches * trainer.world_size,
-        )
+    def __init__(self, say: Say) -> None:
+        self.say = say
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
         scores = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("CIDEr/")}
         line = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
-        print(f"epoch {trainer.current_epoch + 1}  step {trainer.global_step}  {line}", file=sys.stderr)
-
-    @rank_zero_only
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        epoch = f"epoch {trainer.current_epoch + 1}" if trainer.state.fn == "fit" else "before"
+        self.say(f"{epoch}  step {trainer.global_step}  {line}")
 
 
-def _drop_rows_behind(path: Path, step: int) -> None:
-    """Of a run that goes on from a checkpoint: what it wrote behind it will be written again."""
+class Patience(Callback):
+    """Ends the run after ``epochs`` validations in a row that were no better than the best CIDEr before them."""
+
+    def __init__(self, epochs: int, say: Say) -> None:
+        self.epochs = epochs
+        self.say = say
+        self.best = -1.0
+        self.waited = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.waited = state_dict["best"], state_dict["waited"]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        cider = float(trainer.callback_metrics["CIDEr"])
+        self.waited = 0 if cider > self.best else self.waited + 1
+        self.best = max(self.best, cider)
+        if self.waited >= self.epochs:
+            trainer.should_stop = True
+            self.say(f"CIDEr has not risen above {self.best:.3f} in {self.waited} epochs: the run ends here")
+
+
+def drop_rows_behind(path: Path, step: int) -> None:
+    """Of a run that goes on from a checkpoint at ``step``: what it wrote behind it will be written again."""
     if not path.exists():
-        return
-    if step == 0:
-        path.unlink()
         return
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)

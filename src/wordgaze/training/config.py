@@ -23,8 +23,9 @@ class AugmentationOptions:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """``train`` may name several sources; ``validation`` names each set. ``crop`` (``pad``, ``center``) is the model's.
+    """``train`` may name several sources; ``validation`` names each set.
 
+    ``crop`` is the model's, ``center`` or, unless its ``train.initial_model`` says otherwise, ``pad``.
     A source of ``format: shapes`` is drawn: ``limit`` scenes with its ``seed``, into the run's folder ``captions``.
     A training caption is read up to ``max_length`` ids.
     """
@@ -34,7 +35,7 @@ class DataOptions:
     batch_size: int = 32
     captions_per_photo: int = 3
     max_length: int = 24
-    crop: str = "pad"
+    crop: str | None = None
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
     workers: int = 0
 
@@ -102,15 +103,36 @@ class DecoderOptions:
     dropout: float = 0.1
 
 
+_CHOICES = {
+    "objective": ("cross_entropy", "scst"),
+    "baseline": ("samples", "greedy"),
+    "precision": ("auto", "float32", "bfloat16"),
+}
+_LEAST = {
+    **{"epochs": 1, "accumulate": 1, "checkpoint_every": 1, "log_every": 1},
+    **{"samples": 2, "cross_entropy_weight": 0, "patience": 0},
+}
+
+
 @dataclass(frozen=True)
 class TrainOptions:
     """Optimisation. ``precision``: ``auto`` (bfloat16 where the device is faster with it), ``float32``, ``bfloat16``.
 
     ``learning_rate`` is the decoder's; both rates warm up over ``warmup_steps`` and fall along a cosine. The checkpoint
-    ``last`` is written every ``checkpoint_every`` steps.
+    ``last`` is written every ``checkpoint_every`` steps. ``initial_model`` (a model folder, a hub id, or ``bundled``)
+    gives sizes, tokenizer and first weights. ``patience``: the run ends after so many epochs without a better CIDEr.
+
+    ``objective: scst`` is self-critical training (Rennie et al. 2017): it raises the CIDEr-D of ``samples`` captions
+    drawn for each photo, above a ``baseline``: the mean of the photo's other samples (``samples``; Luo 2020), or its
+    ``greedy`` caption. ``cross_entropy_weight`` times the reference captions' cross-entropy is added.
     """
 
     objective: str = "cross_entropy"
+    initial_model: str | None = None
+    samples: int = 5
+    baseline: str = "samples"
+    cross_entropy_weight: float = 0.0
+    patience: int = 0
     epochs: int = 10
     max_steps: int = -1
     learning_rate: float = 1e-3
@@ -128,15 +150,18 @@ class TrainOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.objective != "cross_entropy":
-            raise ConfigError(f"train.objective is {self.objective!r}; it must be 'cross_entropy'.")
-        if self.precision not in ("auto", "float32", "bfloat16"):
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                known = ", ".join(map(repr, choices))
+                raise ConfigError(f"train.{name} is {getattr(self, name)!r}; it is one of {known}.")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be at least {least}.")
+        if self.objective == "scst" and self.initial_model is None:
             raise ConfigError(
-                f"train.precision is {self.precision!r}; it is 'auto', 'float32' or 'bfloat16'."
+                "train.objective is 'scst', which needs a model that captions already; "
+                "name it as train.initial_model: a model folder, or 'bundled'."
             )
-        for name in ("epochs", "accumulate", "checkpoint_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be at least 1.")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(
                 f"train.ema_decay is {self.ema_decay}; it must lie in [0, 1), 0 for no average."

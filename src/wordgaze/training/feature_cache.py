@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -50,6 +50,16 @@ class FeatureCache:
         row = epoch % self.views * self.photos + index
         return torch.from_numpy(self._features[row].astype(np.float32)), bool(self._flipped[row])
 
+    @property
+    def missing(self) -> int:
+        """How many views are still to be computed."""
+        return self.views * self.photos - self._done()
+
+    def wait(self) -> None:
+        """Until another process has filled it."""
+        while self.missing:
+            time.sleep(1)
+
     def fill(
         self, view: Callable[[int, int], tuple[Tensor, bool]], compute: Callable[[Tensor], Tensor]
     ) -> None:
@@ -58,10 +68,6 @@ class FeatureCache:
         done = self._done()
         if done == total:
             return
-        print(
-            f"wordgaze: computing the frozen layers' output of {total - done} views into {self.path}.npy",
-            file=sys.stderr,
-        )
         try:
             self._fill(view, compute, done, total)
         except OSError as error:

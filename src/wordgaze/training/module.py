@@ -6,17 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from torch import Tensor
 
 from wordgaze.data.annotations import CaptionedPhoto
-from wordgaze.data.dataset import IGNORED, PhotoBatch, TrainingBatch
+from wordgaze.data.dataset import IGNORED, PhotoBatch, TrainingBatch, pad_captions
+from wordgaze.data.transform import swap_left_right
+from wordgaze.evaluation.repeats import repeats
 from wordgaze.evaluation.score import CaptionScorer
+from wordgaze.generation.options import GenerationOptions
+from wordgaze.generation.result import GeneratedCaption
 from wordgaze.generation.search import generate
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.text.tokenizer import CaptionTokenizer
 from wordgaze.training.config import TrainingConfig
-from wordgaze.training.objectives import cross_entropy
+from wordgaze.training.objectives import CiderReward, above_others, cross_entropy, self_critical
 from wordgaze.training.optimizer import freeze_encoder, parameter_groups, warmup_cosine
 
 
@@ -25,6 +31,10 @@ class CaptionModule(LightningModule):
 
     After each validation ``captions`` holds, per set, the photos' captions in order; logged are ``loss`` and, per set,
     ``CIDEr/NAME`` and ``distinct/NAME`` (share of different captions), and ``CIDEr``, the mean over sets.
+
+    ``references``, the training photos' captions, are what the objective ``scst`` compares its samples with; then the
+    mean ``reward`` of samples is logged, the shares of them with ``repeats`` and without an end (``endless``), and how
+    many ``words`` they have.
     """
 
     def __init__(
@@ -33,6 +43,7 @@ class CaptionModule(LightningModule):
         tokenizer: CaptionTokenizer,
         config: TrainingConfig,
         validation: Mapping[str, Sequence[CaptionedPhoto]],
+        references: Sequence[Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -42,16 +53,28 @@ class CaptionModule(LightningModule):
         self.frozen_layers = freeze_encoder(model, config.encoder.freeze)
         self.cached = False  # whether training batches hold the frozen layers' output
         self.captions: dict[str, list[str]] = {}
+        self._reward = None if references is None else CiderReward(references)
         self._random_state: dict[str, Any] | None = None
-        self.search = replace(config.generation, num_beams=1, num_captions=1, sample=False)
+        self.validation_options = replace(config.generation, num_beams=1, num_captions=1, sample=False)
+        self.measured = () if references is None else ("reward", "repeats", "endless", "words")
+        self._sampling = GenerationOptions(
+            sample=True,
+            num_captions=config.train.samples,
+            num_beams=1,
+            no_repeat_ngram_size=0,
+            max_length=min(config.data.max_length, model.config.decoder.positions),
+        )
         self._scorers = {
             name: CaptionScorer({index: photo.captions for index, photo in enumerate(photos)}, ("CIDEr",))
             for name, photos in validation.items()
         }
 
     def train(self, mode: bool = True) -> CaptionModule:
-        """Frozen layers stay in evaluation mode: no stochastic depth, no batch statistics."""
-        super().train(mode)
+        """Frozen layers stay in evaluation mode: no stochastic depth, no batch statistics.
+
+        So does a model that learns from its own samples: they are drawn without dropout.
+        """
+        super().train(mode and self._reward is None)
         if self.frozen_layers > len(self.model.encoder.layers()):
             self.model.encoder.eval()
         for layer in self.model.encoder.layers()[: self.frozen_layers]:
@@ -67,11 +90,11 @@ class CaptionModule(LightningModule):
         self._random_state = checkpoint.get("random_state")
 
     def on_fit_start(self) -> None:
-        """On CPUs the backward pass of torch's fused attention takes several times as long as that of plain products."""
+        """On CPUs the backward pass of torch's fused attention takes several times as long as plain products."""
         if self.device.type == "cpu":
             for module in self.model.modules():
                 if hasattr(module, "fused_attn"):
-                    module.fused_attn = False
+                    setattr(module, "fused_attn", False)  # noqa: B010  (mypy takes it for a tensor)
 
     def on_train_batch_start(self, batch: TrainingBatch, batch_index: int) -> None:
         if self._random_state is not None:
@@ -86,25 +109,91 @@ class CaptionModule(LightningModule):
             encoder_hidden_states = self.model.encode_frozen(batch.inputs, self.frozen_layers)
         else:
             encoder_hidden_states = self.model.encode(batch.inputs)
-        words = batch.labels != IGNORED
-        logits = self.model(batch.input_ids, encoder_hidden_states, logits_to_keep=words).logits
-        loss = cross_entropy(logits, batch.labels[words], self.config.train.label_smoothing)
+        losses = []
+        weight = 1.0 if self._reward is None else self.config.train.cross_entropy_weight
+        if self._reward is not None:
+            losses.append(self._self_critical_loss(batch, encoder_hidden_states))
+        if weight:
+            logits, labels = self._teacher_forced(batch.input_ids, batch.labels, encoder_hidden_states)
+            losses.append(weight * cross_entropy(logits, labels, self.config.train.label_smoothing))
+        loss = torch.stack(losses).sum()
         self.log("loss", loss, prog_bar=True)
         return loss
+
+    def _teacher_forced(
+        self, input_ids: Tensor, labels: Tensor, encoder_hidden_states: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (n, V) and labels (n,) of the n words of captions (R, T)."""
+        words = labels != IGNORED
+        return self.model(input_ids, encoder_hidden_states, logits_to_keep=words).logits, labels[words]
+
+    def _self_critical_loss(self, batch: TrainingBatch, encoder_hidden_states: Tensor) -> Tensor:
+        """Draws captions with cached keys and values, then scores them in one teacher-forced pass, with gradients."""
+        train, device = self.config.train, encoder_hidden_states.device
+        streams = (
+            np.random.default_rng((train.seed, self.current_epoch, photo, 2)) for photo in batch.photos
+        )
+        seeds = [int(stream.integers(2**62)) for stream in streams]
+        drawn = self._search(encoder_hidden_states, self._sampling, seeds)
+        samples = [sample for photo in drawn for sample in photo]
+        rewards = self._rewards(batch, drawn).view(len(drawn), train.samples)
+        if train.baseline == "samples":
+            advantages = above_others(rewards)
+        else:
+            greedy = replace(self._sampling, sample=False, num_captions=1)
+            advantages = rewards - self._rewards(batch, self._search(encoder_hidden_states, greedy))[:, None]
+        input_ids, labels = pad_captions([sample.token_ids for sample in samples], self.tokenizer.pad_id)
+        input_ids, labels = input_ids.to(device), labels.to(device)
+        logits, words = self._teacher_forced(input_ids, labels, encoder_hidden_states)
+        lengths = (labels != IGNORED).sum(dim=1)
+        texts = [self.tokenizer.decode(sample.token_ids).split() for sample in samples]
+        self.log_dict(
+            {
+                "reward": rewards.mean(),
+                "repeats": sum(map(repeats, texts)) / len(texts),
+                "endless": sum(not self._ended(sample) for sample in samples) / len(samples),
+                "words": sum(map(len, texts)) / len(texts),
+            }
+        )
+        return self_critical(logits, words, advantages.flatten().to(device).repeat_interleave(lengths))
+
+    def _rewards(self, batch: TrainingBatch, found: Sequence[Sequence[GeneratedCaption]]) -> Tensor:
+        """Of every caption in turn; what is said of a mirrored view is turned round before it is compared."""
+        assert self._reward is not None
+        photos, captions, ended = [], [], []
+        for photo, flipped, group in zip(batch.photos, batch.flipped, found, strict=True):
+            for caption in group:
+                text = self.tokenizer.decode(caption.token_ids)
+                photos.append(photo)
+                captions.append(swap_left_right(text) if flipped else text)
+                ended.append(self._ended(caption))
+        return torch.from_numpy(self._reward(photos, captions, ended)).float()
+
+    def _ended(self, caption: GeneratedCaption) -> bool:
+        return caption.token_ids[-1] == self.tokenizer.eos_id
+
+    def _search(
+        self, encoder_hidden_states: Tensor, options: GenerationOptions, seeds: Sequence[int] | None = None
+    ) -> list[list[GeneratedCaption]]:
+        found = generate(
+            self.model,
+            encoder_hidden_states.detach(),
+            options,
+            bos_id=self.tokenizer.bos_id,
+            eos_id=self.tokenizer.eos_id,
+            pad_id=self.tokenizer.pad_id,
+            photo_seeds=seeds,
+        )
+        # What autocast has cast without gradients must not serve the pass that needs them.
+        torch.clear_autocast_cache()
+        return found
 
     def on_validation_epoch_start(self) -> None:
         self.captions = {name: [""] * len(photos) for name, photos in self.validation.items()}
 
     def validation_step(self, batch: PhotoBatch, batch_index: int, dataloader_idx: int = 0) -> None:
         name = list(self.validation)[dataloader_idx]
-        found = generate(
-            self.model,
-            self.model.encode(batch.pixel_values),
-            self.search,
-            bos_id=self.tokenizer.bos_id,
-            eos_id=self.tokenizer.eos_id,
-            pad_id=self.tokenizer.pad_id,
-        )
+        found = self._search(self.model.encode(batch.pixel_values), self.validation_options)
         for index, captions in zip(batch.indices, found, strict=True):
             self.captions[name][index] = self.tokenizer.decode(captions[0].token_ids)
 
