@@ -19,3 +19,8 @@ class ModelError(WordgazeError):
 
 class ConfigError(WordgazeError):
     """An option or a configuration makes no sense."""
+
+
+def first_line(error: BaseException) -> str:
+    """Another library's error, as a part of our sentence."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

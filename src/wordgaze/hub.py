@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from wordgaze.data.transform import Preprocessing
-from wordgaze.errors import ConfigError, ModelError, WordgazeError
+from wordgaze.errors import ConfigError, ModelError, WordgazeError, first_line
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.search import check_fits
 from wordgaze.model.caption_model import CaptionModel
@@ -199,7 +199,7 @@ def _download(repo_id: str, **download: Any) -> Path:
         ) from None
     except Exception as error:  # the network's errors have no common parent that the hub's library names
         raise ModelError(
-            f"The model {repo_id} can't be downloaded ({_first_line(error)}); try again later."
+            f"The model {repo_id} can't be downloaded ({first_line(error)}); try again later."
         ) from error
 
 
@@ -217,10 +217,10 @@ def _read(path: Path, parse: Callable[[dict[str, Any]], _Value]) -> _Value:
     except ConfigError as error:
         raise ModelError(f"{path} does not describe a model: {_with_remedy(error)}") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path} is damaged: no valid JSON ({_first_line(error)}); {_AGAIN}.") from error
+        raise ModelError(f"{path} is damaged: no valid JSON ({first_line(error)}); {_AGAIN}.") from error
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a value of the wrong kind
         raise ModelError(
-            f"{path} is damaged: a value makes no sense ({_first_line(error)}); {_AGAIN}."
+            f"{path} is damaged: a value makes no sense ({first_line(error)}); {_AGAIN}."
         ) from error
 
 
@@ -235,7 +235,7 @@ def _build(config: CaptionModelConfig, path: Path) -> CaptionModel:
     except WordgazeError as error:
         raise ModelError(f"{path} does not describe a model: {_with_remedy(error)}") from error
     except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelError(f"No model can be built from {path} ({_first_line(error)}); {_AGAIN}.") from error
+        raise ModelError(f"No model can be built from {path} ({first_line(error)}); {_AGAIN}.") from error
 
 
 def _check_fit(parts: ModelParts, folder: Path) -> None:
@@ -281,7 +281,7 @@ def _load_weights(model: CaptionModel, path: Path) -> None:
         weights = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
-            f"{path} is damaged or no safetensors file ({_first_line(error)}); {_AGAIN}."
+            f"{path} is damaged or no safetensors file ({first_line(error)}); {_AGAIN}."
         ) from error
     expected = model.state_dict()
     problems = [f"no tensor {name}" for name in expected.keys() - weights.keys()]
@@ -329,7 +329,3 @@ def _with_remedy(error: WordgazeError) -> str:
     """The sentence, with what to do if it does not say so itself."""
     sentence = str(error).rstrip(".")
     return f"{sentence}." if ";" in sentence else f"{sentence}; {_AGAIN}."
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

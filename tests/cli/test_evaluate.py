@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from tests.model_folder import mixed, model_folder, photos  # noqa: F401
 
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
+from wordgaze.evaluation.score import METRICS
 
 # ruff: noqa: F811  (fixtures are arguments of the same name)
 
@@ -53,6 +57,7 @@ def test_a_model_and_its_own_results_score_the_same(
         "distinct",
         "repeats",
         "words_per_caption",
+        "fingerprint",
     ]
     assert (values["images"], values["references"], values["distinct"]) == (3, 6, len(set(found)))
     rows = dict(line.split()[:2] for line in result.stdout.splitlines()[1:])
@@ -72,6 +77,7 @@ def test_metrics_that_are_asked_for_and_each_photo(captions: Path, results: Path
         "--results", results, "--captions", captions, "--metrics", "cider,rouge_l", "--per-image", out
     )
     assert [line.split()[0] for line in result.stdout.splitlines()[1:3]] == ["CIDEr", "ROUGE_L"]
+    assert result.stderr.startswith("wordgaze: CIDEr means little with 3 photos: ")
     with out.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [Path(row["file"]).name for row in rows] and {row["image_id"] for row in rows} == {"0", "1", "2"}
@@ -90,12 +96,20 @@ def test_captions_of_other_photos_are_mentioned(captions: Path, results: Path) -
     [
         ([], "either --images DIR"),
         (["--images", "{mixed}", "--results", "{results}"], "either --images DIR"),
-        (["--results", "{results}", "--model", "m"], "leave out --model"),
-        (["--results", "{results}", "--num-beams", "3"], "leave out --model"),
-        (["--results", "{results}", "--metrics", "SPICE"], "SPICE is not in this version"),
+        (["--results", "{results}", "--model", "m"], "leave out --model."),
+        (["--results", "{results}", "--num-beams", "3"], "leave out --num-beams."),
+        (["--results", "{results}", "--precision", "float32"], "leave out --precision."),
+        (
+            ["--results", "{results}", "--device", "cpu", "--batch-size", "2", "--no-sample"],
+            "leave out --device and --sample and --batch-size.",
+        ),
+        (["--results", "{results}", "--metrics", "wit"], "wit is not a metric; choose from BLEU, "),
+        (["--results", "{results}", "--against", "nothere.json"], "nothere.json: can't be read"),
+        (["--results", "{results}", "--instances", "nothere.json"], "nothere.json: can't be read"),
+        (["--results", "{results}", "--html", "nowhere/page.html"], "no folder for nowhere/page.html"),
         (["--results", "{results}", "--per-image", "each.txt"], "each.txt: can't tell"),
         (["--results", "{results}", "--json", "nowhere/scores.json"], "no folder for nowhere/scores.json"),
-        (["--results", "nothere.json"], "nothere.json can't be read"),
+        (["--results", "nothere.json"], "nothere.json: can't be read"),
         (["--images", "{results}"], "no such folder"),
         (["--images", "nothere"], "no such folder"),
     ],
@@ -114,3 +128,75 @@ def test_missing_photos_are_said_before_a_model_is_looked_for(captions: Path, mi
     result = evaluate("--images", mixed, "--captions", captions, "--model", "./nothere")
     assert result.exit_code == 2
     assert "1 of the 3 photos" in result.stderr and "(c.png)" in result.stderr
+
+
+def test_everything_at_once(captions: Path, results: Path, mixed: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps([{"image_id": n, "caption": f"a red cat number {n}"} for n in range(3)]))
+    boxes = tmp_path / "boxes.json"
+    images = [{"id": n, "width": 9, "height": 9} for n in range(2)]
+    boxes.write_text(
+        json.dumps({"categories": [{"id": 1, "name": "cat"}], "images": images, "annotations": []})
+    )
+    flags = ["--against", other, "--instances", boxes, "--json", tmp_path / "scores.json"]
+    result = evaluate(
+        "--results", results, "--captions", captions, *flags, "--html", tmp_path / "page.html", "--debug"
+    )
+    assert result.exit_code == 0, result.stderr
+    values = json.loads((tmp_path / "scores.json").read_text())
+    scores, comparison = result.stdout.split("\n\n")
+    rows = {line.split()[0]: line.split() for line in scores.splitlines()}
+    assert rows["CHAIRs"] == ["CHAIRs", "0.0000", "0.000", "to", "0.000"]
+    assert rows["fingerprint"] == ["fingerprint", values["fingerprint"]]
+    assert values["chair"] == {"images": 2, "mentions": 2}
+    against = {line.split()[0]: line.split() for line in comparison.splitlines()}
+    assert against["CHAIRs"] == ["CHAIRs", "0.0000", "1.0000", "-1.0000", "-1.000", "to", "-1.000", "100.0%"]
+    assert against["Bleu_1"][-1] == "100.0%"
+    assert values["against"]["differences"]["CHAIRs"] == {
+        "value": -1.0,
+        "low": -1.0,
+        "high": -1.0,
+        "better": 1.0,
+    }
+    assert "Against" in (tmp_path / "page.html").read_text()
+
+
+def test_a_model_against_results(
+    model_folder: Path, mixed: Path, captions: Path, results: Path, tmp_path: Path
+) -> None:
+    flags = ["--model", model_folder, "--device", "cpu", "--num-beams", 1, "--against", results]
+    result = evaluate("--images", mixed, "--captions", captions, *flags, "--html", tmp_path / "page.html")
+    assert result.exit_code == 0, result.stderr
+    assert "better" in result.stdout
+    assert (tmp_path / "page.html").read_text().count("data:image/jpeg;base64,") == 3
+
+
+def test_the_scores_need_no_java(captions: Path, results: Path) -> None:
+    command = [sys.executable, "-m", "wordgaze", "evaluate", "--results", results, "--captions", captions]
+    done = subprocess.run(
+        list(map(str, command)), env={**os.environ, "PATH": ""}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == evaluate("--results", results, "--captions", captions).stdout
+
+
+@pytest.mark.parametrize("metric", ["METEOR", "SPICE"])
+def test_missing_java_is_said_before_a_model_is_looked_for(
+    captions: Path, mixed: Path, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    result = evaluate(
+        "--images", mixed, "--captions", captions, "--model", "./nothere", "--metrics", f"CIDEr,{metric}"
+    )
+    assert result.exit_code == 2 and result.stdout == ""
+    assert result.stderr == (
+        f"wordgaze: {metric} needs Java, and there is no java on the PATH; install a Java runtime, or leave "
+        f"{metric} out.\n"
+    )
+
+
+def test_the_help_names_every_metric() -> None:
+    text = " ".join(evaluate("--help").stdout.split())
+    assert "BLEU, ROUGE_L, CIDEr, METEOR and SPICE" in text
+    assert set(METRICS) == {"BLEU", "ROUGE_L", "CIDEr", "METEOR", "SPICE"}
+    assert "[default: BLEU,ROUGE_L,CIDEr]" in text

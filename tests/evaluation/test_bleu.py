@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 
+import numpy as np
 import pytest
 
 from wordgaze.evaluation.bleu import BleuCounts, bleu_counts
@@ -58,6 +59,17 @@ def test_a_set_s_counts_are_the_sums_of_its_photos() -> None:
         *(sum(getattr(part, field).sum(0, keepdims=True) for part in parts) for field in fields)
     )
     assert sums.corpus() == whole.corpus()
+
+
+def test_a_draw_s_score_is_that_of_its_photos_as_one_text() -> None:
+    candidates, references = _random_set(7)
+    rng = np.random.default_rng(0)
+    draws = rng.multinomial(len(candidates), np.full(len(candidates), 1 / len(candidates)), 5)
+    resampled = bleu_counts(candidates, references).resampled(draws.astype(float))
+    for row, draw in zip(resampled, draws, strict=True):
+        drawn = [photo for photo, times in enumerate(draw) for _ in range(times)]
+        again = bleu_counts([candidates[photo] for photo in drawn], [references[photo] for photo in drawn])
+        assert row.tolist() == again.corpus()
 
 
 def test_no_words_score_nothing() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
 import random
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scripts.benchmark_cider import measure
 
 from wordgaze.errors import DataError
 from wordgaze.evaluation.cider import CiderD, DocumentFrequencies
@@ -180,3 +183,21 @@ def test_mistakes_are_told_in_a_sentence() -> None:
         CiderD({7: []})
     with pytest.raises(TypeError, match="not as one string"):
         cider.rewards([1], ["a cat"])
+
+
+def test_the_benchmark_finds_equal_scores(tmp_path: Path) -> None:
+    pytest.importorskip("pycocoevalcap.cider.cider")
+    candidates, references = _random_set(8, photos=40)
+    annotations = [
+        {"image_id": photo, "caption": " ".join(["a", *words])}
+        for photo, group in references.items()
+        for words in group
+    ]
+    images = [{"id": photo} for photo in references]
+    (tmp_path / "references.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    results = [{"image_id": photo, "caption": " ".join(words)} for photo, words in candidates.items()]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    values = measure(tmp_path / "references.json", tmp_path / "results.json", rounds=1)
+    assert (values["captions"], values["references"]) == (40, len(annotations))
+    assert values["largest_difference"] < 1e-9 and values["CIDEr"] > 0
+    assert all(seconds > 0 for seconds in values["seconds"].values())

@@ -1,58 +1,35 @@
 """Our tokenizer against Stanford's: on lines whose Java tokens are written down, and live where there is Java.
 
 `ptb_golden.json` holds awkward lines of our own and what the Java program made of them. To make it anew from its own
-lines (after adding one, with any words): `python tests/evaluation/test_ptb.py`, where Java and pycocoevalcap are.
+lines (after adding one, with any words), where Java and pycocoevalcap are:
+`PYTHONPATH=. python tests/evaluation/test_ptb.py`.
 """
 
 from __future__ import annotations
 
 import json
 import random
-import shutil
-import subprocess
 import sys
-import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from scripts.parity import all_captions, stanford_jar, stanford_words
 
-from wordgaze.evaluation.ptb import PUNCTUATION, tokenize, tokenize_all
+from wordgaze.evaluation.ptb import tokenize, tokenize_all
 
 GOLDEN = Path(__file__).with_name("ptb_golden.json")
 
 
-def _jar() -> Path | None:
-    package = find_spec("pycocoevalcap")
-    folders = package.submodule_search_locations if package else None
-    jars = [jar for folder in folders or () for jar in Path(folder).glob("tokenizer/stanford-corenlp-*.jar")]
-    return jars[0] if jars else None
+java = pytest.mark.skipif(
+    stanford_jar() is None,
+    reason="needs Java and pycocoevalcap, which brings the tokenizer's jar",
+)
 
 
 def java_words(captions: list[str]) -> list[list[str]]:
-    """What pycocoevalcap's PTBTokenizer makes of the captions, all in one call, nothing written beside its jar."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "captions.txt")
-        file.write_bytes("\n".join(caption.replace("\n", " ") for caption in captions).encode())
-        command = ["java", "-XX:+UseSerialGC", "-cp", str(_jar()), "edu.stanford.nlp.process.PTBTokenizer"]
-        done = subprocess.run(
-            [*command, "-preserveLines", "-lowerCase", str(file)],
-            capture_output=True,
-            check=True,
-            timeout=120,
-        )
-    lines = done.stdout.decode().split("\n")
-    assert len(lines) - len(captions) in (0, 1), "Java took a line for two, or two for one"
-    return [
-        [word for word in line.rstrip().split(" ") if word and word not in PUNCTUATION]
-        for line in lines[: len(captions)]
-    ]
-
-
-java = pytest.mark.skipif(
-    shutil.which("java") is None or _jar() is None,
-    reason="needs Java and pycocoevalcap, which brings the tokenizer's jar",
-)
+    jar = stanford_jar()
+    assert jar is not None
+    return stanford_words(captions, jar)
 
 
 def _golden() -> dict[str, list]:
@@ -144,21 +121,11 @@ def test_equal_to_java_on_random_text(seed: int) -> None:
 
 @java
 def test_equal_to_java_on_every_shared_caption(shared_data: Path) -> None:
-    data = shared_data / "data"
-    captions = (data / "captions_text.txt").read_text(encoding="utf-8").split("\n")
-    for file in ["flickr/captions_train", "flickr/captions_val", "coco/captions_train", "coco/captions_val"]:
-        captions += _captions(data / f"{file}.json")
-    for file in ["karpathy_test_references", "show_edit_tell_xe", "show_edit_tell_rl"]:
-        captions += _captions(data / "results" / f"{file}.json")
+    captions = all_captions(shared_data / "data")
     ours, theirs = tokenize_all(captions), java_words(captions)
     different = [caption for caption, a, b in zip(captions, ours, theirs, strict=True) if a != b]
     assert not different
     assert sum(map(len, ours)) > 1_000_000
-
-
-def _captions(file: Path) -> list[str]:
-    content = json.loads(file.read_text(encoding="utf-8"))
-    return [entry["caption"] for entry in (content if isinstance(content, list) else content["annotations"])]
 
 
 def _made_golden(golden: dict[str, list]) -> dict[str, list]:
@@ -173,7 +140,7 @@ def _made_golden(golden: dict[str, list]) -> dict[str, list]:
 
 
 if __name__ == "__main__":
-    if shutil.which("java") is None or _jar() is None:
+    if stanford_jar() is None:
         sys.exit("needs Java and pycocoevalcap, which brings the tokenizer's jar")
     made = _made_golden(_golden())
     rows = {

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scripts.parity import PUBLISHED
 
 from wordgaze.errors import DataError
-from wordgaze.evaluation.score import METRICS, CaptionScorer, score_captions
+from wordgaze.evaluation import ptb
+from wordgaze.evaluation.score import METRICS, CaptionScorer, fingerprint, score_captions
 
 REFERENCES = {
     "a": ["A dog runs, fast!", "the brown dog's running on 1 1/2 fields", "a dog (running) in grass"],
@@ -19,14 +22,6 @@ CANDIDATES = {
     "a": "A dog is running on 1 1/2 fields.",
     "b": "two cats sleep",
     3: "a man rides a bike down a road",
-}
-PUBLISHED = {  # shared/data/README.md
-    "Bleu_1": 0.779352490204687,
-    "Bleu_2": 0.6254460544059197,
-    "Bleu_3": 0.488918101005435,
-    "Bleu_4": 0.37993659508369276,
-    "ROUGE_L": 0.5771640445707655,
-    "CIDEr": 1.2000257033982205,
 }
 
 
@@ -78,6 +73,29 @@ def test_equal_to_pycocoevalcap_given_the_same_words() -> None:
 def test_the_order_of_the_candidates_does_not_matter() -> None:
     backwards = dict(reversed(CANDIDATES.items()))
     assert score_captions(backwards, REFERENCES) == score_captions(CANDIDATES, REFERENCES)
+
+
+def test_every_photo_drawn_once_is_the_set_itself() -> None:
+    for name, score in score_captions(CANDIDATES, REFERENCES).scores.items():
+        assert score.resampled(np.ones((2, 3))) == pytest.approx([score.total] * 2), name
+        assert score.resampled(np.array([[0.0, 3.0, 0.0]])) == pytest.approx([score.each[1]]), name
+
+
+def test_a_fingerprint_is_of_photos_references_and_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    references = {1: ["a dog", "a cat"], 2: ["a bus"]}
+    found = fingerprint(references)
+    assert len(found) == 12 and int(found, 16) >= 0
+    assert fingerprint({"2": ["a bus"], "1": ("a cat", "a dog")}) == found
+    others = [
+        {1: ["a dog", "a cat"], 3: ["a bus"]},
+        {1: ["a dog", "a cat"]},
+        {1: ["a dog"], 2: ["a cat", "a bus"]},
+        {1: ["a dog", "a cat"], 2: ["a bus."]},
+        {1: ["a dog", "a cat", "a cat"], 2: ["a bus"]},
+    ]
+    assert len({found, *map(fingerprint, others)}) == 6
+    monkeypatch.setattr(ptb, "VERSION", ptb.VERSION + 1)
+    assert fingerprint(references) != found
 
 
 def test_only_the_metrics_asked_for() -> None:

@@ -347,3 +347,44 @@ def test_self_critical_training_raises_its_reward(tmp_path, small_config):
     assert sum(rewards[-10:]) / 10 > 1.5 * sum(rewards[:5]) / 5
     assert all(0 <= float(row["endless"]) <= 1 and 0 <= float(row["repeats"]) <= 1 for row in rows)
     assert all(float(row["words"]) > 0 for row in rows)
+
+
+def test_gradients_of_several_batches_make_one_step(tmp_path, small_config):
+    result = train(
+        small_config(train={"epochs": 2, "accumulate": 2}, data={"batch_size": 4}), tmp_path / "run"
+    )
+    assert result.steps == 10
+    rates = [float(row["learning_rate"]) for row in rows_of(tmp_path / "run" / "log.csv") if row["loss"]]
+    assert rates[-1] == 0.0 and max(rates) == pytest.approx(1e-3)  # the cosine counts steps, not batches
+
+
+@pytest.mark.parametrize(
+    ("wanted", "avx512_bf16", "amx", "found"),
+    [
+        ("auto", True, False, "bf16-mixed"),
+        ("auto", False, True, "bf16-mixed"),
+        ("auto", False, False, "32-true"),
+        ("bfloat16", False, False, "bf16-mixed"),
+        ("float32", True, True, "32-true"),
+    ],
+)
+def test_bfloat16_is_taken_where_it_is_faster(monkeypatch, wanted, avx512_bf16, amx, found):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert task.choose_precision(wanted, "cpu") == found
+
+
+def test_extra_text_teaches_the_tokenizer_words(tmp_path, small_config):
+    text = tmp_path / "text.txt"
+    text.write_text("a zeppelin above a zeppelin\n" * 9)
+    folders = {}
+    for name, files in (("with", [str(text)]), ("without", [])):
+        config = small_config(train={"max_steps": 1}, tokenizer={"vocab_size": 400, "extra_text": files})
+        folders[name] = train(config, tmp_path / name).folder
+    lengths = {
+        name: len(load_folder(folder).tokenizer.encode("zeppelin")) for name, folder in folders.items()
+    }
+    assert lengths["with"] == 3 < lengths["without"]  # start, the word, end
+    with pytest.raises(DataError, match="extra_text"):
+        train(small_config(tokenizer={"extra_text": [str(tmp_path / "none.txt")]}), tmp_path / "none")

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from wordgaze.cli.options import generation_options, given, model_options
 from wordgaze.cli.output import print_table, progress
+
+# What makes sense for captions in a file; the rest is of the model that would make them.
+_OF_FILES = (
+    "captions",
+    "results",
+    "metrics",
+    "against",
+    "instances",
+    "json_path",
+    "per_image",
+    "html_path",
+    "debug",
+)
 
 
 @click.command()
@@ -20,88 +35,119 @@ from wordgaze.cli.output import print_table, progress
     "--results", metavar="FILE", help='Captions instead of a model: [{"image_id", "caption"}, ...].'
 )
 @click.option(
-    "--metrics", metavar="NAMES", default="", help="BLEU,ROUGE_L,CIDEr or some of them. [default: all]"
+    "--metrics",
+    metavar="NAMES",
+    default="BLEU,ROUGE_L,CIDEr",
+    show_default=True,
+    help="Some of BLEU, ROUGE_L, CIDEr, METEOR and SPICE; the last two need Java and pycocoevalcap.",
+)
+@click.option(
+    "--against", metavar="FILE", help="Other results, to compare with: better, by how much, how sure?"
+)
+@click.option(
+    "--instances",
+    metavar="FILE",
+    help="COCO boxes of the photos: CHAIR, the share of objects that aren't there.",
 )
 @click.option("--json", "json_path", metavar="OUT", help="Write the scores to OUT.")
 @click.option(
     "--per-image", metavar="OUT", help="Write each photo's scores, worst first, to OUT (.json or .csv)."
 )
+@click.option(
+    "--html", "html_path", metavar="OUT", help="Write a page with the worst and the best photos to OUT."
+)
 @model_options
 @generation_options
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     captions: str,
     images: str | None,
     results: str | None,
     metrics: str,
+    against: str | None,
+    instances: str | None,
     json_path: str | None,
     per_image: str | None,
+    html_path: str | None,
     model: str | None,
     device: str | None,
     precision: str,
     batch_size: int | None,
     **options: Any,
 ) -> None:
-    """Score a model on the photos that a captions file names, or captions that are in a file already."""
+    """Score a model on the photos that a captions file names, or captions that are in a file already.
+
+    Intervals are of 95 %, by drawing photos anew (bootstrap); with --against the same photos are drawn for both, and
+    "better" is the share of draws in which this one is. CIDEr's weights stay those of the whole set.
+    """
     if (images is None) == (results is None):
         raise click.UsageError("Give either --images DIR, to score a model, or --results FILE.")
-    if results is not None and (model is not None or given(**options)):
-        raise click.UsageError(
-            "--results brings its own captions; leave out --model and the options of generation."
-        )
+    of_a_model = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in _OF_FILES
+        and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
+    if results is not None and of_a_model:
+        raise click.UsageError(f"--results brings its own captions; leave out {' and '.join(of_a_model)}.")
 
     from wordgaze.tasks.evaluate import (
+        Judge,
         check_per_photo_path,
-        choose_metrics,
         evaluate_model,
         evaluate_results,
         photos_to_caption,
+        reference_photos,
         save_per_photo,
     )
 
-    chosen = choose_metrics(metrics.replace(",", " ").split())
     if per_image is not None:
         check_per_photo_path(per_image)
-    for out in given(json_path=json_path, per_image=per_image).values():
+    for out in given(json_path=json_path, per_image=per_image, html_path=html_path).values():
         if not Path(out).parent.is_dir():  # said now, not after the work
             raise click.UsageError(f"There is no folder for {out}; make it, or choose another.")
+    photos = reference_photos(captions) if images is None else photos_to_caption(captions, images)
+    judge = Judge(photos, metrics.replace(",", " ").split(), against=against, instances=instances)
     if results is not None:
-        evaluation = evaluate_results(results, captions, metrics=chosen)
+        evaluation = evaluate_results(results, judge)
     else:
         from wordgaze.captioner import Captioner
 
-        assert images is not None
-        photos = photos_to_caption(captions, images)
         captioner = Captioner.from_pretrained(model, device, precision)
         generation = captioner.generation_options(**given(**options))
         with progress(len(photos), lines=False) as advance:
             evaluation = evaluate_model(
-                captioner, photos, metrics=chosen, options=generation, batch_size=batch_size, advance=advance
+                captioner, judge, options=generation, batch_size=batch_size, advance=advance
             )
-    if evaluation.left_out:
-        click.echo(
-            f"wordgaze: {evaluation.left_out} captions of {results} are of photos that {captions} does not name; "
-            "they are left out",
-            err=True,
-        )
-    values = evaluation.to_dict()
+    for warning in evaluation.warnings:
+        click.echo(f"wordgaze: {warning}", err=True)
     if json_path is not None:
         from json import dumps
 
-        Path(json_path).write_text(dumps(values, indent=2) + "\n", encoding="utf-8")
+        Path(json_path).write_text(dumps(evaluation.to_dict(), indent=2) + "\n", encoding="utf-8")
     if per_image is not None:
         save_per_photo(evaluation, per_image)
-    _print(values)
+    if html_path is not None:
+        from wordgaze.tasks.evaluate_page import evaluation_page
+
+        page = evaluation_page(evaluation, results or model or "the bundled model")
+        Path(html_path).write_text(page, encoding="utf-8", errors="replace")
+    _print(("metric", "value", "95 % interval"), evaluation.rows())
+    if evaluation.against is not None:
+        click.echo()
+        columns = ("metric", "value", "against", "difference", "95 % interval", "better")
+        _print(columns, evaluation.comparison_rows())
 
 
-def _print(values: dict[str, Any]) -> None:
+def _print(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
 
-    table = Table("metric", "value", "95 % interval", box=None, pad_edge=False)
-    table.columns[1].justify = "right"
-    intervals = values.pop("intervals")
-    for name, value in values.pop("metrics").items():
-        interval = "{:.3f} to {:.3f}".format(*intervals[name]) if name in intervals else ""
-        table.add_row(name, f"{value:.4f}", interval)
-    for name, value in values.items():
-        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else f"{value}")
+    table = Table(*columns, box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    table.columns[2].justify = "left" if len(columns) == 3 else "right"
+    for row in rows:
+        table.add_row(*row)
     print_table(table)

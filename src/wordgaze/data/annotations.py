@@ -102,7 +102,7 @@ class CaptionFile:
 
     @cached_property
     def json(self) -> dict[str, Any]:
-        return _read_json(self.path)
+        return _read_object(self.path)
 
 
 class Reader(NamedTuple):
@@ -243,9 +243,10 @@ def _with_categories(
     ]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Any:
+    """The file's content; raises DataError where it can't be read, or is no JSON."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}: broken JSON in line {error.lineno}, column {error.colno} ({error.msg}); "
@@ -257,6 +258,10 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: JSON nested too deeply; is this the right file?") from None
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror}); check path and permissions") from None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    content = read_json(path)
     if not isinstance(content, dict):
         raise DataError(f"{path}: a {type(content).__name__} at its top; it must be a JSON object")
     return content
@@ -405,7 +410,7 @@ class Instances:
 def read_instances(path: str | os.PathLike[str]) -> Instances:
     """Reads boxes from COCO instances JSON; crowds are kept and flagged. Raises DataError."""
     path = Path(path)
-    content = _read_json(path)
+    content = _read_object(path)
     categories: dict[int, str] = {}
     for index, item in enumerate(_items(path, content, "categories")):
         place = f"categories[{index}]"

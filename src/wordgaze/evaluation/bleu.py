@@ -38,8 +38,14 @@ class BleuCounts:
         rows = zip(*(column.tolist() for column in columns), strict=True)
         return np.array([_bleu(*row) for row in rows], float).reshape(self.matches.shape)
 
+    def resampled(self, draws: np.ndarray) -> np.ndarray:
+        """BLEU-1 to BLEU-n of each draw of the photos, `(S, n)`; `draws` (S, P): how often each photo is in it."""
+        columns = (self.matches, self.ngrams, self.length, self.reference_length)
+        rows = zip(*((draws @ column).tolist() for column in columns), strict=True)
+        return np.array([_bleu(*row) for row in rows], float).reshape(len(draws), -1)
 
-def _bleu(matches: list[int], ngrams: list[int], length: int, reference_length: int) -> list[float]:
+
+def _bleu(matches: list[float], ngrams: list[float], length: float, reference_length: float) -> list[float]:
     ratio = (length + _TINY) / (reference_length + _SMALL)
     brevity = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
     product, scores = 1.0, []

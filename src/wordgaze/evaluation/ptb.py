@@ -16,6 +16,9 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 
+# Goes up when the words of any caption change: scores of before and after don't compare.
+VERSION = 1
+
 # What pycocoevalcap throws away after tokenizing. It also means to drop round and curly brackets, but names them
 # in capitals, while it lets the tokenizer write "-lrb-": they stay.
 PUNCTUATION = frozenset(

@@ -30,14 +30,13 @@ _FOR_THE_REST = {
     "jsonargparse": "wordgaze train",
     "PyYAML": "wordgaze train",
     "matplotlib": "pictures of the maps",
-    "scipy": "statistics of scores",
     "rich": "tables on a terminal",
 }
 _EXTRAS = {
     "gradio": ("demo", "wordgaze demo"),
     "pillow-heif": ("heif", "HEIC and HEIF photos"),
     "transformers": ("gpt2", "a decoder that starts from GPT-2"),
-    "pycocoevalcap": ("test", "METEOR and SPICE"),
+    "pycocoevalcap": ("metrics", "METEOR and SPICE"),
 }
 
 

@@ -5,33 +5,48 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wordgaze.data.annotations import CaptionedPhoto, PhotoId, read_captions
+from wordgaze.data.annotations import CaptionedPhoto, PhotoId, read_captions, read_instances, read_json
 from wordgaze.errors import ConfigError, DataError
-from wordgaze.evaluation.bootstrap import bootstrap_mean
-from wordgaze.evaluation.score import DEFAULT_METRICS, METRICS, score_captions
+from wordgaze.evaluation.bootstrap import Difference, compare, intervals
+from wordgaze.evaluation.categories import CATEGORIES
+from wordgaze.evaluation.chair import Chair, chair
+from wordgaze.evaluation.metric import Scores
+from wordgaze.evaluation.ptb import tokenize_all
+from wordgaze.evaluation.repeats import repeats
+from wordgaze.evaluation.score import (
+    CIDER_PHOTOS,
+    DEFAULT_METRICS,
+    METRICS,
+    CaptionScorer,
+    fingerprint,
+    some,
+)
 
 if TYPE_CHECKING:
     from wordgaze.captioner import Captioner
     from wordgaze.generation.options import GenerationOptions
 
 PER_PHOTO_SUFFIXES = (".json", ".csv")
-_LATER = ("METEOR", "SPICE")
-_REPEAT = 3  # words
 
 
 class ScoredPhoto(NamedTuple):
-    """One photo's caption with its own scores; ``file`` is None where the captions file names none."""
+    """One photo's caption with its own scores.
+
+    ``file`` is None where the captions file names none; ``hallucinated``, the objects that the caption names and the
+    photo lacks, is None where the photo's boxes aren't known.
+    """
 
     photo_id: PhotoId
     file: Path | None
     caption: str
     references: tuple[str, ...]
     scores: dict[str, float]
+    hallucinated: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -40,19 +55,45 @@ class ScoredPhoto(NamedTuple):
             "caption": self.caption,
             "references": list(self.references),
             **self.scores,
+            **({} if self.hallucinated is None else {"hallucinated": list(self.hallucinated)}),
         }
+
+
+class Objects(NamedTuple):
+    """What CHAIR was measured on: photos that the file of boxes lists, and names of objects in their captions."""
+
+    images: int
+    mentions: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Other captions of the same photos: their file, their scores, and how far ours are from them."""
+
+    file: str
+    metrics: dict[str, float]
+    differences: dict[str, Difference]
+
+    def to_dict(self) -> dict[str, Any]:
+        differences = {name: difference._asdict() for name, difference in self.differences.items()}
+        return {"file": self.file, "metrics": self.metrics, "differences": differences}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """``metrics`` of the whole set, and ``photos``, the worst (by CIDEr, else by the last metric) first.
+    """``metrics`` of the whole set with their 95 % bootstrap ``intervals``, and every photo's.
 
-    ``left_out``: captions in a results file of photos that the captions file does not name.
+    ``photos``: the worst (by CIDEr, else by the last metric) first. ``fingerprint``: of the references and the
+    tokenizer. ``warnings``: sentences about what the scores leave out or can't say.
     """
 
     metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
     photos: tuple[ScoredPhoto, ...]
-    left_out: int = 0
+    fingerprint: str
+    objects: Objects | None = None
+    against: Comparison | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def distinct(self) -> int:
@@ -62,17 +103,11 @@ class Evaluation:
     @property
     def repeats(self) -> float:
         """The share of captions that say the same three words twice."""
-        return sum(_repeats(photo.caption.split()) for photo in self.photos) / len(self.photos)
-
-    @property
-    def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap intervals of the metrics that are means over photos; BLEU is none of these."""
-        names = [name for name in self.metrics if not name.startswith("Bleu")]
-        return {name: bootstrap_mean([photo.scores[name] for photo in self.photos]) for name in names}
+        return sum(repeats(photo.caption.split()) for photo in self.photos) / len(self.photos)
 
     def to_dict(self) -> dict[str, Any]:
         """What ``wordgaze evaluate --json`` writes."""
-        return {
+        values: dict[str, Any] = {
             "metrics": self.metrics,
             "intervals": {name: list(ends) for name, ends in self.intervals.items()},
             "images": len(self.photos),
@@ -80,7 +115,151 @@ class Evaluation:
             "distinct": self.distinct,
             "repeats": self.repeats,
             "words_per_caption": sum(len(p.caption.split()) for p in self.photos) / len(self.photos),
+            "fingerprint": self.fingerprint,
         }
+        if self.objects is not None:
+            values["chair"] = self.objects._asdict()
+        if self.against is not None:
+            values["against"] = self.against.to_dict()
+        return values
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Name, value and interval of everything in the table."""
+        values = self.to_dict()
+        rows = [
+            (name, f"{value:.4f}", "{:.3f} to {:.3f}".format(*self.intervals[name]))
+            for name, value in self.metrics.items()
+        ]
+        if self.objects is not None:
+            rows += [(f"chair {name}", str(value), "") for name, value in self.objects._asdict().items()]
+        return rows + [
+            (name, f"{value:.4f}" if isinstance(value, float) else str(value), "")
+            for name, value in values.items()
+            if not isinstance(value, dict)
+        ]
+
+    def comparison_rows(self) -> list[tuple[str, str, str, str, str, str]]:
+        """Metric, our value, theirs, the difference, its interval, and how sure it is that ours is better."""
+        if self.against is None:
+            return []
+        theirs = self.against.metrics
+        return [
+            (
+                name,
+                f"{self.metrics[name]:.4f}",
+                f"{theirs[name]:.4f}",
+                f"{value:+.4f}",
+                f"{low:+.3f} to {high:+.3f}",
+                f"{better:.1%}",
+            )
+            for name, (value, low, high, better) in self.against.differences.items()
+        ]
+
+
+class Judge:
+    """What captions are held against, read, checked and prepared before any caption is made.
+
+    ``photos`` with their references; ``against``: a results file whose captions are to be compared; ``instances``: a
+    COCO instances file, for CHAIR over those of the photos that it lists. Raises DataError, and ConfigError where a
+    metric can't be had.
+    """
+
+    def __init__(
+        self,
+        photos: Iterable[CaptionedPhoto],
+        metrics: Sequence[str] = DEFAULT_METRICS,
+        *,
+        against: str | os.PathLike[str] | None = None,
+        instances: str | os.PathLike[str] | None = None,
+    ) -> None:
+        chosen = choose_metrics(metrics)
+        self.photos = {photo.photo_id: photo for photo in photos}
+        references = {photo_id: photo.captions for photo_id, photo in self.photos.items()}
+        # Files first: what is wrong with them shows at once.
+        found = None if against is None else results_of(against, self.photos)
+        self._boxed = {} if instances is None else _categories_seen(Path(instances), self.photos)
+        self._scorer = CaptionScorer(references, chosen)
+        self._fingerprint = fingerprint(references)
+        self._words = {photo_id: tokenize_all(references[photo_id]) for photo_id in self._boxed}
+        self._warnings: tuple[str, ...] = ()
+        self._against: tuple[str, Scores, Scores] | None = None
+        if against is not None and found is not None:
+            captions, self._warnings = found
+            scores = self._scorer.score(captions).scores
+            self._against = os.fspath(against), scores, self._chair(captions)[1]
+
+    def evaluate(self, captions: Mapping[PhotoId, str], warnings: Sequence[str] = ()) -> Evaluation:
+        """The scores of one caption a photo; raises DataError where the photos differ."""
+        scored = self._scorer.score(captions)
+        objects, chair_scores = self._chair(captions)
+        absent = dict(zip(self._boxed, objects.hallucinated, strict=True))
+        judge = "CIDEr" if "CIDEr" in scored.metrics else list(scored.metrics)[-1]
+        photos = [
+            ScoredPhoto(
+                photo_id,
+                None if photo.path == _NO_FILE else photo.path,
+                captions[photo_id],
+                photo.captions,
+                scored.per_photo[photo_id],
+                absent.get(photo_id),
+            )
+            for photo_id, photo in self.photos.items()
+        ]
+        comparison = None
+        if self._against is not None:
+            file, scores, their_chair = self._against
+            totals = {name: float(score.total) for name, score in {**scores, **their_chair}.items()}
+            differences = {**_compare(scored.scores, scores), **_compare(chair_scores, their_chair)}
+            comparison = Comparison(file, totals, differences)
+        few = len(photos) < CIDER_PHOTOS and "CIDEr" in scored.metrics
+        return Evaluation(
+            {**scored.metrics, **{name: score.total for name, score in chair_scores.items()}},
+            {**intervals(scored.scores), **(intervals(chair_scores) if chair_scores else {})},
+            tuple(sorted(photos, key=lambda one: one.scores[judge])),
+            self._fingerprint,
+            Objects(len(self._boxed), sum(map(len, objects.named))) if self._boxed else None,
+            comparison,
+            (*warnings, *self._warnings, *([_few(len(photos))] if few else [])),
+        )
+
+    def _chair(self, captions: Mapping[PhotoId, str]) -> tuple[Chair, Scores]:
+        """Of the boxed photos; no scores where there are none."""
+        words = tokenize_all(captions[photo_id] for photo_id in self._boxed)
+        objects = chair(words, list(self._words.values()), list(self._boxed.values()))
+        return objects, objects.scores() if self._boxed else {}
+
+
+def _compare(ours: Scores, theirs: Scores) -> dict[str, Difference]:
+    return compare(ours, theirs) if ours else {}
+
+
+def _few(photos: int) -> str:
+    return (
+        f"CIDEr means little with {photos} photo{'s' if photos > 1 else ''}: it weighs words by how few photos' "
+        f"references have them, and fewer than {CIDER_PHOTOS} don't tell frequent from rare"
+    )
+
+
+def _categories_seen(path: Path, photos: Mapping[PhotoId, CaptionedPhoto]) -> dict[PhotoId, set[str]]:
+    """The categories in the boxes of those of the photos that the file lists."""
+    instances = read_instances(path)
+    if not set(CATEGORIES) & set(instances.categories.values()):
+        raise DataError(
+            f"{path} has none of COCO's 80 categories, which CHAIR knows; name a COCO instances file."
+        )
+    # Some write ids as numbers, some as text.
+    boxes = {str(photo_id): some for photo_id, some in instances.boxes.items()}
+    found = {
+        photo_id: {box.category for box in boxes[str(photo_id)]}
+        for photo_id in photos
+        if str(photo_id) in boxes
+    }
+    if not found:
+        raise DataError(
+            f"{path} lists none of the {len(photos)} photos (image_id {some(list(photos))}); name the instances file "
+            "that belongs to the captions."
+        )
+    return found
 
 
 def choose_metrics(names: Iterable[str]) -> tuple[str, ...]:
@@ -89,10 +268,9 @@ def choose_metrics(names: Iterable[str]) -> tuple[str, ...]:
     chosen = []
     for name in names:
         if name.lower() not in known:
-            state = "is not in this version" if name.upper() in _LATER else "is not a metric"
-            raise ConfigError(f"{name} {state}; choose from {', '.join(METRICS)}.")
+            raise ConfigError(f"{name} is not a metric; choose from {', '.join(METRICS)}.")
         chosen.append(known[name.lower()])
-    return tuple(chosen) or DEFAULT_METRICS
+    return tuple(dict.fromkeys(chosen)) or DEFAULT_METRICS
 
 
 def photos_to_caption(
@@ -104,21 +282,20 @@ def photos_to_caption(
     if missing:
         raise DataError(
             f"{len(missing)} of the {len(photos)} photos that {captions} names are not in {images} "
-            f"({_some(missing)}); name the folder that holds them all."
+            f"({some(missing)}); name the folder that holds them all."
         )
     return photos
 
 
 def evaluate_model(
     captioner: Captioner,
-    photos: Sequence[CaptionedPhoto],
+    judge: Judge,
     *,
-    metrics: Sequence[str] = DEFAULT_METRICS,
     options: GenerationOptions | None = None,
     batch_size: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Captions ``photos`` and scores the captions; ``options`` and ``batch_size`` as of ``caption_files``.
+    """Captions the judge's photos and scores the captions; ``options`` and ``batch_size`` as of ``caption_files``.
 
     ``advance`` is called after each photo. Raises DataError when a photo can't be read: scores of the rest would
     not compare.
@@ -127,39 +304,42 @@ def evaluate_model(
     from wordgaze.tasks.caption_files import caption_files
 
     sized = {} if batch_size is None else {"batch_size": batch_size}
-    candidates: dict[PhotoId, str] = {}
+    photos = list(judge.photos.values())
+    captions: dict[PhotoId, str] = {}
     for photo, result in zip(
         photos, caption_files(captioner, [photo.path for photo in photos], options, **sized), strict=True
     ):
         if result.caption is None:
             raise DataError(f"{result.file}: {result.error} (one of the {len(photos)} photos to score).")
-        candidates[photo.photo_id] = result.caption.text
+        captions[photo.photo_id] = result.caption.text
         advance()
-    return _score(candidates, {photo.photo_id: photo for photo in photos}, metrics)
+    return judge.evaluate(captions)
 
 
-def evaluate_results(
-    results: str | os.PathLike[str],
-    captions: str | os.PathLike[str],
-    *,
-    metrics: Sequence[str] = DEFAULT_METRICS,
-) -> Evaluation:
+def evaluate_results(results: str | os.PathLike[str], judge: Judge) -> Evaluation:
     """Scores the captions of a results file in COCO's format, a list of ``{"image_id", "caption"}``.
 
-    Captions of photos that the file ``captions`` does not name are left out. Raises DataError when it names photos
-    that the results lack.
+    Captions of photos without references are left out, with a warning. Raises DataError when a photo has no caption.
     """
-    photos = _references(Path(captions))
+    return judge.evaluate(*results_of(results, judge.photos))
+
+
+def results_of(
+    results: str | os.PathLike[str], photos: Mapping[PhotoId, CaptionedPhoto]
+) -> tuple[dict[PhotoId, str], tuple[str, ...]]:
+    """The photos' captions in a results file, and a warning where it has more; raises DataError where it has fewer."""
     found = _read_results(Path(results))
     # Some write ids as numbers, some as text.
-    candidates = {photo_id: found[str(photo_id)] for photo_id in photos if str(photo_id) in found}
-    missing = [str(photo_id) for photo_id in photos if photo_id not in candidates]
+    captions = {photo_id: found[str(photo_id)] for photo_id in photos if str(photo_id) in found}
+    missing = [photo_id for photo_id in photos if photo_id not in captions]
     if missing:
         raise DataError(
-            f"{results} has no caption for {len(missing)} of the {len(photos)} photos of {captions} "
-            f"(image_id {_some(missing)}); caption them, or name the captions file that belongs to these results."
+            f"{results} has no caption for {len(missing)} of the {len(photos)} photos that have references "
+            f"(image_id {some(missing)}); caption them, or name the captions file that belongs to these results."
         )
-    return _score(candidates, photos, metrics, len(found) - len(candidates))
+    more = len(found) - len(captions)
+    sentence = f"{more} captions of {results} are of photos without references; they are left out"
+    return captions, (sentence,) if more else ()
 
 
 def save_per_photo(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
@@ -174,9 +354,10 @@ def save_per_photo(evaluation: Evaluation, path: str | os.PathLike[str]) -> None
             file.write("\n")
         return
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
-        writer.writerows({**row, "references": " | ".join(row["references"])} for row in rows)
+        for row in rows:
+            writer.writerow({k: " | ".join(v) if isinstance(v, list) else v for k, v in row.items()})
 
 
 def check_per_photo_path(path: str | os.PathLike[str]) -> None:
@@ -187,56 +368,33 @@ def check_per_photo_path(path: str | os.PathLike[str]) -> None:
         )
 
 
-def _score(
-    candidates: Mapping[PhotoId, str],
-    photos: Mapping[PhotoId, CaptionedPhoto],
-    metrics: Sequence[str],
-    left_out: int = 0,
-) -> Evaluation:
-    found: dict[Hashable, str] = {photo_id: candidates[photo_id] for photo_id in photos}
-    references: dict[Hashable, Sequence[str]] = {
-        photo_id: photo.captions for photo_id, photo in photos.items()
-    }
-    scores = score_captions(found, references, choose_metrics(metrics))
-    judge = "CIDEr" if "CIDEr" in scores.metrics else list(scores.metrics)[-1]
-    scored = (
-        ScoredPhoto(
-            photo_id,
-            None if photo.path == _NO_FILE else photo.path,
-            candidates[photo_id],
-            photo.captions,
-            scores.per_photo[photo_id],
-        )
-        for photo_id, photo in photos.items()
-    )
-    return Evaluation(scores.metrics, tuple(sorted(scored, key=lambda one: one.scores[judge])), left_out)
-
-
 _NO_FILE = Path()
 
 
-def _references(path: Path) -> dict[PhotoId, CaptionedPhoto]:
-    """The photos of a captions file by id; published references often name no photo files, and need none here."""
-    content: Any = _read_json(path) if path.is_file() else None
+def reference_photos(captions: str | os.PathLike[str]) -> tuple[CaptionedPhoto, ...]:
+    """The photos of a captions file; published references often name no photo files, and need none here.
+
+    Raises DataError.
+    """
+    path = Path(captions)
+    content: Any = read_json(path) if path.is_file() else None
     images = content.get("images") if isinstance(content, dict) else None
     if isinstance(images, list) and all(isinstance(image, dict) and set(image) == {"id"} for image in images):
-        captions: dict[PhotoId, list[str]] = {image["id"]: [] for image in images}
         try:
+            texts: dict[PhotoId, list[str]] = {image["id"]: [] for image in images}
             for annotation in content["annotations"]:
-                captions[annotation["image_id"]].append(" ".join(annotation["caption"].split()))
+                texts[annotation["image_id"]].append(" ".join(annotation["caption"].split()))
         except (AttributeError, KeyError, TypeError) as error:
             raise DataError(
                 f"{path} is no captions file: annotations need an image_id that 'images' lists, and a caption."
             ) from error
-        return {
-            photo_id: CaptionedPhoto(photo_id, _NO_FILE, tuple(some)) for photo_id, some in captions.items()
-        }
-    return {photo.photo_id: photo for photo in read_captions(path)}
+        return tuple(CaptionedPhoto(photo_id, _NO_FILE, tuple(group)) for photo_id, group in texts.items())
+    return read_captions(path).photos
 
 
 def _read_results(path: Path) -> dict[str, str]:
     """Captions by image_id as text."""
-    content = _read_json(path)
+    content = read_json(path)
     if not isinstance(content, list):
         raise DataError(f'{path} holds no list; results are a list of {{"image_id": ..., "caption": ...}}.')
     found: dict[str, str] = {}
@@ -252,21 +410,3 @@ def _read_results(path: Path) -> dict[str, str]:
             raise DataError(f"{path}: image_id {photo_id} has two captions; keep one.")
         found[str(photo_id)] = caption
     return found
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"{path} can't be read ({error.strerror}); check the path.") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no valid JSON ({error}); mend it, or get it again.") from error
-
-
-def _repeats(words: Sequence[str]) -> bool:
-    runs = [tuple(words[index : index + _REPEAT]) for index in range(len(words) - _REPEAT + 1)]
-    return len(set(runs)) < len(runs)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -25,7 +25,7 @@ from wordgaze.data.annotations import CaptionSet, Source, load_sources
 from wordgaze.data.datamodule import CaptionDataModule
 from wordgaze.data.shapes import write_shapes
 from wordgaze.data.transform import PhotoTransform, Preprocessing, TrainTransform
-from wordgaze.errors import ConfigError, DataError, ModelError
+from wordgaze.errors import ConfigError, DataError, ModelError, first_line
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.search import check_fits
 from wordgaze.hub import ModelParts, bundled_folder, load_folder, resolve, save_folder
@@ -80,7 +80,7 @@ def parse_config(config: str | Path, overrides: Sequence[str] = ()) -> TrainingC
         fields = vars(parser.instantiate_classes(values))
         return TrainingConfig(**{name: value for name, value in fields.items() if name != "config"})
     except (ArgumentError, TypeError, ValueError) as error:
-        raise ConfigError(f"{config} with its overrides can't be used: {_first_line(error)}") from error
+        raise ConfigError(f"{config} with its overrides can't be used: {_in_a_line(error)}") from error
 
 
 def _replacing(overrides: Sequence[str]) -> Iterator[str]:
@@ -99,7 +99,8 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _first_line(error: BaseException) -> str:
+def _in_a_line(error: BaseException) -> str:
+    """jsonargparse tells the setting first, and in the next lines what is wrong with it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:3]) or "unknown options"
 
@@ -404,7 +405,7 @@ def _load_checkpoint(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # torch raises many kinds for a broken file
         raise ModelError(
-            f"The checkpoint {path} can't be read ({_first_line(error)}); use --restart."
+            f"The checkpoint {path} can't be read ({first_line(error)}); use --restart."
         ) from error
 
 
