@@ -104,7 +104,7 @@ def time_steps(references: list[tuple[str, ...]], rounds: int) -> tuple[float, f
     for step in range(rounds + 1):
         torch.manual_seed(step)
         pixel_values = torch.randn(PHOTOS, 3, *parts.preprocessing.size)
-        photos = list(range(step * PHOTOS, (step + 1) * PHOTOS))
+        photos = [number % len(references) for number in range(step * PHOTOS, (step + 1) * PHOTOS)]
         start = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             loss = module.training_step(TrainingBatch(pixel_values, none, none, photos, [False] * PHOTOS), 0)

@@ -1,27 +1,45 @@
-"""Puts a trained run into the package: float16 weights, the run's log, and a card with its scores.
+"""Puts a trained model into the package: float16 weights, the logs of its training, and the card.
 
-python scripts/bundle.py RUN                                    # weights and log
-wordgaze evaluate ... --json flickr.json; wordgaze evaluate ... --json coco.json
-python scripts/bundle.py RUN --scores flickr.json coco.json     # the card
+    python scripts/bundle.py --stage configs/bundled.yaml RUN           # the weights
+    python scripts/measure.py src/wordgaze/bundled measured             # what the card says of them
+    python scripts/bundle.py --stage configs/bundled.yaml RUN --measured measured
+
+A model that was trained in several stages has a --stage for each, in their order; the last RUN holds the weights. Every
+number of the card is read from the runs or from the files in `measured`; the same files make the same card.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import dataclasses
 import json
+import re
 import shutil
-from dataclasses import replace
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import yaml
-
+from wordgaze.data.annotations import read_instances
+from wordgaze.evaluation.by_category import HARDLY, CategoryResult, Described, by_category
+from wordgaze.evaluation.calibration import RIGHT_CIDER, USUALLY
+from wordgaze.evaluation.ptb import tokenize_all
+from wordgaze.evaluation.score import score_captions
+from wordgaze.generation.confidence import Confidence
 from wordgaze.hub import ModelParts, load_folder, save_folder
+from wordgaze.tasks.calibrate import JudgedPhoto, read_judged
 from wordgaze.tasks.train import parse_config
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLED = ROOT / "src" / "wordgaze" / "bundled"
-CONFIG = ROOT / "configs" / "bundled.yaml"
-LOG = ROOT / "docs" / "bundled-log.csv"
+DOCS = ROOT / "docs"
+BOXES = ROOT.parent / "shared" / "data" / "coco" / "instances_val.json"
+
+ENCODER = "vit_tiny_patch16_224"  # what the card's text speaks of
+FEWEST = 20  # photos of a category, for a row of its own
+LISTED = 12
+WIDTH = 120
 
 CARD = """---
 license: apache-2.0
@@ -35,8 +53,8 @@ tags:
 # wordgaze's bundled captioner
 
 Photo in, English caption out, with the cross-attention that shows for every word where the model looked.
-{parameters:.1f} M parameters: a ViT-Ti/16 at {size} x {size} (patches of 16 x 16 pixels, a {grid} x {grid} grid) and a
-GPT-2-shaped decoder with cross-attention ({layers} layers of width {width}, {vocabulary} tokens).
+{parameters:.1f} M parameters: a ViT-Ti/16 at {height} x {width} (patches of 16 x 16 pixels, a {down} x {across} grid)
+and a GPT-2-shaped decoder with cross-attention ({layers} layers of width {decoder_width}, {vocabulary} tokens).
 
 ## Where it comes from
 
@@ -44,106 +62,411 @@ The encoder was initialised from ViT-Ti/16 AugReg, pretrained on ImageNet-21k an
 Apache-2.0; timm's `vit_tiny_patch16_224.augreg_in21k_ft_in1k`), and fine-tuned as a whole with the decoder, which
 started from random weights. The tokenizer is byte-level BPE learned from the training captions and further text.
 
-- **Data**: {photos} photos with {captions} captions: Flickr8k's training split and unassigned photos, Flickr30k photos
-  that are not in Flickr8k, and COCO photos. The photos belong to their authors and are not distributed here; Flickr8k
-  and Flickr30k are for research. Some of the COCO photos lie in Karpathy's test and validation splits (128 and 114),
-  so no score on those splits can be claimed for this model.
-- **Command**: `wordgaze train --config configs/bundled.yaml` ({steps} steps, seed {seed}, {hours:.1f} hours on two CPU
-  cores, bfloat16); the log is `docs/bundled-log.csv`.
-- **Chosen** by the mean greedy CIDEr on the two validation sets below, after each of {epochs} epochs (averaged
-  weights). During the run validation photos were padded (`crop: pad`); `crop: center` was chosen afterwards, by the
-  figures below. The run was killed at step 800 and went on from its checkpoint. In the log, the scores in the row of
-  step 700 are those of step 350, whose row has none; later rows hold their own.
+- **Data**: {photos:,} photos with {captions:,} captions: Flickr8k's training split and unassigned photos,
+  Flickr30k photos that are not in Flickr8k, and COCO photos. The photos belong to their authors and are not
+  distributed here; Flickr8k and Flickr30k are for research. Some of the COCO photos lie in Karpathy's test and
+  validation splits (128 and 114), so no score on those splits can be claimed for this model.
+{stages}
+{notes}
+{measured}## What it should not be used for
 
-## Scores
-
-Beam {beams}, float32, Penn Treebank tokens, five references a photo; 95 % bootstrap intervals over photos where given.
-
-{scores}
-
-{padded}For scale, a person's caption scored against the other four: CIDEr 0.84 on Flickr8k's validation split, 0.97 on
-these COCO photos (simple tokens).
-
-## What it is bad at
-
-It is small and has seen few photos. It names what is frequent in Flickr and COCO photos (people, dogs, sports, streets,
-kitchens) and guesses at the rest; counts, small objects, text, and left and right are often wrong. It repeats the
+It is small and has seen few photos. Counts, small objects, text, and left and right are often wrong. It repeats the
 prejudices of its captions: colours of clothes, sex and age are stated with no doubt. Do not use it where a wrong
 caption does harm.
 """
+
+MEASURED = """## Scores
+
+Beam {beams}, float32, Penn Treebank tokens; 95 % bootstrap intervals over photos. "A person" is the CIDEr of a person's
+caption against the others of its photo. "Repeats" are captions that say the same three words twice.
+
+{scores}
+
+{padded}The validation photos chose the checkpoint and the settings, so photos that the model has never been near may
+score a little less. All below is of the same photos and captions.
+
+## What it is good and bad at
+
+{chair}
+
+By what is in the photo, for COCO's categories with at least {fewest} photos. "Photos": the boxes or a person's
+caption say that it is there ("boxed": the boxes). "Named": how many captions of these name it; "of most": of the photos
+where most people do. "Precision": how many of the captions that name it are of a photo that has it.
+
+{categories}
+
+{verdicts}
+
+## How sure it is
+
+`wordgaze caption --confidence` prints how likely a caption is right. Right is: its own CIDEr is at least
+{right_cider}, and it names no object that is in neither boxes nor references (of photos without boxes the references
+alone say what is there).
+The confidence is a logistic regression on the mean log-probability of the caption's words, the least word's, the end's,
+and the number of words, for the best caption of the model's own search. All figures are of regressions that had
+not seen the photo ({folds}-fold); {differing} photos were left out because their captions came out
+differently the second time.
+
+{reliability}
+
+{calibration}
+
+## Twelve results
+
+Chosen by number: of each set's photos, ordered by CIDEr, the worst, the best, and those evenly between.
+
+{listed}
+
+"""
+
+
+class Stage(NamedTuple):
+    """One training: the config it was started with, and the folder it left."""
+
+    config: Path
+    run: Path
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--scores", type=Path, nargs="*", default=[])
     parser.add_argument(
-        "--padded", type=Path, nargs="*", default=[], help="the same sets, evaluated with crop: pad"
+        "--stage", type=Path, nargs=2, action="append", required=True, metavar=("CONFIG", "RUN")
     )
+    parser.add_argument("--measured", type=Path, help="the folder that scripts/measure.py wrote")
+    parser.add_argument(
+        "--padded", type=Path, nargs="*", default=[], help="scores of the sets with crop: pad"
+    )
+    parser.add_argument(
+        "--instances", type=Path, default=BOXES, help="the boxes that the photos were judged by"
+    )
+    parser.add_argument("--hardware", default="two CPU cores", help="what the hours were spent on")
+    parser.add_argument("--notes", type=Path, help="Markdown to add on the training")
+    parser.add_argument("--out", type=Path, default=BUNDLED, help="the model folder to write")
+    parser.add_argument("--logs", type=Path, default=DOCS, help="the folder for the logs")
     arguments = parser.parse_args()
-    parts = load_folder(arguments.run)
-    parts.preprocessing = replace(parts.preprocessing, crop=parse_config(CONFIG).data.crop)
-    text = card(arguments.run, parts, arguments.scores, arguments.padded)
-    save_folder(parts, BUNDLED, card=text, dtype="float16")
-    shutil.copyfile(arguments.run / "log.csv", LOG)
-    print(f"{BUNDLED}: {sum(path.stat().st_size for path in BUNDLED.iterdir()) / 1e6:.1f} MB")
+    stages = [Stage(*pair) for pair in arguments.stage]
+    parts = load_folder(stages[-1].run)
+    measured = ""
+    if arguments.measured is not None:
+        values = json.loads((arguments.measured / "calibration.json").read_text(encoding="utf-8"))
+        parts.confidence = Confidence.from_dict(values["confidence"])
+        measured = measured_sections(
+            arguments.measured, arguments.instances, arguments.padded, parts.generation.num_beams
+        )
+    text = card(parts, stages, measured, arguments.hardware, arguments.notes)
+    save_folder(parts, arguments.out, card=text, dtype="float16")
+    for stage in stages:
+        shutil.copyfile(stage.run / "log.csv", arguments.logs / log_name(stage))
+    size = sum(path.stat().st_size for path in arguments.out.iterdir())
+    print(f"{arguments.out}: {size / 1e6:.1f} MB")
 
 
-def card(run: Path, parts: ModelParts, scores: list[Path], padded: list[Path]) -> str:
-    """The card's text: every number is read from the run or from an evaluation's JSON."""
-    config = yaml.safe_load((run / "training.yaml").read_text(encoding="utf-8"))
-    rows = [line.split(",") for line in (run / "log.csv").read_text(encoding="utf-8").splitlines()[1:]]
-    photos = captions = 0
-    for source in config["data"]["train"]:
-        content = json.loads(Path(source["captions"]).read_text(encoding="utf-8"))
-        photos, captions = photos + len(content["images"]), captions + len(content["annotations"])
+def card(
+    parts: ModelParts,
+    stages: Sequence[Stage],
+    measured: str = "",
+    hardware: str = "",
+    notes: Path | None = None,
+) -> str:
+    """The card's text; ``measured``: what ``measured_sections`` makes of the model's measurements."""
     model, decoder = parts.model, parts.model.config.decoder
-    return CARD.format(
+    if model.config.encoder.name != ENCODER:
+        raise SystemExit(
+            f"The card speaks of {ENCODER}, the model has {model.config.encoder.name}; change the text."
+        )
+    photos = captions = 0
+    for source in parse_config(stages[0].run / "training.yaml").data.train:
+        content = json.loads(Path(source.captions).read_text(encoding="utf-8"))
+        photos, captions = photos + len(content["images"]), captions + len(content["annotations"])
+    height, width = parts.preprocessing.size
+    text = CARD.format(
         parameters=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
-        size=parts.preprocessing.size[0],
-        grid=model.grid[0],
+        height=height,
+        width=width,
+        down=model.grid[0],
+        across=model.grid[1],
         layers=decoder.layers,
-        width=decoder.width,
+        decoder_width=decoder.width,
         vocabulary=decoder.vocab_size,
-        photos=f"{photos:,}",
-        captions=f"{captions:,}",
-        steps=rows[-1][0],
-        seed=config["train"]["seed"],
-        hours=float(rows[-1][2]) / 3600,
-        epochs=config["train"]["epochs"],
-        beams=parts.generation.num_beams,
-        scores=table(scores) if scores else "Not measured yet.",
-        padded=padded_sentence(padded) if padded else "",
+        photos=photos,
+        captions=captions,
+        stages="\n".join(stage_line(stage, hardware) for stage in stages),
+        notes="" if notes is None else notes.read_text(encoding="utf-8").strip() + "\n",
+        measured=measured or "## Scores\n\nNot measured yet.\n\n",
+    )
+    return wrapped(text)
+
+
+# --- The training ----------------------------------------------------------------------------------------------
+
+
+def log_name(stage: Stage) -> str:
+    return f"{stage.config.stem}-log.csv"
+
+
+def stage_line(stage: Stage, hardware: str) -> str:
+    """The command of a stage, what it took, and the best of its epochs."""
+    with (stage.run / "log.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    config = parse_config(stage.run / "training.yaml")
+    best = max((row for row in rows if row["CIDEr"]), key=lambda row: float(row["CIDEr"]))
+    hours = max(float(row["seconds"]) for row in rows) / 3600
+    return (
+        f"- **Command**: `{command(stage)}` ({rows[-1]['step']} steps, seed {config.train.seed}, {hours:.1f} hours on "
+        f"{hardware}; the log is `docs/{log_name(stage)}`). The weights are those after epoch "
+        f"{int(best['epoch']) + 1} of {config.train.epochs}, the best by the mean greedy CIDEr on the validation sets, "
+        f"{float(best['CIDEr']):.3f}."
     )
 
 
-def padded_sentence(paths: list[Path]) -> str:
+def command(stage: Stage) -> str:
+    """The command that repeats the run: the config, and what the run had otherwise, where those are plain values."""
+    wanted, had = (
+        dataclasses.asdict(parse_config(path)) for path in (stage.config, stage.run / "training.yaml")
+    )
+    words = ["wordgaze train --config", f"configs/{stage.config.name}"]
+    for group, values in had.items():
+        for name, value in values.items():
+            if value == wanted[group][name] or (group, name) == ("train", "initial_model"):
+                continue
+            if not isinstance(value, bool | int | float | str):
+                raise SystemExit(
+                    f"{stage.run} was trained with another {group}.{name} than {stage.config} says."
+                )
+            words.append(f"--{group}.{name} {value}")
+    return " ".join(words)
+
+
+# --- What was measured -----------------------------------------------------------------------------------------
+
+
+def measured_sections(folder: Path, instances: Path, padded: Sequence[Path], beams: int) -> str:
+    """The card's sections on scores, categories, confidence, and the listed results."""
+    calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
+    sets = list(calibration["sets"])
+    scores = {
+        name: json.loads((folder / "scores" / f"{name}.json").read_text(encoding="utf-8")) for name in sets
+    }
+    photos = {name: read_judged(folder / "photos" / f"{name}.json") for name in sets}
+    check(scores, photos, calibration)
+    everything = [photo for some in photos.values() for photo in some]
+    results = by_category(describe(everything, instances), FEWEST)
+    return MEASURED.format(
+        beams=beams,
+        scores=score_table(scores, photos),
+        padded=padded_sentence(padded) if padded else "",
+        chair="\n".join(chair_sentence(name, one) for name, one in scores.items() if "chair" in one),
+        fewest=FEWEST,
+        categories=category_table(results),
+        verdicts=verdicts(results),
+        right_cider=RIGHT_CIDER,
+        folds=calibration["folds"],
+        differing=calibration["differing"] or "no",
+        reliability=reliability_table(calibration),
+        calibration=calibration_sentences(calibration),
+        listed=listed_table(photos, calibration),
+    )
+
+
+def check(
+    scores: dict[str, Any], photos: dict[str, tuple[JudgedPhoto, ...]], calibration: dict[str, Any]
+) -> None:
+    """Ends where the files are not of the same captions."""
+    for name, some in photos.items():
+        mean = sum(photo.cider for photo in some) / len(some)
+        sure = {one["image_id"]: one["right"] for one in calibration["captions"][name]}
+        same = [sure.get(photo.photo_id, photo.right) == photo.right for photo in some]
+        if abs(mean - scores[name]["metrics"]["CIDEr"]) > 1e-6 or not all(same):
+            raise SystemExit(
+                f"The measurements of {name} are of different captions; run scripts/measure.py again."
+            )
+
+
+def describe(photos: Iterable[JudgedPhoto], instances: Path) -> list[Described]:
+    """What ``by_category`` takes; boxes are of the photos that were judged by boxes."""
+    boxes = {str(photo_id): found for photo_id, found in read_instances(instances).boxes.items()}
+    photos = list(photos)
+    if any(photo.boxed and str(photo.photo_id) not in boxes for photo in photos):
+        raise SystemExit(
+            f"{instances} is not the file of boxes that the photos were judged by; give --instances."
+        )
+    return [
+        Described(
+            tokenize_all([photo.caption])[0],
+            tokenize_all(photo.references),
+            photo.cider,
+            {box.category for box in boxes[str(photo.photo_id)]} if photo.boxed else (),
+        )
+        for photo in photos
+    ]
+
+
+def score_table(scores: dict[str, Any], photos: dict[str, tuple[JudgedPhoto, ...]]) -> str:
+    rows = []
+    for name, result in scores.items():
+        metrics, intervals = result["metrics"], result["intervals"]
+        values = [f"{metrics[one]:.3f} ({span(intervals[one])})" for one in ("CIDEr", "Bleu_4", "ROUGE_L")]
+        distinct, person = result["distinct"] / result["images"], person_cider(photos[name])
+        rows.append([name, result["images"], values[0], f"{person:.2f}", *values[1:]])
+        rows[-1] += [f"{distinct:.0%}", f"{result['repeats']:.1%}"]
+    columns = ["set", "photos", "CIDEr", "a person", "BLEU-4", "ROUGE-L", "distinct captions", "repeats"]
+    return table(columns, rows)
+
+
+def person_cider(photos: Sequence[JudgedPhoto]) -> float:
+    """The mean CIDEr of people's captions against the others of their photos, one caption of each photo at a time."""
+    turns = min(len(photo.references) for photo in photos)
+    if turns < 2:
+        raise SystemExit("A person's caption can't be scored: some photos have no other reference.")
+    totals = []
+    for turn in range(turns):
+        said = {photo.photo_id: photo.references[turn] for photo in photos}
+        others = {
+            photo.photo_id: [*photo.references[:turn], *photo.references[turn + 1 :]] for photo in photos
+        }
+        totals.append(score_captions(said, others, ["CIDEr"]).metrics["CIDEr"])
+    return sum(totals) / turns
+
+
+def padded_sentence(paths: Sequence[Path]) -> str:
     """What the other way of fitting a photo into the input gives."""
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
     values = ", ".join(f"{result['metrics']['CIDEr']:.3f} on {name}" for name, result in results.items())
     return (
-        "Photos are cropped to their central square. Shown whole, with padding (`crop: pad` in `preprocessor.json`),\n"
+        "Photos are cropped to their central square. Shown whole, with padding (`crop: pad` in `preprocessor.json`), "
         f"the same weights score CIDEr {values}.\n\n"
     )
 
 
-def table(scores: list[Path]) -> str:
-    """A row an evaluation; intervals where the JSON has them."""
-    lines = ["| set | photos | CIDEr | BLEU-4 | ROUGE-L | distinct captions |", "|---|---|---|---|---|---|"]
-    for path in scores:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        intervals = result.get("intervals", {})
+def chair_sentence(name: str, result: dict[str, Any]) -> str:
+    metrics, intervals, chair = result["metrics"], result["intervals"], result["chair"]
+    return (
+        f"Objects that are not there (CHAIR, the {chair['images']} photos of {name} with boxes): "
+        f"{metrics['CHAIRs']:.1%} of the captions ({span(intervals['CHAIRs'], '.1%')}) "
+        f"name one; {metrics['CHAIRi']:.1%} of the {chair['mentions']} names of objects are wrong "
+        f"({span(intervals['CHAIRi'], '.1%')})."
+    )
 
-        def value(name: str, result: dict = result, intervals: dict = intervals) -> str:
-            low, high = intervals.get(name, (None, None))
-            return f"{result['metrics'][name]:.3f}" + ("" if low is None else f" ({low:.3f} to {high:.3f})")
 
-        share = f"{result['distinct'] / result['images']:.0%}"
-        cells = [path.stem, str(result["images"]), value("CIDEr"), value("Bleu_4"), value("ROUGE_L"), share]
-        lines.append(f"| {' | '.join(cells)} |")
+def category_table(results: Sequence[CategoryResult]) -> str:
+    rows = [
+        [
+            one.category,
+            one.photos,
+            one.boxed,
+            part(one.named),
+            f"{part(one.named_by_most)} of {one.named_by_most.n}",
+            f"{part(one.right)} of {one.right.n}",
+            f"{one.cider:.2f} ({span(one.cider_interval, '.2f')})",
+            one.verdict,
+        ]
+        for one in results
+    ]
+    return table(["category", "photos", "boxed", "named", "of most", "precision", "CIDEr", ""], rows)
+
+
+def verdicts(results: Sequence[CategoryResult]) -> str:
+    """Which categories are which, and the rule."""
+    groups = {
+        "right": f"Right when named (the interval of the precision begins above {USUALLY:.0%})",
+        "guesswork": f"Guesswork (it ends below {USUALLY:.0%})",
+        "hardly named": f'Hardly ever named (the interval of "named" ends below {HARDLY:.0%})',
+    }
+    lines = []
+    for verdict, words in groups.items():
+        names = ", ".join(one.category for one in results if one.verdict == verdict)
+        lines.append(f"- {words}: {names or 'none'}.")
     return "\n".join(lines)
+
+
+def reliability_table(calibration: dict[str, Any]) -> str:
+    rows = [
+        [f"{row['confidence']:.1f}", row["right"]["n"], f"{row['mean']:.3f}", part(row["right"])]
+        for row in calibration["reliability"]
+    ]
+    return table(["confidence", "captions", "mean", "right"], rows)
+
+
+def calibration_sentences(calibration: dict[str, Any]) -> str:
+    lines = []
+    for name, one in {"all": calibration, **calibration["sets"]}.items():
+        lines.append(
+            f"- {name}: mean confidence {one['mean_confidence']:.3f}, right {part(one['right'])}; expected "
+            f"calibration error {one['calibration_error']:.3f} (of a perfect confidence: "
+            f"{span(one['calibration_error_of_chance'])}); of a right and a wrong caption the right one has the "
+            f"higher confidence {one['area_under_roc']:.1%} of the time."
+        )
+    found = calibration["usually_wrong"]
+    if found is None:
+        lines.append("- No threshold was found below which captions are usually wrong.")
+    else:
+        wrong = found["wrong"]
+        lines.append(
+            f"- **Below {found['below']:.2f} captions are usually wrong**: {wrong['value']:.1%} of {wrong['n']} "
+            f"({span((wrong['low'], wrong['high']), '.1%')}). It is the highest threshold at which "
+            f"that interval begins above {USUALLY:.0%}."
+        )
+    return "\n".join(lines)
+
+
+def listed_table(photos: dict[str, tuple[JudgedPhoto, ...]], calibration: dict[str, Any]) -> str:
+    rows = []
+    for name, some in photos.items():
+        sure = {one["image_id"]: one["confidence"] for one in calibration["captions"][name]}
+        for rank, photo in listed(some, LISTED // len(photos)):
+            confidence = f"{sure[photo.photo_id]:.2f}" if photo.photo_id in sure else ""
+            place, absent = f"{rank + 1} of {len(some)}", ", ".join(photo.absent)
+            rows.append(
+                [name, photo.photo_id, place, f"{photo.cider:.2f}", confidence, absent, photo.caption]
+            )
+    return table(["set", "image_id", "place", "CIDEr", "confidence", "not there", "caption"], rows)
+
+
+def listed(photos: Sequence[JudgedPhoto], count: int) -> list[tuple[int, JudgedPhoto]]:
+    """The worst by CIDEr, the best, and those evenly between, each behind its place."""
+    ordered = sorted(photos, key=lambda photo: photo.cider)
+    places = [round(index * (len(ordered) - 1) / (count - 1)) for index in range(count)]
+    return [(place, ordered[place]) for place in places]
+
+
+# --- Text ------------------------------------------------------------------------------------------------------
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def wrapped(text: str) -> str:
+    """Paragraphs and lists in lines of at most ``WIDTH``; headings, tables and the front matter as they are."""
+    blocks = []
+    for block in re.sub(r"\n{3,}", "\n\n", text).strip().split("\n\n"):
+        if block.startswith("- "):
+            items = block.removeprefix("- ").split("\n- ")
+            block = "\n".join("- " + fill(item, WIDTH - 2).replace("\n", "\n  ") for item in items)
+        elif not block.startswith(("#", "|", "---")):
+            block = fill(block, WIDTH)
+        blocks.append(block)
+    return "\n\n".join(blocks) + "\n"
+
+
+def fill(text: str, width: int) -> str:
+    return textwrap.fill(" ".join(text.split()), width, break_long_words=False, break_on_hyphens=False)
+
+
+def part(share: Any) -> str:
+    """``61% (57 to 65)``, of a ``Share`` or of one in JSON; a dash for a share of nothing."""
+    values = share if isinstance(share, dict) else share._asdict()
+    if values["n"] == 0:
+        return "–"
+    return f"{values['value']:.0%} ({100 * values['low']:.0f} to {100 * values['high']:.0f})"
+
+
+def span(interval: Sequence[float], form: str = ".3f") -> str:
+    low, high = interval
+    return f"{low:{form}} to {high:{form}}"
 
 
 if __name__ == "__main__":

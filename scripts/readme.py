@@ -29,7 +29,8 @@ def replace(text: str, marker: str, body: str) -> str:
 def scores() -> str:
     """The card's table of scores."""
     card = (ROOT / "src/wordgaze/bundled/README.md").read_text(encoding="utf-8")
-    return "\n".join(line for line in card.splitlines() if line.startswith("|"))
+    section = card.partition("## Scores\n")[2].partition("\n## ")[0]
+    return "\n".join(line for line in section.splitlines() if line.startswith("|"))
 
 
 def main() -> None:

@@ -82,7 +82,7 @@ def imports(path: Path, package: Path) -> Iterator[Import]:
     rooms = {child.stem for child in package.iterdir()}
 
     def absolute(node: ast.ImportFrom) -> str:
-        if not node.level:
+        if not node.level or not path.is_relative_to(package):
             return node.module or ""
         parts = ["wordgaze", *path.relative_to(package).parts[:-1]]
         return ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])

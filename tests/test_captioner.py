@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import math
-import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -184,7 +184,7 @@ def test_dictionary_of_a_caption() -> None:
 
 def test_maps_are_the_attention_of_the_winning_caption(captioner: Captioner, photos: list[Path]) -> None:
     photo = photos[0]
-    explanation = captioner.explain(photo, method="mean", num_beams=4, min_length=8)
+    explanation = captioner.explain(photo, method="mean", raw=True, num_beams=4, min_length=8)
     assert close(explanation.caption, captioner.caption(photo, num_beams=4, min_length=8))
     ids = found_ids(captioner, photo, num_beams=4, min_length=8)
     output = forced(captioner, photo, ids)
@@ -205,12 +205,12 @@ def test_peaks_lie_on_the_photo_even_if_the_padding_has_more(
 
     real = module.word_maps
 
-    def padded(*arguments: Any) -> Any:
-        maps = real(*arguments)
+    def padded(*arguments: Any, **options: Any) -> Any:
+        (maps,) = real(*arguments, **options)
         maps.maps[:, 0, :] = 0.2  # of a wide photo the first row of patches shows nothing
         maps.maps[:, 1:, :] = 0.001
         maps.maps[:, 2, 4] = 0.1
-        return maps
+        return [maps]
 
     monkeypatch.setattr(module, "word_maps", padded)
     explanation = captioner.explain(photos[2])  # 200 x 40, in a 96 x 64 input: rows 1 and 2 of 4 show it
@@ -244,7 +244,44 @@ def test_what_can_not_be_explained_is_said(captioner: Captioner, photos: list[Pa
 def test_methods_differ(captioner: Captioner, photos: list[Path]) -> None:
     maps = {name: captioner.explain(photos[0], method=name).words[0].map for name in captioner.methods}
     assert np.allclose(maps["last"], maps["layer-1"]) and not np.allclose(maps["layer-0"], maps["layer-1"])
-    assert np.allclose(maps["mean"], (maps["layer-0"] + maps["layer-1"]) / 2, atol=1e-6)
+    assert np.allclose(captioner.explain(photos[0]).words[0].map, maps["gradient"])
+    assert not any(np.allclose(maps["gradient"], maps[name]) for name in maps if name != "gradient")
+    raw = captioner.explain(photos[0], raw=True)
+    assert raw.raw and np.allclose(
+        raw.words[0].map, captioner.explain(photos[0], method="mean", raw=True).words[0].map
+    )
+    assert not np.allclose(raw.words[0].map, maps["mean"])  # which is repaired
+
+
+def test_what_words_owe_to_the_photo_and_to_each_other(
+    captioner: Captioner, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explanation = captioner.explain(photos[0], "a red dog on grass")
+    assert not any(word.grounded for word in explanation.words if word.text in ("a", "on"))
+    for word in explanation.words:
+        assert word.grounded == (word.evidence > 0 and word.text not in ("a", "on"))
+    assert max(abs(word.evidence) for word in explanation.words) > 0.1
+    attention = explanation.words_attention
+    assert attention.shape == (5, 6) and np.allclose(attention.sum(axis=1), 1, atol=1e-5)
+    assert np.allclose(attention[0], [1, 0, 0, 0, 0, 0]) and not np.triu(attention, 2).any()
+    geometry = captioner.transform(explanation.photo)[1]
+    monkeypatch.setattr(captioner, "transform", lambda photo: (torch.zeros(3, 64, 96), geometry))
+    blank = captioner.explain(photos[0], "a red dog on grass")
+    assert all(abs(word.evidence) < 1e-3 for word in blank.words)
+
+
+def test_many_photos_and_texts_as_one(captioner: Captioner, photos: list[Path]) -> None:
+    texts = [["a red dog", "two men"], ["the grass"]]
+    pixel_values = torch.stack([captioner.transform(Image.open(photo))[0] for photo in photos[:2]])
+    for photo, some, found in zip(photos, texts, captioner.explain_pixels(pixel_values, texts), strict=False):
+        assert len(found) == len(some)
+        for text, maps in zip(some, found, strict=True):
+            alone = captioner.explain(photo, text)
+            assert maps.words == tuple(word.text for word in alone.words)
+            assert np.allclose(maps.maps, [word.map for word in alone.words], atol=1e-5)
+    for photo, (maps,) in zip(photos, captioner.explain_pixels(pixel_values), strict=False):
+        alone = captioner.explain(photo)
+        assert np.allclose(maps.maps, [word.map for word in alone.words], atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +299,9 @@ def test_saved_as_json(explanation: Explanation, tmp_path: Path) -> None:
         assert np.allclose(found["map"], word.map, rtol=1e-5)
         assert found["peak"] == list(word.peak)
         assert found["entropy"] == word.entropy and found["probability"] == word.probability
-    assert values["caption"] == "a red dog" and values["method"] == "contrast"
+        assert found["evidence"] == word.evidence and found["grounded"] == word.grounded
+    assert np.allclose(values["words_attention"], explanation.words_attention, rtol=1e-5)
+    assert values["caption"] == "a red dog" and (values["method"], values["raw"]) == ("gradient", False)
     assert values["photo_size"] == [80, 50] and values["input_size"] == [96, 64]
 
 
@@ -273,6 +312,8 @@ def test_saved_as_npz(explanation: Explanation, tmp_path: Path) -> None:
         assert values["words"].tolist() == ["a", "red", "dog"]
         assert values["peaks"].tolist() == [list(word.peak) for word in explanation.words]
         assert str(values["caption"]) == "a red dog"
+        assert values["words_attention"].shape == (3, 4)
+        assert values["grounded"].tolist() == [word.grounded for word in explanation.words]
 
 
 def test_saved_as_picture_and_as_page(explanation: Explanation, tmp_path: Path) -> None:
@@ -293,7 +334,7 @@ def test_another_suffix_is_refused(explanation: Explanation, tmp_path: Path) -> 
 
 def test_shown_in_a_notebook(explanation: Explanation) -> None:
     shown = explanation._repr_html_()
-    assert re.search(r'<img src="data:image/png;base64,[\w+/=]+" alt="a red dog">', shown)
+    assert shown.startswith("<iframe") and html.escape('alt="a red dog"') in shown
 
 
 def test_a_caption_without_words_still_has_a_picture(

@@ -18,6 +18,7 @@ from tests.model_folder import CARD, IMAGE_SIZE, make_parts, model_folder  # noq
 
 from wordgaze import hub
 from wordgaze.errors import ConfigError, ModelError
+from wordgaze.generation.confidence import FEATURES, Confidence
 from wordgaze.text.tokenizer import CaptionTokenizer
 
 
@@ -295,7 +296,7 @@ def test_a_hub_id_is_asked_for_the_files_of_a_model_folder_only(
     assert hub.resolve("owner/name", revision="main") == tmp_path
     [(repo_id, options)] = network.asked
     assert repo_id == "owner/name" and options.pop("revision") == "main"
-    assert sorted(options.pop("allow_patterns")) == sorted(hub.FILES) and not options
+    assert sorted(options.pop("allow_patterns")) == sorted([*hub.FILES, hub.CONFIDENCE]) and not options
 
 
 def test_what_the_hub_says_becomes_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,3 +313,48 @@ def test_what_the_hub_says_becomes_a_sentence(monkeypatch: pytest.MonkeyPatch) -
 def test_an_impossible_hub_id_is_said() -> None:
     with pytest.raises(ModelError, match="neither a folder here nor a hub id"):
         hub.resolve("owner/na me")
+
+
+# --- confidence.json -------------------------------------------------------------------------------------------
+
+CONFIDENCE = Confidence(0.5, dict.fromkeys(FEATURES, 1.5), 0.25)
+
+
+def test_a_confidence_is_saved_and_loaded_beside_the_rest(tmp_path: Path) -> None:
+    parts = make_parts()
+    parts.confidence = CONFIDENCE
+    hub.save_folder(parts, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*hub.FILES, hub.CONFIDENCE}
+    assert hub.load_folder(tmp_path).confidence == CONFIDENCE
+
+
+def test_a_folder_without_one_loads(model_folder: Path) -> None:  # noqa: F811
+    assert hub.load_folder(model_folder).confidence is None
+
+
+def test_another_models_confidence_does_not_stay_behind(tmp_path: Path) -> None:
+    parts = make_parts()
+    parts.confidence = CONFIDENCE
+    hub.save_folder(parts, tmp_path)
+    hub.save_folder(make_parts(1), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(hub.FILES)
+
+
+def test_a_confidence_is_added_to_a_folder_and_taken_away(folder: Path) -> None:
+    hub.save_confidence(CONFIDENCE, folder)
+    assert hub.load_folder(folder).confidence == CONFIDENCE
+    assert {path.name for path in folder.iterdir()} == {*hub.FILES, hub.CONFIDENCE}
+    hub.save_confidence(None, folder)
+    hub.save_confidence(None, folder)
+    assert hub.load_folder(folder).confidence is None
+    with pytest.raises(ModelError, match=r"confidence.json can't be written"):
+        hub.save_confidence(CONFIDENCE, folder / "nothere")
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"intercept": 1}', '{"intercept": 1, "weights": 3, "usually_wrong_below": null}']
+)
+def test_a_damaged_confidence_is_named(folder: Path, text: str) -> None:
+    (folder / hub.CONFIDENCE).write_text(text)
+    with pytest.raises(ModelError, match=r"confidence\.json"):
+        hub.load_folder(folder)

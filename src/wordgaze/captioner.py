@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import json
 import math
 import os
@@ -27,8 +24,16 @@ from wordgaze.data.photos import PhotoSource, open_photo
 from wordgaze.data.transform import Geometry, PhotoTransform
 from wordgaze.errors import ConfigError, PhotoError
 from wordgaze.explanation import overlay
-from wordgaze.explanation.methods import DEFAULT_METHOD, available_methods, word_maps
-from wordgaze.explanation.report import ReportItem, ReportWord, html_report
+from wordgaze.explanation.evidence import evidence, is_grounded
+from wordgaze.explanation.methods import (
+    DEFAULT_METHOD,
+    WordMaps,
+    available_methods,
+    find_method,
+    word_maps,
+)
+from wordgaze.explanation.report import ReportItem, ReportWord, html_frame, html_report
+from wordgaze.generation.confidence import caption_features
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.result import GeneratedCaption
 from wordgaze.generation.search import check_fits, generate
@@ -38,7 +43,6 @@ BATCH_SIZE = 16
 
 EXPLANATION_SUFFIXES = (".png", ".html", ".json", ".npz")
 
-_REPORT_LONGEST = 1600  # pixels; what a screen shows, and many photos' worth of memory
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _Item = TypeVar("_Item")
 
@@ -56,22 +60,29 @@ class Caption:
     """What the model says of a photo; ``str()`` is the text.
 
     ``log_probability``: natural logarithm, of all tokens with the end token. ``alternatives``: the next best, best
-    first, when several captions were asked for.
+    first, when several captions were asked for. ``confidence``: how likely it is right, in [0, 1], as measured for the
+    best caption of the model's own search; None for other captions, and where the model has no ``confidence.json``.
     """
 
     text: str
     log_probability: float
     words: tuple[CaptionWord, ...]
     alternatives: tuple[Caption, ...] = ()
+    confidence: float | None = None
 
     def __str__(self) -> str:
         return self.text
+
+    def features(self) -> tuple[float, ...]:
+        """What the confidence is made of (:mod:`wordgaze.generation.confidence`)."""
+        return caption_features(self.log_probability, [word.probability for word in self.words])
 
     def to_dict(self) -> dict[str, Any]:
         """What ``wordgaze caption --json`` prints of it."""
         return {
             "caption": self.text,
             "log_probability": self.log_probability,
+            **({} if self.confidence is None else {"confidence": self.confidence}),
             "words": [{"word": word.text, "probability": word.probability} for word in self.words],
             "alternatives": [
                 {name: value for name, value in caption.to_dict().items() if name != "alternatives"}
@@ -85,7 +96,9 @@ class ExplainedWord:
     """A word and where the model looked for it.
 
     ``map`` (H_p, W_p) float32, sums to one over the patches. ``entropy``: of the map, in bits. ``peak``: (x, y), the
-    photo pixel under the center of the highest of the patches that show any photo.
+    photo pixel under the center of the highest of the patches that show any photo. ``evidence``: in bits, how much
+    likelier the photo made the word; ``grounded``: whether the map may be read as what the word stands for
+    (:mod:`wordgaze.explanation.evidence`).
     """
 
     text: str
@@ -93,6 +106,8 @@ class ExplainedWord:
     entropy: float
     map: np.ndarray
     peak: tuple[int, int]
+    evidence: float
+    grounded: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +115,9 @@ class Explanation:
     """A caption and, for each of its words, a map over the photo.
 
     ``photo``: upright, RGB. ``geometry`` lays a map over the photo's own pixels: ``geometry.place(word.map)``.
-    ``grid_size``: patches down and across, (H_p, W_p). ``name``: the photo's file name, if it has one.
+    ``grid_size``: patches down and across, (H_p, W_p). ``words_attention`` (words, 1 + words): what each word paid of
+    self-attention to the caption's start and to the words before it. ``raw``: maps are the method's softmax rows as
+    they are. ``name``: the photo's file name, if it has one.
     """
 
     caption: Caption
@@ -109,6 +126,8 @@ class Explanation:
     geometry: Geometry
     grid_size: tuple[int, int]
     method: str
+    words_attention: np.ndarray
+    raw: bool = False
     name: str = "photo"
 
     def grid(self) -> Image.Image:
@@ -120,6 +139,7 @@ class Explanation:
             [word.map for word in words],
             self.geometry,
             [word.probability for word in words],
+            [word.grounded for word in words],
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -138,11 +158,12 @@ class Explanation:
 
     def report_item(self) -> ReportItem:
         """What :func:`wordgaze.explanation.report.html_report` makes a page of, alone or with others."""
-        photo, geometry = self.photo, self.geometry
-        if max(photo.size) > _REPORT_LONGEST:
-            photo, geometry = overlay.resize(photo, geometry, _REPORT_LONGEST)
-        words = (ReportWord(word.text, word.probability, word.entropy, word.map) for word in self.words)
-        return ReportItem(photo, self.name, self.caption.text, tuple(words), geometry)
+        words = tuple(
+            ReportWord(word.text, word.probability, word.entropy, word.map, word.grounded, paid.tolist())
+            for word, paid in zip(self.words, self.words_attention, strict=True)
+        )
+        caption = self.caption
+        return ReportItem(self.photo, self.name, caption.text, words, self.geometry, caption.log_probability)
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers as JSON has them; maps are lists of rows, the top row first."""
@@ -152,14 +173,18 @@ class Explanation:
                 "word": word.text,
                 "probability": word.probability,
                 "entropy": word.entropy,
+                "evidence": word.evidence,
+                "grounded": word.grounded,
                 "peak": list(word.peak),
-                "map": [[float(f"{value:.6g}") for value in row] for row in word.map],
+                "map": _short(word.map),
             }
             for word in self.words
         ]
         return {
             **values,
             "method": self.method,
+            "raw": self.raw,
+            "words_attention": _short(self.words_attention),
             "photo_size": list(self.geometry.photo_size),
             "input_size": list(self.geometry.input_size),
             "box": list(self.geometry.box),
@@ -172,9 +197,13 @@ class Explanation:
             "caption": np.array(self.caption.text),
             "log_probability": np.array(self.caption.log_probability),
             "method": np.array(self.method),
+            "raw": np.array(self.raw),
+            "words_attention": self.words_attention,
             "words": np.array([word.text for word in words], dtype=str),
             "probabilities": np.array([word.probability for word in words], np.float32),
             "entropies": np.array([word.entropy for word in words], np.float32),
+            "evidence": np.array([word.evidence for word in words], np.float32),
+            "grounded": np.array([word.grounded for word in words], bool),
             "peaks": np.array([word.peak for word in words], np.int64).reshape(-1, 2),
             "maps": np.array([word.map for word in words], np.float32).reshape(len(words), *self.grid_size),
             "photo_size": np.array(self.geometry.photo_size),
@@ -183,12 +212,13 @@ class Explanation:
         }
 
     def _repr_html_(self) -> str:
-        """The grid and the caption, for notebooks."""
-        picture = io.BytesIO()
-        self.grid().save(picture, "PNG")
-        data = base64.b64encode(picture.getvalue()).decode("ascii")
-        text = html.escape(self.caption.text)
-        return f'<figure><img src="data:image/png;base64,{data}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+        """The report in a frame, for notebooks."""
+        return html_frame([self.report_item()])
+
+
+def _short(rows: np.ndarray) -> list[list[float]]:
+    """Lists for JSON, of six digits: float32 has no more to say."""
+    return [[float(f"{value:.6g}") for value in row] for row in rows]
 
 
 def explanation_suffix(path: str | os.PathLike[str]) -> str:
@@ -292,7 +322,7 @@ class Captioner(
     @property
     def methods(self) -> tuple[str, ...]:
         """The names of the ways to make maps, of :mod:`wordgaze.explanation.methods`."""
-        return tuple(available_methods(self.model.config.decoder.layers))
+        return available_methods(self.model.config.decoder.layers)
 
     def generation_options(self, **options: Any) -> GenerationOptions:
         """The model's defaults, overridden; raises ConfigError for an unknown name or a value that makes no sense."""
@@ -347,47 +377,109 @@ class Captioner(
         with self._inference():
             encoder_hidden_states = self.model.encode(pixel_values.to(self.device))
             found = self._generate(encoder_hidden_states, options)
-        return [self._caption(captions) for captions in found]
+        return [self._caption(captions, options) for captions in found]
 
     def explain(
-        self, photo: PhotoSource, text: str | None = None, method: str | None = None, **options: Any
+        self,
+        photo: PhotoSource,
+        text: str | None = None,
+        method: str | None = None,
+        *,
+        raw: bool = False,
+        **options: Any,
     ) -> Explanation:
         """A photo's caption, or ``text``, with a map over the photo for each word.
 
         The maps come from one pass over the caption's own ids, with the weights that found it. ``method``: one of
-        ``methods``, the first of them by default. ``options``: as of :meth:`caption`. Raises PhotoError when the photo
+        ``methods``, the first of them by default, a head (``layer-1-head-0``), or several joined by ``+``; ``raw``: the
+        softmax rows of its layers, as they are. ``options``: as of :meth:`caption`. Raises PhotoError when the photo
         can't be read, ConfigError for an unknown method or option, and for a text that has no words or too many.
         """
-        method = DEFAULT_METHOD if method is None else method
-        if method not in self.methods:
-            raise ConfigError(f"There is no method {method!r} for maps; choose {', '.join(self.methods)}.")
+        method = self._method(method)
         chosen = self.generation_options(**options)
         ids = None if text is None else self._ids(text)
         image, pixel_values, geometry = self._open(photo, "the photo")
+        pixel_values = pixel_values[None].to(self.device)
+        caption = None
         with self._inference():
-            encoder_hidden_states = self.model.encode(pixel_values[None].to(self.device))
-            caption = None
+            # Beside the photo one that shows nothing, for what the words owe to the photo.
+            both = self.model.encode(torch.cat([pixel_values, torch.zeros_like(pixel_values)]))
+            states, blank = both[:1], both[1:]
             if ids is None:
-                found = self._generate(encoder_hidden_states, chosen)[0]
-                ids, caption = list(found[0].token_ids), self._caption(found)
-            maps = word_maps(self.model, encoder_hidden_states, ids, self.tokenizer.words(ids), method)
+                found = self._generate(states, chosen)[0]
+                ids, caption = list(found[0].token_ids), self._caption(found, chosen)
+        spans = self.tokenizer.words(ids)
+        with self._arithmetic():
+            maps = word_maps(self.model, states, [(ids, spans)], method, raw=raw, pixel_values=pixel_values)[
+                0
+            ]
+            bits = evidence(self.model, blank, ids, spans, maps.probabilities)
         if caption is None:
             words = map(CaptionWord, maps.words, maps.probabilities)
             caption = Caption(self.tokenizer.decode(ids), maps.log_probability, tuple(words))
         return Explanation(
             caption=caption,
             words=tuple(
-                ExplainedWord(word, probability, entropy, patch_map, overlay.peak(patch_map, geometry))
-                for word, probability, entropy, patch_map in zip(
-                    maps.words, maps.probabilities, maps.entropies, maps.maps, strict=True
+                ExplainedWord(
+                    text=maps.words[index],
+                    probability=maps.probabilities[index],
+                    entropy=maps.entropies[index],
+                    map=maps.maps[index],
+                    peak=overlay.peak(maps.maps[index], geometry),
+                    evidence=bits[index],
+                    grounded=is_grounded(maps.words[index], bits[index]),
                 )
+                for index in range(len(spans))
             ),
             photo=image,
             geometry=geometry,
             grid_size=self.model.grid,
             method=method,
+            words_attention=maps.words_attention,
+            raw=raw,
             name=Path(photo).name if isinstance(photo, str | os.PathLike) else "photo",
         )
+
+    def explain_pixels(
+        self,
+        pixel_values: Tensor,
+        texts: Sequence[Sequence[str]] | None = None,
+        method: str | None = None,
+        *,
+        raw: bool = False,
+        options: GenerationOptions | None = None,
+    ) -> list[list[WordMaps]]:
+        """For each of ``pixel_values`` (B, 3, H, W), the maps of its ``texts``, or those of the model's own caption.
+
+        As :meth:`explain`, for many photos. ``options``: of the captions, by default the model's.
+        """
+        method = self._method(method)
+        pixel_values = pixel_values.to(self.device)
+        with self._inference():
+            states = self.model.encode(pixel_values)
+            if texts is None:
+                found = self._generate(states, self.parts.generation if options is None else options)
+                captions = [[list(best[0].token_ids)] for best in found]
+            else:
+                captions = [[self._ids(text) for text in some] for some in texts]
+        with self._arithmetic():
+            return [
+                word_maps(
+                    self.model,
+                    states[index : index + 1],
+                    [(ids, self.tokenizer.words(ids)) for ids in some],
+                    method,
+                    raw=raw,
+                    pixel_values=pixel_values[index : index + 1],
+                )
+                for index, some in enumerate(captions)
+            ]
+
+    def _method(self, name: str | None) -> str:
+        """The name of a method that this model has; the default for None."""
+        name = DEFAULT_METHOD if name is None else name
+        find_method(name, self.model.config.decoder.layers, self.model.config.decoder.heads)
+        return name
 
     def _open(self, source: PhotoSource, name: str) -> tuple[Image.Image, Tensor, Geometry]:
         """The photo, its ``pixel_values`` (3, H, W) and how they were made."""
@@ -421,13 +513,18 @@ class Captioner(
             raise ConfigError(f"The text {text!r} holds no words; write a caption.")
         return ids
 
-    def _caption(self, found: Sequence[GeneratedCaption]) -> Caption:
+    def _caption(self, found: Sequence[GeneratedCaption], options: GenerationOptions) -> Caption:
         """The best of a photo's captions, the rest its alternatives."""
         best, *others = (
             Caption(self.tokenizer.decode(one.token_ids), one.log_probability, self._words(one))
             for one in found
         )
-        return replace(best, alternatives=tuple(others))
+        confidence = None if options.sample else self.parts.confidence
+        return replace(
+            best,
+            alternatives=tuple(others),
+            confidence=None if confidence is None else confidence(best.features()),
+        )
 
     def _words(self, found: GeneratedCaption) -> tuple[CaptionWord, ...]:
         chances = found.token_log_probabilities  # one shorter than the ids: none for the start token
@@ -438,6 +535,11 @@ class Captioner(
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
+        with torch.inference_mode(), self._arithmetic():
+            yield
+
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
         lower = self.precision != "float32"
         cudnn = torch.backends.cudnn
         # Left alone, cuDNN convolves in TF32, whose ten bits of mantissa are no float32.
@@ -445,7 +547,6 @@ class Captioner(
             cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
         )
         with (
-            torch.inference_mode(),
             torch.autocast(self.device.type, _PRECISIONS[self.precision], enabled=lower),
             exact if self.device.type == "cuda" else nullcontext(),
         ):

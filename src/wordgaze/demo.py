@@ -1,11 +1,19 @@
-"""The demo page: a photo in, its caption and the maps of its words out, for this machine only."""
+"""The demo page: a photo in, its captions and the maps of their words out, for this machine only."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
+from abc import ABCMeta
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from wordgaze.errors import ConfigError, PhotoError, WordgazeError
@@ -14,91 +22,308 @@ if TYPE_CHECKING:
     from wordgaze.captioner import Captioner
 
 ADDRESS = "127.0.0.1"
-_SYSTEM_FONTS = ["system-ui", "sans-serif"]
+MAX_BYTES = 20 * 1024**2
+"""Of an uploaded photo."""
+
+MAX_PIXELS = 50_000_000
+"""Of an uploaded photo: 150 MB when it is decoded."""
+
+_MOST_BEAMS, _MOST_CAPTIONS = 8, 4
+_SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif"]
+_STAGE = """<p role="alert" hidden></p>
+<div class="stage"><p class="empty">Choose a photo: its caption appears here, with a map for each word.</p></div>
+<button type="button" hidden>Download this report</button>"""
+
+# Also what a browser is told, so that a later Gradio can't ask anything of another host either. Its own scripts are
+# inline and made at run time.
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'"
+)
 
 
-def build(captioner: Captioner) -> Any:
-    """The page, a ``gradio.Blocks``; its function is also there for programs, as ``/explain``."""
-    gradio = check_gradio()
+def explain_upload(
+    captioner: Captioner,
+    content: bytes,
+    name: str,
+    text: str = "",
+    num_beams: int = 3,
+    min_length: int = 0,
+    max_length: int = 30,
+    method: str | None = None,
+) -> str:
+    """The report of a photo that somebody uploaded: ``text``, if there is one, then the model's own captions.
 
-    def explain(photo: str | None, text: str | None) -> tuple[str, Any]:
+    Raises PhotoError and ConfigError, each a sentence for whoever uploaded it.
+    """
+    from wordgaze.data.photos import open_photo
+    from wordgaze.explanation.report import ReportCaption, html_report
+
+    if len(content) > MAX_BYTES:
+        raise PhotoError(f"{name} has more than {MAX_BYTES // 1024**2} MB; make it smaller first.")
+    try:
+        photo = open_photo(content, max_pixels=MAX_PIXELS)
+    except PhotoError as error:
+        raise PhotoError(f"{name} {error}.") from error
+    own = [captioner.explain(photo, text, method)] if text.strip() else []
+    best = captioner.explain(
+        photo,
+        method=method,
+        num_beams=num_beams,
+        num_captions=min(num_beams, _MOST_CAPTIONS),
+        min_length=min_length,
+        max_length=max_length,
+    )
+    others = [
+        captioner.explain(photo, caption.text, method)
+        for caption in best.caption.alternatives
+        if caption.words
+    ]
+    captions: dict[str, ReportCaption] = {}  # by text, since several ways to spell one out are found
+    for explanation in [*own, best, *others]:
+        caption = explanation.caption
+        note = "yours" if explanation in own else ""
+        words = explanation.report_item().words
+        captions.setdefault(caption.text, ReportCaption(caption.text, words, caption.log_probability, note))
+    first, *alternatives = captions.values()
+    item = replace(
+        best.report_item(),
+        name=name,
+        caption=first.text,
+        words=first.words,
+        log_probability=first.log_probability,
+        note=first.note,
+        alternatives=tuple(alternatives),
+    )
+    return html_report([item])
+
+
+def _upload_class(gradio: Any) -> Any:
+    """Gradio's component for photos, which hands on the file as it came, and takes nothing but uploads."""
+
+    def preprocess(self: Any, payload: Any) -> Any:
+        # The file as it is: open_photo reads more kinds than Gradio does, and says what is wrong with others.
+        return payload
+
+    async def async_move_resource_to_block_cache(self: Any, path: Any) -> Any:
+        # Here Gradio would fetch an address. That a path is an upload or an example it has checked before.
+        if not Path(path).is_file():
+            raise gradio.Error("Upload a photo; addresses are not fetched.", print_exception=False)
+        return str(path)
+
+    # A class, since Gradio makes such a component anew when an example is chosen; made past Gradio's own metaclass,
+    # which would write a stub file beside this one.
+    methods = (preprocess, async_move_resource_to_block_cache)
+    attributes = {
+        "is_template": True,
+        "__module__": __name__,
+        **{method.__name__: method for method in methods},
+    }
+    return ABCMeta.__new__(type(gradio.Image), "Photo", (gradio.Image,), attributes)
+
+
+def build(captioner: Captioner, examples: Sequence[str | os.PathLike[str]] = ()) -> Any:
+    """The page, a ``gradio.Blocks``; ``examples``: photos to begin with."""
+    gradio = _import_gradio()
+
+    from wordgaze.explanation.methods import DEFAULT_METHOD
+
+    def show(photo: Any, *options: Any) -> dict[str, str]:
+        if photo is None:
+            return {"report": "", "message": "", "name": ""}
+        name = photo.orig_name or "photo"
         try:
-            if photo is None:
-                raise PhotoError("There is no photo yet; choose one.")
-            # Bytes, since the name of the uploaded copy says nothing to anybody.
-            explanation = captioner.explain(Path(photo).read_bytes(), text or None)
+            report = explain_upload(captioner, Path(photo.path).read_bytes(), name, *options)
         except WordgazeError as error:
-            raise gradio.Error(str(error), print_exception=False) from error
-        return explanation.caption.text, explanation.grid()
+            return {"report": "", "message": str(error), "name": ""}
+        return {"report": report, "message": "", "name": Path(name).stem}
 
+    defaults = captioner.parts.generation
+    longest = captioner.model.config.decoder.positions
     with gradio.Blocks(title="wordgaze", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gradio.Markdown(
-            "# wordgaze\nDescribes a photo, and shows for every word where in the photo the model looked."
+            "# wordgaze\nDescribes a photo, and shows for every word where in the photo the model looked.",
+            elem_id="title",
         )
         with gradio.Row():
-            photo = gradio.Image(label="Photo", type="filepath", sources=["upload", "clipboard"])
-            # The file as it is: open_photo reads more kinds than Gradio does, and says what is wrong with others.
-            photo.preprocess = lambda file: file and file.path
-            with gradio.Column():
-                text = gradio.Textbox(label="Your own words (optional)", placeholder="a cat on a sofa")
+            with gradio.Column(scale=1, min_width=280):
+                photo = _upload_class(gradio)(
+                    label="Photo", type="filepath", sources=["upload", "clipboard"], height=260, buttons=[]
+                )
+                if examples:
+                    gradio.Examples([[os.fspath(path)] for path in examples], [photo], cache_examples=False)
+                text = gradio.Textbox(
+                    label="A caption of your own (optional)",
+                    placeholder="a cat on a sofa",
+                    info="See what these words look at, and how probable the model finds them.",
+                    max_length=400,
+                )
                 button = gradio.Button("Show where the model looks", variant="primary")
-                caption = gradio.Textbox(label="Caption", interactive=False)
-        maps = gradio.Image(label="Maps", type="pil", format="png", interactive=False)
+                with gradio.Accordion("Options", open=False):
+                    beams = gradio.Slider(1, _MOST_BEAMS, defaults.num_beams, step=1, label="Beams")
+                    least = gradio.Slider(
+                        0, longest, defaults.min_length, step=1, label="Shortest, in tokens"
+                    )
+                    most = gradio.Slider(1, longest, defaults.max_length, step=1, label="Longest, in tokens")
+                    method = gradio.Dropdown(
+                        list(captioner.methods), value=DEFAULT_METHOD, label="Method of the maps"
+                    )
+            with gradio.Column(scale=2, min_width=320):
+                viewer = gradio.HTML(
+                    html_template=_STAGE,
+                    js_on_load=_part("demo.js"),
+                    value={"report": "", "message": "", "name": ""},
+                    elem_id="viewer",
+                    apply_default_css=False,
+                )
         gradio.on(
-            [photo.upload, text.submit, button.click],
-            explain,
-            [photo, text],
-            [caption, maps],
-            api_name="explain",
-        )
+            [
+                photo.change, text.submit, button.click,
+                beams.release, least.release, most.release, method.input,
+            ],
+            show,
+            [photo, text, beams, least, most, method],
+            viewer,
+            show_progress="minimal",
+            trigger_mode="always_last",
+            api_visibility="private",
+        )  # fmt: skip
     return page
 
 
-def start(captioner: Captioner, port: int | None = None) -> Any:
-    """Serves the page on the loopback address only, and returns it: ``local_url`` is where, ``close()`` ends it.
+def _part(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8")
 
-    ``port``: by default the first free one from 7860. Raises ConfigError when Gradio is missing or the port is taken.
+
+class _Policy:  # an ASGI application around Gradio's
+    """Adds the page's policy to every answer, and answers nobody who came by another name than ``hosts``.
+
+    A page of somebody else, whose name was made to point here, is refused so (DNS rebinding). None: any name will do.
     """
-    gradio = check_gradio()
-    page = build(captioner)
-    try:
-        page.launch(
-            server_name=ADDRESS,
-            server_port=port,
-            share=False,
-            ssr_mode=False,
-            quiet=True,
-            show_error=True,
-            prevent_thread_lock=True,
-            theme=gradio.themes.Default(font=_SYSTEM_FONTS, font_mono=["monospace"]),
-        )
-    except OSError as error:
-        where = "The ports from 7860 on are" if port is None else f"Port {port} is"
-        raise ConfigError(f"{where} not free for the demo; choose another.") from error
-    return page
+
+    def __init__(self, app: Any, hosts: Sequence[str] | None) -> None:
+        self.app, self.hosts = app, hosts
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def send_with_policy(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"content-security-policy", _POLICY.encode())]
+            await send(message)
+
+        host = dict(scope.get("headers", ())).get(b"host", b"").decode("latin-1").partition(":")[0]
+        if self.hosts is not None and scope["type"] == "http" and host not in self.hosts:
+            await send({"type": "http.response.start", "status": 421, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await self.app(scope, receive, send_with_policy)
 
 
-def launch(captioner: Captioner | None = None, port: int | None = None) -> None:
-    """Serves the page, says where, and waits for Ctrl-C; the bundled model by default."""
+def where() -> tuple[str, tuple[str, ...] | None]:
+    """The address to serve on, and the names to answer to: this machine's own.
+
+    On a hosted Space, which is a container of its own, every address and any name: its proxy must reach the page.
+    """
+    if os.environ.get("SYSTEM") == "spaces":  # set by the host
+        return "0.0.0.0", None
+    return ADDRESS, (ADDRESS, "localhost")
+
+
+@contextmanager
+def _temporary_files() -> Iterator[None]:
+    """Gradio's files in a folder that is removed with all that is in it."""
+    name = "GRADIO_TEMP_DIR"  # which Gradio reads whenever a file comes
+    before = os.environ.get(name)
+    with TemporaryDirectory(prefix="wordgaze-demo-", ignore_cleanup_errors=True) as folder:
+        os.environ[name] = folder
+        try:
+            yield
+        finally:
+            del os.environ[name]
+            if before is not None:
+                os.environ[name] = before
+
+
+@contextmanager
+def serve(
+    captioner: Captioner, port: int | None = None, examples: Sequence[str | os.PathLike[str]] = ()
+) -> Iterator[Any]:
+    """The page while it is served, as :func:`where` says; ``local_url`` leads to it.
+
+    ``port``: by default the first free one from 7860. Uploads lie in a folder of their own that is removed at the end.
+    Raises ConfigError when Gradio is missing or the port is taken.
+    """
+    check_gradio()
+    address, hosts = where()
+    with _temporary_files():  # before Gradio is imported, since that makes a folder
+        gradio = _import_gradio()
+        page = build(captioner, examples)
+        try:
+            page.launch(
+                server_name=address,
+                server_port=port,
+                share=False,
+                inline=False,
+                ssr_mode=False,
+                pwa=False,
+                mcp_server=False,
+                enable_monitoring=False,
+                run_history=False,
+                quiet=True,
+                show_error=True,
+                prevent_thread_lock=True,
+                max_file_size=MAX_BYTES,
+                footer_links=[],
+                app_kwargs={"middleware": [(_Policy, (hosts,), {})]},
+                theme=gradio.themes.Default(
+                    primary_hue="orange", neutral_hue="stone", font=_SYSTEM_FONTS, font_mono=["monospace"]
+                ).set(
+                    button_primary_background_fill="*primary_700",
+                    button_primary_background_fill_hover="*primary_800",
+                    button_primary_background_fill_dark="*primary_700",
+                    button_primary_background_fill_hover_dark="*primary_600",
+                    body_text_color_subdued="*neutral_500",
+                ),
+                css=_part("demo.css"),
+            )
+        except OSError as error:
+            ports = "The ports from 7860 on are" if port is None else f"Port {port} is"
+            raise ConfigError(f"{ports} not free for the demo; choose another.") from error
+        try:
+            yield page
+        finally:
+            page.close(verbose=False)
+
+
+def launch(
+    captioner: Captioner | None = None,
+    port: int | None = None,
+    examples: Sequence[str | os.PathLike[str]] = (),
+) -> None:
+    """Serves the page, says where, and waits for Ctrl-C or SIGTERM; the bundled model by default."""
     check_gradio()  # before the model, which takes longer
     if captioner is None:
         from wordgaze.captioner import Captioner
 
         captioner = Captioner.from_pretrained()
-    page = start(captioner, port)
-    print(f"wordgaze: the demo is at {page.local_url} until Ctrl-C", file=sys.stderr, flush=True)
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        page.close(verbose=False)
+    ended = threading.Event()
+    with serve(captioner, port, examples) as page:
+        print(f"wordgaze: the demo is at {page.local_url} until Ctrl-C", file=sys.stderr, flush=True)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: ended.set())
+        ended.wait()
 
 
-def check_gradio() -> Any:
-    """The ``gradio`` module; raises ConfigError when it is missing."""
+def check_gradio() -> None:
+    """Raises ConfigError when Gradio is missing; imports nothing yet."""
+    if find_spec("gradio") is None:
+        raise ConfigError('The demo needs Gradio; install it: pip install "wordgaze[demo]"')
+
+
+def _import_gradio() -> Any:
+    check_gradio()
     # Read when Gradio is imported: it would report each start to its makers.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        import gradio
-    except ImportError:
-        raise ConfigError('The demo needs Gradio; install it: pip install "wordgaze[demo]"') from None
+    import gradio
+
     return gradio

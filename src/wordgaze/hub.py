@@ -1,7 +1,8 @@
 """Model folders: saved whole or not at all, loaded with every mismatch said, found by path or by hub id.
 
 A folder holds ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``preprocessor.json``,
-``generation.json`` and ``README.md``, the card. Nothing is ever unpickled.
+``generation.json`` and ``README.md``, the card; of a calibrated model also ``confidence.json``. Nothing is ever
+unpickled.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from wordgaze.data.transform import Preprocessing
 from wordgaze.errors import ConfigError, ModelError, WordgazeError, first_line
+from wordgaze.generation.confidence import Confidence
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.search import check_fits
 from wordgaze.model.caption_model import CaptionModel
@@ -33,9 +35,11 @@ WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 PREPROCESSOR = "preprocessor.json"
 GENERATION = "generation.json"
+CONFIDENCE = "confidence.json"
 CARD = "README.md"
 FILES = (WEIGHTS, TOKENIZER, PREPROCESSOR, GENERATION, CARD, CONFIG)
-"""What a model folder holds, in the order of saving: a folder without its config is not yet a model."""
+"""What a model folder holds, in the order of saving: a folder without its config is not yet a model.
+A calibrated one's ``CONFIDENCE`` comes beside them."""
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 _AGAIN = "save or download the model again"
@@ -45,13 +49,14 @@ _Value = TypeVar("_Value")
 
 @dataclass
 class ModelParts:
-    """What a model folder holds, ready to use; ``card`` is its README.md."""
+    """What a model folder holds, ready to use; ``card`` is its README.md, ``confidence`` None if never calibrated."""
 
     model: CaptionModel
     tokenizer: CaptionTokenizer
     preprocessing: Preprocessing
     generation: GenerationOptions
     card: str | None = None
+    confidence: Confidence | None = None
 
 
 def save_folder(
@@ -86,11 +91,27 @@ def save_folder(
                 _sync(new / file)
             # Between here and the last line there is no config, so no mixture of two models can be loaded.
             (folder / CONFIG).unlink(missing_ok=True)
+            save_confidence(parts.confidence, folder)
             for file in FILES:
                 os.replace(new / file, folder / file)
     except OSError as error:
         reason = error.strerror or error
         raise ModelError(f"The model can't be saved in {folder}: {reason}; choose another folder.") from error
+
+
+def save_confidence(confidence: Confidence | None, folder: str | os.PathLike[str]) -> None:
+    """Writes a model folder's ``confidence.json`` whole or not at all, or removes it; raises ModelError."""
+    path = Path(folder) / CONFIDENCE
+    try:
+        if confidence is None:
+            path.unlink(missing_ok=True)
+            return
+        new = path.with_name(f".{path.name}.new")
+        new.write_text(_to_json(confidence.to_dict()), encoding="utf-8")
+        _sync(new)
+        os.replace(new, path)
+    except OSError as error:
+        raise ModelError(f"{path} can't be written ({error.strerror or error}); check the folder.") from error
 
 
 def load_folder(folder: str | os.PathLike[str], device: str | torch.device = "cpu") -> ModelParts:
@@ -116,6 +137,9 @@ def load_folder(folder: str | os.PathLike[str], device: str | torch.device = "cp
         preprocessing=_read(folder / PREPROCESSOR, Preprocessing.from_dict),
         generation=_read(folder / GENERATION, GenerationOptions.from_dict),
         card=_read_card(folder / CARD),
+        confidence=_read(folder / CONFIDENCE, Confidence.from_dict)
+        if (folder / CONFIDENCE).is_file()
+        else None,
     )
     _check_fit(parts, folder)
     _load_weights(parts.model, folder / WEIGHTS)
@@ -174,7 +198,7 @@ def _download(repo_id: str, **download: Any) -> Path:
     )
 
     try:
-        return Path(snapshot_download(repo_id, allow_patterns=list(FILES), **download))
+        return Path(snapshot_download(repo_id, allow_patterns=[*FILES, CONFIDENCE], **download))
     except HFValidationError:
         raise ModelError(
             f"{repo_id!r} is neither a folder here nor a hub id (owner/name); check the name."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.model_folder import mixed, model_folder, photos  # noqa: F401
 
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
+from wordgaze.generation.confidence import FEATURES, Confidence
+from wordgaze.hub import save_confidence
 
 # ruff: noqa: F811  (fixtures are arguments of the same name)
 
@@ -21,6 +24,14 @@ from wordgaze.cli.main import main
 @pytest.fixture(scope="module")
 def model(model_folder: Path) -> list[str]:
     return ["--model", str(model_folder), "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def sure_model(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The same model with a confidence, which differs from caption to caption."""
+    folder = Path(shutil.copytree(model_folder, tmp_path_factory.mktemp("sure") / "model"))
+    save_confidence(Confidence(1.0, dict.fromkeys(FEATURES, 0.1)), folder)
+    return ["--model", str(folder), "--device", "cpu"]
 
 
 def caption(*arguments: object) -> Result:
@@ -74,6 +85,33 @@ def test_flags_of_generation_reach_the_search(model: list[str], photos: list[Pat
     assert sampled[0] == sampled[1] != sampled[2]
 
 
+def test_confidence_is_a_third_column(model: list[str], sure_model: list[str], mixed: Path) -> None:
+    plain, sure = caption(mixed, *model), caption(mixed, *sure_model, "--confidence")
+    columns = [line.split("\t") for line in sure.stdout.splitlines()]
+    assert ["\t".join(row[:2]) for row in columns] == plain.stdout.splitlines()
+    values = [json.loads(line) for line in caption(mixed, *sure_model, "--json").stdout.splitlines()]
+    expected = [value["confidence"] for value in values if "error" not in value]
+    assert [row[2] for row in columns] == [f"{confidence:.2f}" for confidence in expected]
+    assert all(0 < confidence < 1 for confidence in expected) and len(set(expected)) > 1
+    assert sure.exit_code == 1 and len(sure.stderr.splitlines()) == 2
+    assert caption(mixed, *sure_model).stdout == plain.stdout  # nobody asked
+
+
+def test_json_has_the_confidence_of_the_best_caption(sure_model: list[str], photos: list[Path]) -> None:
+    result = caption(photos[0], *sure_model, "--json", "--confidence", "--num-captions", "2")
+    [value] = map(json.loads, result.stdout.splitlines())
+    assert list(value) == ["file", "caption", "log_probability", "confidence", "words", "alternatives"]
+    assert "confidence" not in value["alternatives"][0]
+
+
+def test_samples_have_no_confidence(sure_model: list[str], photos: list[Path]) -> None:
+    [value] = map(json.loads, caption(photos[0], *sure_model, "--json", "--sample").stdout.splitlines())
+    assert "confidence" not in value
+    result = caption(photos[0], *sure_model, "--confidence", "--sample")
+    assert result.exit_code == 2 and result.stdout == ""
+    assert result.stderr.startswith("wordgaze: A sampled caption has no confidence")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -85,6 +123,7 @@ def test_flags_of_generation_reach_the_search(model: list[str], photos: list[Pat
         (["--precision", "float8"], "float8"),
         (["--batch-size", "0"], "batch-size"),
         (["--no-such-flag"], "no-such-flag"),
+        (["--confidence"], "has no confidence"),
         (["--model", "./nothere"], "nothere does not exist"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
@@ -37,15 +38,12 @@ def test_caption_table_and_picture(
     assert len(rows) == len(explanation.words) > 1
     for row, word in zip(rows, explanation.words, strict=True):
         x, y = word.peak
-        place = place_in_words(word.peak, (120, 90))
-        assert row.split() == [
-            word.text,
-            f"{word.probability:.3f}",
-            f"{word.entropy:.2f}",
-            f"{x},",
-            f"{y}",
-            *place.split(),
-        ]
+        peak, place = f"{x}, {y}", place_in_words(word.peak, (120, 90))
+        if not word.grounded:
+            peak, place = f"({peak})", f"({place})"
+        assert (
+            " ".join(row.split()) == f"{word.text} {word.probability:.3f} {word.entropy:.2f} {peak} {place}"
+        )
     assert result.stderr == "" and result.exit_code == 0
     with Image.open(tmp_path / "maps.png") as picture:
         assert picture.size == explanation.grid().size
@@ -58,6 +56,36 @@ def test_words_of_ones_own_and_a_method(model: list[str], photos: list[Path], tm
     values = json.loads(out.read_text())
     assert (values["caption"], values["method"]) == ("a red dog", "layer-0")
     assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == ["a", "red", "dog"]
+
+
+def test_words_without_grounding_are_marked(model: list[str], photos: list[Path], tmp_path: Path) -> None:
+    result = explain(photos[0], "-o", tmp_path / "maps.json", "--text", "a dog on the grass", *model)
+    words = json.loads((tmp_path / "maps.json").read_text())["words"]
+    assert [word["grounded"] for word in words if word["word"] in ("a", "on", "the")] == [False] * 3
+    rows = result.stdout.splitlines()[2:]
+    assert ["(" in row for row in rows] == [not word["grounded"] for word in words]
+
+
+def test_raw_rows(model: list[str], model_folder: Path, photos: list[Path], tmp_path: Path) -> None:
+    explain(
+        photos[0],
+        "-o",
+        tmp_path / "maps.json",
+        "--text",
+        "a dog",
+        "--method",
+        "layer-0-head-1",
+        "--raw",
+        *model,
+    )
+    values = json.loads((tmp_path / "maps.json").read_text())
+    assert values["raw"] is True and values["method"] == "layer-0-head-1"
+    captioner = Captioner.from_pretrained(model_folder, "cpu")
+    raw, repaired = (
+        captioner.explain(photos[0], "a dog", "layer-0-head-1", raw=raw).words[1].map for raw in (True, False)
+    )
+    np.testing.assert_allclose(values["words"][1]["map"], raw, rtol=1e-5)
+    assert not np.allclose(raw, repaired)
 
 
 def test_the_rest_is_done_when_some_fail(model: list[str], mixed: Path, tmp_path: Path) -> None:
@@ -77,6 +105,13 @@ def test_the_rest_is_done_when_some_fail(model: list[str], mixed: Path, tmp_path
         ("maps.pdf", [], "maps.pdf: can't tell what to write"),
         ("nowhere/maps.png", [], "no folder"),
         ("maps.png", ["--method", "median"], "no method 'median'"),
+        (
+            "maps.png",
+            ["--text", "a dog", "--num-beams", "2", "--seed", "1"],
+            "leave out --num-beams, --seed.",
+        ),
+        ("maps.png", ["--text", "a dog", "--no-sample"], "nothing is searched for; leave out --sample."),
+        ("maps.png", ["--batch-size", "2"], "No such option"),
         ("maps.png", ["--text", "..."], "holds no words"),
         ("maps.png", ["--model", "./nothere"], "does not exist"),
     ],

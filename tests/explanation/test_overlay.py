@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from wordgaze.data.transform import Geometry, PhotoTransform, Preprocessing
 from wordgaze.explanation import overlay as module
 from wordgaze.explanation.overlay import (
+    COLOR_MAPS,
     COLORS,
     colorize,
     fit,
@@ -35,11 +36,25 @@ def _geometry(photo: Image.Image, side: int = 64) -> Geometry:
     return PhotoTransform(Preprocessing((side, side), (0.5,) * 3, (0.5,) * 3))(photo)[1]
 
 
-def test_the_colors_are_matplotlibs_inferno() -> None:
-    expected = matplotlib.colormaps["inferno"](0.2 + 0.8 * np.linspace(0, 1, 256))[:, :3] * 255
-    assert np.abs(COLORS - expected).max() < 4
-    lightness = COLORS @ (0.2126, 0.7152, 0.0722)
-    assert (np.diff(lightness) >= -0.5).all()  # the order shows in grey, too
+@pytest.mark.parametrize("name", ["inferno", "viridis", "cividis"])
+def test_the_colors_are_matplotlibs(name: str) -> None:
+    expected = matplotlib.colormaps[name](0.2 + 0.8 * np.linspace(0, 1, 256))[:, :3] * 255
+    assert np.abs(COLOR_MAPS[name] - expected).max() < 5
+    assert next(iter(COLOR_MAPS)) == "inferno" and COLORS is COLOR_MAPS["inferno"]
+
+
+@pytest.mark.parametrize("name", COLOR_MAPS)
+def test_the_order_of_colors_shows_in_grey_and_to_color_blind_eyes(name: str) -> None:
+    # What a dichromat sees, linear RGB (Viénot, Brettel and Mollon 1999): protanopia, deuteranopia.
+    seen = {
+        "all": np.eye(3),
+        "protan": [[0.1124, 0.8876, 0], [0.1124, 0.8876, 0], [0.0040, -0.0040, 1]],
+        "deutan": [[0.2928, 0.7072, 0], [0.2928, 0.7072, 0], [-0.0223, 0.0223, 1]],
+    }
+    linear = (COLOR_MAPS[name] / 255) ** 2.2
+    for matrix in seen.values():
+        lightness = (linear @ np.transpose(matrix)).clip(0, 1) @ (0.2126, 0.7152, 0.0722)
+        assert (np.diff(lightness) >= -0.005).all() and lightness[-1] > 4 * lightness[0]
 
 
 def test_overlay_changes_the_photo_only_where_the_map_is() -> None:
@@ -150,6 +165,21 @@ def test_a_grids_cells_show_their_own_maps_where_they_belong() -> None:
         assert (x * 480 / 320, y * 480 / 320) == pytest.approx(expected, abs=25)
         dark = cell[20:-20, 150:170]
         assert (dark == np.asarray(mute(photo))[0, 0]).all()
+
+
+def test_words_that_cannot_be_placed_are_grey_and_weak_in_a_grid() -> None:
+    photo = Image.new("RGB", (320, 320), (90, 90, 90))
+    geometry = _geometry(photo)
+    maps = np.zeros((2, 8, 8))
+    maps[:, 4, 4] = 1
+    _, sure, unsure = (
+        cell.astype(int)
+        for cell in _cells(grid(photo, ["cat", "of"], maps, geometry, None, [True, False]), photo, 320)
+    )
+    muted = np.asarray(mute(photo), int)[0, 0]
+    inside = np.s_[20:-20, 20:-20]
+    assert np.ptp(unsure[inside], axis=-1).max() <= 1 < 50 < np.ptp(sure[inside], axis=-1).max()
+    assert 0 < (unsure[inside] - muted).max() < 0.6 * (sure[inside] - muted).max()
 
 
 def test_labels_say_the_word_and_shrink_or_shorten_long_ones(monkeypatch) -> None:

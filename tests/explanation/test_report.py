@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import base64
-import html
+import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from PIL import Image
 
 from wordgaze.data.transform import Geometry
-from wordgaze.explanation.report import ReportItem, ReportWord, html_report
+from wordgaze.explanation.overlay import COLOR_MAPS
+from wordgaze.explanation.report import ReportCaption, ReportItem, ReportWord, html_frame, html_report
 
 
 def _item(size=(300, 200), name="cat.jpg", words=("a", "cat"), photo=None, maps=None) -> ReportItem:
@@ -35,7 +37,7 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -59,10 +61,43 @@ def _numbers(page: _Page) -> list[dict]:
 def test_a_page_holds_every_photo_and_every_word() -> None:
     page = _Page(html_report([_item(), _item(name="dog.png", words=("two", "big", "dogs"))]))
     assert not page.open
-    assert page.inside("button") == ["a", "cat", "two", "big", "dogs"]
+    assert page.inside("button") == ["Larger", "a", "cat", "Larger", "two", "big", "dogs"]
     assert page.inside("h2") == ["cat.jpg", "dog.png"]
     assert [image["alt"] for image in page.named("img")] == ["a cat", "two big dogs"]
-    assert [len(data["words"]) for data in _numbers(page)] == [2, 3]
+    assert [[len(words) for words in data["captions"]] for data in _numbers(page)] == [[2], [3]]
+    assert page.inside("title") == ["wordgaze: cat.jpg and 1 more"]
+    assert [main["class"] for main in page.named("main")] == ["gallery"]
+
+
+def test_captions_to_choose_from_come_with_their_confidence() -> None:
+    item = _item()
+    words = replace(item.words[0], text="two"), replace(item.words[1], text="<b>")
+    other = ReportCaption("two <b>", words, -4.5, "yours")
+    page = _Page(html_report([replace(item, log_probability=-0.6, alternatives=(other,))]))
+    assert page.inside("button") == ["a", "cat", "two", "<b>"]
+    assert ["hidden" in line for line in page.named("p") if line.get("class") == "words"] == [False, True]
+    # e to the power of -0.6 / 3 and of -4.5 / 3: two words and the end
+    shares = [float(bar["data-share"]) for bar in page.named("span") if bar.get("class") == "bar"]
+    assert shares == pytest.approx([0.819, 0.223], abs=5e-4)
+    assert {"82%", "22%", "a cat", "two <b> "} <= set(page.inside("span"))
+    assert page.inside("i") == ["(yours)"]
+    assert ["checked" in choice for choice in page.named("input") if "caption-0" in choice.values()] == [
+        True,
+        False,
+    ]
+    assert page.named("fieldset") and not _Page(html_report([item])).named("fieldset")
+
+
+def test_words_without_a_place_are_marked_and_say_so() -> None:
+    item = _item(words=("cat", "of"))
+    words = (item.words[0], replace(item.words[1], grounded=False, attention=(0.5, 0.2, 0.3)))
+    page = _Page(html_report([replace(item, words=words)]))
+    plain, dim = page.named("button")
+    assert "class" not in plain and dim["class"] == "ungrounded"
+    assert "can't place such words" in dim["data-facts"] and "looked mostly" not in dim["data-facts"]
+    (data,) = _numbers(page)
+    assert [word["grounded"] for word in data["captions"][0]] == [True, False]
+    assert [word["attention"] for word in data["captions"][0]] == [[], [0.2, 0.3]]
 
 
 EVIL = '<script>alert("1")</script>'
@@ -77,8 +112,8 @@ def test_texts_are_escaped() -> None:
     assert page.inside("button") == ["a", EVIL, '"onmouseover="x', "&amp;"]
     assert page.inside("h2") == [EVIL + "'@ITEMS@{caption}.jpg"]
     assert [image["alt"] for image in page.named("img")] == [f'a {EVIL} "onmouseover="x &amp;']
-    assert len(page.named("article")) == 1 and len(page.named("script")) == 2
-    known = {"type", "aria-pressed", "data-facts", "style"}
+    assert len(page.named("article")) == 1 and len(page.named("script")) == 3
+    known = {"type", "aria-pressed", "data-facts", "data-share"}
     assert all(set(button) == known for button in page.named("button"))
 
 
@@ -90,7 +125,20 @@ def test_a_page_asks_nothing_of_the_network() -> None:
         assert "href" not in attributes
         assert attributes.get("src", "data:").startswith("data:")
     policy = next(meta["content"] for meta in page.named("meta") if meta.get("http-equiv"))
-    assert policy.startswith("default-src 'none'")
+    assert policy.startswith("default-src 'none'") and "unsafe" not in policy
+    # Only this style and this script: what is slipped into the page does not run.
+    (style,), script = page.inside("style"), page.inside("script")[-1]
+    for part, kind in ((style, "style-src"), (script, "script-src")):
+        digest = base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()
+        assert f"{kind} 'sha256-{digest}'" in policy
+    names = {name for _, attributes in page.tags for name in attributes}
+    assert "style" not in names and not any(name.startswith("on") for name in names)
+
+
+def test_a_frame_holds_the_whole_page() -> None:
+    item = _item(name=EVIL)
+    frame = _Page(html_frame([item])).named("iframe")[0]
+    assert frame["srcdoc"] == html_report([item])
 
 
 def test_maps_are_drawn_over_the_right_part_of_the_embedded_photo() -> None:
@@ -101,22 +149,29 @@ def test_maps_are_drawn_over_the_right_part_of_the_embedded_photo() -> None:
     image, (data,) = page.named("img")[0], _numbers(page)
     assert (image["width"], image["height"]) == ("1600", "1000")
     assert data["box"] == [0, -300, 1600, 1300]
-    assert data["words"][0]["grid"] == [4, 6]
-    values = np.frombuffer(base64.b64decode(data["words"][0]["map"]), np.uint8).reshape(4, 6)
+    word = data["captions"][0][0]
+    assert word["grid"] == [4, 6]
+    values = np.frombuffer(base64.b64decode(word["map"]), np.uint8).reshape(4, 6)
     assert values[1, 4] > 250 and values.sum() == values[1, 4]
-    assert "looked mostly at the upper right, spread" in page.named("button")[0]["data-facts"]
+    assert "looked mostly at the upper right · spread" in page.named("button")[0]["data-facts"]
 
 
 def test_an_even_map_is_painted_pale() -> None:
     (data,) = _numbers(_Page(html_report([_item(photo=Image.new("RGB", (64, 64)))])))
-    values = np.frombuffer(base64.b64decode(data["words"][0]["map"]), np.uint8)
+    values = np.frombuffer(base64.b64decode(data["captions"][0][0]["map"]), np.uint8)
     assert set(values.tolist()) == {64}
 
 
 def test_facts_are_in_words_for_those_who_cannot_see_the_map() -> None:
     facts = _Page(html_report([_item()])).named("button")[1]["data-facts"]
-    assert facts.startswith("“cat”: probability 50%")
-    assert facts.endswith("spread 2.0 of 4.6 bits")
+    assert facts.startswith("“cat”: 50% probable · ")
+    assert facts.endswith("spread over about 4 of 24 patches")  # two bits are four patches
+
+
+def test_the_numbers_stand_in_a_table_for_those_who_do_not_point() -> None:
+    page = _Page(html_report([_item(words=("a", EVIL))]))
+    assert page.inside("th")[-2:] == ["a", EVIL]
+    assert page.inside("td")[:3] == ["0.500", "2.00", "upper left"]
 
 
 @pytest.mark.parametrize("size", [(1600, 1600), (4000, 300), (200, 3000), (1, 1)])
@@ -132,11 +187,18 @@ def test_a_photo_stays_small_whatever_it_shows(size: tuple[int, int]) -> None:
 
 def test_a_caption_without_words_is_a_page_too() -> None:
     page = _Page(html_report([_item(words=())]))
-    assert page.named("button") == [] and _numbers(page)[0]["words"] == []
+    assert page.named("button") == [] and _numbers(page)[0]["captions"] == [[]]
 
 
-def test_the_legend_and_the_maps_have_the_same_colors() -> None:
-    text = html.unescape(html_report([_item()]))
-    colors = json.loads(re.search(r"COLORS = (\[\[.*?\]\])", text)[1])
-    assert len(colors) == 256
-    assert "rgb({} {} {} / 0.00)".format(*colors[0]) in text
+def test_the_page_has_the_colors_of_the_pictures() -> None:
+    page = _Page(html_report([_item()]))
+    colors = json.loads(page.inside("script")[-2])["colors"]
+    assert list(colors) == list(COLOR_MAPS) == [text.lower() for text in page.inside("option")]
+    for name, expected in COLOR_MAPS.items():
+        found = np.frombuffer(base64.b64decode(colors[name]), np.uint8).reshape(256, 3)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_large_photo_is_kept_small_until_the_page_is_made() -> None:
+    item = _item(photo=Image.new("RGB", (4000, 1000)))
+    assert item.photo.size == item.geometry.photo_size == (1600, 400)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wordgaze.cli.options import generation_options, given, model_options
+from wordgaze.cli.options import given, model_options, search_options
 from wordgaze.cli.output import print_table, progress
 
 if TYPE_CHECKING:
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 @click.option(
     "--method",
     metavar="NAME",
-    help="How attention becomes a map: contrast (the default), last, mean, layer-0, ...",
+    help="How attention becomes a map: gradient (the default), rollout, contrast, last, mean, layer-0, "
+    "layer-0-head-0, ..., or several joined by +.",
 )
+@click.option("--raw", is_flag=True, help="The softmax rows of the method's layers, as they are.")
 @model_options
-@generation_options
+@search_options
 @click.pass_context
 def command(
     context: click.Context,
@@ -34,10 +36,10 @@ def command(
     out: str,
     text: str | None,
     method: str | None,
+    raw: bool,
     model: str | None,
     device: str | None,
     precision: str,
-    batch_size: int | None,  # photos are explained one at a time
     **options: Any,
 ) -> None:
     """Show for every word of a photo's caption where in the photo the model looked.
@@ -45,8 +47,15 @@ def command(
     Writes OUT: a .png shows the photo under each word's map, an .html page the same at a touch, .json and .npz hold
     the numbers. Several photos go into one .html or .json, or one each into a folder OUT. Prints the caption and, for
     each word, its probability, the entropy of its map (in bits; fewer: the model looked at fewer places), and where
-    the map peaks (in the photo's pixels from its upper left corner).
+    the map peaks (in the photo's pixels from its upper left corner). A peak in brackets is that of a word that the
+    photo did not call for ("of", "on"): its map shows where the model looked, not what the word stands for.
     """
+    if text is not None and (ignored := given(**options)):
+        flags = ", ".join("--" + name.replace("_", "-") for name in ignored)
+        raise click.UsageError(
+            f"--text brings its own caption, so nothing is searched for; leave out {flags}."
+        )
+
     from wordgaze.tasks.caption_files import photos_in
     from wordgaze.tasks.explain_files import explain_files, plan_output
 
@@ -58,7 +67,7 @@ def command(
     captioner = Captioner.from_pretrained(model, device, precision)
     failed = False
     with progress(len(photos)) as advance:
-        for result in explain_files(captioner, photos, output, text, method, **given(**options)):
+        for result in explain_files(captioner, photos, output, text, method, raw=raw, **given(**options)):
             if result.explanation is None:
                 failed = True
                 click.echo(f"wordgaze: {result.file}: {result.error}", err=True)
@@ -80,7 +89,9 @@ def _print_words(explanation: Explanation) -> None:
         column.justify = "right"
     for word in explanation.words:
         x, y = word.peak
-        place = place_in_words(word.peak, explanation.geometry.photo_size)
+        peak, place = f"{x}, {y}", place_in_words(word.peak, explanation.geometry.photo_size)
+        if not word.grounded:
+            peak, place = f"({peak})", f"({place})"
         # Text, since a word in brackets would be markup.
-        table.add_row(Text(word.text), f"{word.probability:.3f}", f"{word.entropy:.2f}", f"{x}, {y}", place)
+        table.add_row(Text(word.text), f"{word.probability:.3f}", f"{word.entropy:.2f}", peak, place)
     print_table(table)

@@ -26,6 +26,7 @@ COMMANDS = {
     "explain": "Show for every word where in the photo the model looked.",
     "train": "Train a model, or go on where a run stopped.",
     "evaluate": "Score a model, or captions in a file.",
+    "grounding": "Measure whether the maps point at what the words name.",
     "demo": "Open the demo page on this machine.",
     "doctor": "Say what is installed, and what is missing for which feature.",
 }

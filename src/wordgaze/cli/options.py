@@ -61,11 +61,11 @@ def model_options(command: Command) -> Command:
     )(command)
 
 
-def generation_options(command: Command) -> Command:
+def search_options(command: Command) -> Command:
     """The flags of generation, each ``None`` unless given: the model's own defaults hold then.
 
-    Gives the fields of ``GenerationOptions`` and ``batch_size``; ``given`` drops what nobody asked for. Ranges
-    are checked by ``GenerationOptions``, once for the command line and the library.
+    Gives the fields of ``GenerationOptions``; ``given`` drops what nobody asked for. Ranges are checked by
+    ``GenerationOptions``, once for the command line and the library.
     """
     return _all(
         click.option("--num-beams", type=int, help="Beams of the search; 1 is greedy."),
@@ -89,6 +89,13 @@ def generation_options(command: Command) -> Command:
         click.option("--min-length", type=int, help="At least this many tokens."),
         click.option("--max-length", type=int, help="At most this many tokens."),
         click.option("--seed", type=int, help="Of sampling."),
+    )(command)
+
+
+def generation_options(command: Command) -> Command:
+    """:func:`search_options`, and ``--batch-size``."""
+    return _all(
+        search_options,
         click.option("--batch-size", type=click.IntRange(min=1), help="Photos at a time."),
     )(command)
 

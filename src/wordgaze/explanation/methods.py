@@ -2,21 +2,24 @@
 
 Letters: T ids of the caption (start and end included), P = T - 1 predictions, N patches (H_p × W_p), S = N
 and the prefix tokens before them.
+
+A method's name is what its rows (P, S) are made of: ``gradient``, ``rollout``, ``contrast``, ``mean``, ``last``,
+``layer-1``, ``layer-1-head-0``, or several of these joined by ``+``, whose rows are then averaged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wordgaze.errors import ConfigError
+from wordgaze.explanation.forced_pass import ForcedPass, forced_passes, with_gradients, with_rollout
 
 if TYPE_CHECKING:
     from wordgaze.model.caption_model import CaptionModel
@@ -24,19 +27,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ForcedPass:
-    """What the model computed while it read a caption; entry p of each predicts token p + 1.
+class Method:
+    """``rows``: a pass → weights (P, S), at least 0, whose scale does not matter; ``raw``: its softmax rows alone.
 
-    ``cross_attentions``: per layer (heads, P, S) float32, prefix tokens first; ``log_probabilities`` (P,),
-    natural logarithm, of the ids that the caption has.
+    ``needs`` ``gradient`` or ``rollout``: the pass's ``relevances`` (:mod:`wordgaze.explanation.forced_pass`).
     """
 
-    cross_attentions: tuple[Tensor, ...]
-    log_probabilities: Tensor
-
-
-Method = Callable[[ForcedPass], Tensor]
-"""Weights (P, S), at least 0, over prefix tokens and patches; their scale does not matter."""
+    rows: Callable[[ForcedPass], Tensor]
+    raw: Callable[[ForcedPass], Tensor]
+    needs: str = ""
 
 
 def _mean(forced: ForcedPass) -> Tensor:
@@ -44,31 +43,85 @@ def _mean(forced: ForcedPass) -> Tensor:
     return torch.stack(forced.cross_attentions).mean(dim=(0, 1))
 
 
-def _layer(forced: ForcedPass, index: int) -> Tensor:
-    """The mean of one layer's heads."""
-    return forced.cross_attentions[index].mean(dim=0)
+def _last(forced: ForcedPass) -> Tensor:
+    """The mean of the last layer's heads."""
+    return forced.cross_attentions[-1].mean(dim=0)
 
 
 def _contrast(forced: ForcedPass) -> Tensor:
-    """What the last layer looks at for one word more than for the caption as a whole.
+    """What the last layer looks at for one word more than for the caption as a whole."""
+    return _less_the_mean(_last(forced))
 
-    Some patches draw every word's attention whatever they show (corners, say: "registers" of Darcet et al. 2024);
-    subtracting the caption's mean row takes them out.
+
+def _relevance(forced: ForcedPass) -> Tensor:
+    """The sum over the layers: a layer on which the word does not depend has small gradients, and adds little."""
+    assert forced.relevances is not None
+    return torch.stack(forced.relevances).sum(dim=0)
+
+
+METHODS: dict[str, Method] = {
+    "gradient": Method(_relevance, _mean, needs="gradient"),
+    "rollout": Method(_relevance, _mean, needs="rollout"),
+    "contrast": Method(_contrast, _last),
+    "last": Method(_last, _last),
+    "mean": Method(_mean, _mean),
+}
+"""Methods that any model has; ``layer-0``, ``layer-0-head-0`` and so on come with its layers. Add a method here."""
+
+DEFAULT_METHOD = "gradient"
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """What is done to rows (P, N) before they are maps, in this order; each row sums to one afterwards.
+
+    ``outliers``: patches whose mean over the caption lies so many interquartile ranges above the third quartile take
+    the mean of their neighbors (some patches draw every word's attention whatever they show: "registers" of Darcet et
+    al. 2024); None: never. ``mean``: how much of the caption's mean row is subtracted, clipped at zero. ``smooth``:
+    the standard deviation, in patches, of a Gaussian that each row is blurred with; beyond the edges is nothing.
     """
-    rows = _layer(forced, -1)
-    more = (rows - rows.mean(dim=0)).clamp(min=0)
-    return torch.where(more.sum(dim=-1, keepdim=True) > 1e-6, more, rows)  # alike for all words: as it is
+
+    outliers: float | None = None
+    mean: float = 0.0
+    smooth: float = 0.0
 
 
-METHODS: dict[str, Method] = {"contrast": _contrast, "last": partial(_layer, index=-1), "mean": _mean}
-"""Methods that any model has; ``layer-0`` and so on come with its layers. Add a method here."""
+DEFAULT_REPAIRS = Repairs(smooth=1.0)
+"""With ``DEFAULT_METHOD`` the best of what ``scripts/choose_maps.py`` measures for the bundled model, on pointing."""
 
-DEFAULT_METHOD = "contrast"
+_LAYER = re.compile(r"layer-(\d+)(?:-head-(\d+))?")
 
 
-def available_methods(layers: int) -> dict[str, Method]:
-    """Every method by name, for a decoder of ``layers`` layers."""
-    return METHODS | {f"layer-{index}": partial(_layer, index=index) for index in range(layers)}
+def available_methods(layers: int) -> tuple[str, ...]:
+    """The names of the methods of a decoder of ``layers`` layers; heads and sums of methods come on top."""
+    return (*METHODS, *(f"layer-{index}" for index in range(layers)))
+
+
+def find_method(name: str, layers: int, heads: int) -> tuple[Method, ...]:
+    """The methods that ``name`` joins by ``+``; raises ConfigError for one that the decoder does not have."""
+    found = []
+    for part in name.split("+"):
+        place = _LAYER.fullmatch(part)
+        layer, head = (int(place[1]), int(place[2] or 0)) if place else (0, 0)
+        if part in METHODS:
+            found.append(METHODS[part])
+        elif place and layer < layers and head < heads:
+            found.append(_of_layer(layer, None if place[2] is None else head))
+        else:
+            known = ", ".join(available_methods(layers))
+            raise ConfigError(
+                f"There is no method {part!r} for maps; choose {known}, a head such as layer-0-head-{heads - 1}, "
+                "or several joined by +."
+            )
+    return tuple(found)
+
+
+def _of_layer(layer: int, head: int | None) -> Method:
+    def rows(forced: ForcedPass) -> Tensor:
+        weights = forced.cross_attentions[layer]
+        return weights.mean(dim=0) if head is None else weights[head]
+
+    return Method(rows, rows)
 
 
 @dataclass(frozen=True)
@@ -76,8 +129,10 @@ class WordMaps:
     """Per word of a caption: its map, its probability, and how widely the model looked.
 
     ``maps`` (words, H_p, W_p) float32, each summing to one; ``probabilities``: the product of those of the
-    word's tokens; ``entropies`` in bits, from 0 (one patch) to ``max_entropy`` = log₂ N (all patches alike);
-    ``log_probability``: natural logarithm, of the whole caption with its end.
+    word's tokens; ``entropies`` of the maps in bits, from 0 (one patch) to ``max_entropy`` = log₂ N (all patches
+    alike); ``log_probability``: natural logarithm, of the whole caption with its end. ``words_attention``
+    (words, 1 + words) float32: how much self-attention each word paid, while it was predicted, to the start of the
+    caption and to each word; mean over layers and heads, rows summing to one.
     """
 
     words: tuple[str, ...]
@@ -86,74 +141,120 @@ class WordMaps:
     entropies: tuple[float, ...]
     max_entropy: float
     log_probability: float
+    words_attention: np.ndarray
 
 
 def word_maps(
     model: CaptionModel,
     encoder_hidden_states: Tensor,
-    token_ids: Sequence[int],
-    spans: Sequence[WordSpan],
+    captions: Sequence[tuple[Sequence[int], Sequence[WordSpan]]],
     method: str = DEFAULT_METHOD,
-) -> WordMaps:
-    """The maps of the words at ``spans`` of ``token_ids`` (T), of one photo.
+    *,
+    raw: bool = False,
+    pixel_values: Tensor | None = None,
+) -> list[WordMaps]:
+    """The maps of some captions of one photo: of each its ids, start token first, and where its words are.
 
-    The photo's states are (1, S, D). The ids are those of a finished caption, start token first; since they
-    are read again, the maps belong to this caption whatever search found it. Leaves nothing behind on
-    ``model``. Raises ConfigError for an unknown method.
+    The photo's states are (1, S, D). Since the ids are read again, the maps belong to this caption whatever search
+    found it. ``raw``: the softmax rows of the method's layers, as they are. ``pixel_values`` (1, 3, H, W): for
+    ``rollout``. Leaves nothing behind on ``model``. Raises ConfigError for an unknown method, and for ``rollout`` where
+    the encoder's attention can't be read.
     """
-    assert all(1 <= span.start < span.stop <= len(token_ids) for span in spans)
-    forced = forced_pass(model, encoder_hidden_states, token_ids)
-    known = available_methods(len(forced.cross_attentions))
-    if method not in known:
-        raise ConfigError(f"There is no method called {method!r}; choose one of {', '.join(known)}.")
-    rows = _over_patches(known[method](forced), model.num_prefix)
-
-    height, width = model.grid
-    maps = torch.zeros(len(spans), height * width)
-    probabilities = []
-    for index, span in enumerate(spans):
-        predicting = slice(span.start - 1, span.stop - 1)  # a token is predicted one position before its own
-        maps[index] = rows[predicting].mean(dim=0)
-        probabilities.append(float(forced.log_probabilities[predicting].sum().exp()))
-    entropies = torch.special.entr(maps).sum(dim=-1) / np.log(2)
-    return WordMaps(
-        words=tuple(span.text for span in spans),
-        maps=maps.reshape(len(spans), height, width).numpy(),
-        probabilities=tuple(probabilities),
-        entropies=tuple(entropies.tolist()),
-        max_entropy=float(np.log2(height * width)),
-        log_probability=float(forced.log_probabilities.sum()),
-    )
+    config = model.config.decoder
+    chosen = find_method(method, config.layers, config.heads)
+    needs = set() if raw else {part.needs for part in chosen} - {""}
+    forced = forced_passes(model, encoder_hidden_states, [ids for ids, _ in captions])
+    found = []
+    for (ids, spans), plain in zip(captions, forced, strict=True):
+        passes = {"": plain}
+        if "gradient" in needs:
+            passes["gradient"] = with_gradients(model, encoder_hidden_states, ids, plain)
+        if "rollout" in needs:
+            assert pixel_values is not None
+            passes["rollout"] = with_rollout(model, pixel_values, ids, plain)
+        rows = rows_of(chosen, passes, model.num_prefix, raw)
+        if not raw:
+            rows = repair(rows, model.grid, DEFAULT_REPAIRS)
+        found.append(merge_words(rows, plain, spans, model.grid))
+    return found
 
 
-@torch.no_grad()
-def forced_pass(model: CaptionModel, encoder_hidden_states: Tensor, token_ids: Sequence[int]) -> ForcedPass:
-    """Reads all ``token_ids`` but the last, for the explicit weights; the result is float32 on the CPU."""
-    ids = torch.tensor([list(token_ids)], device=encoder_hidden_states.device)
-    with _evaluating(model):
-        output = model(ids[:, :-1], encoder_hidden_states, output_attentions=True)
-    log_probabilities = output.logits[0].float().log_softmax(dim=-1)
-    return ForcedPass(
-        cross_attentions=tuple(weights[0].float().cpu() for weights in output.cross_attentions),
-        log_probabilities=log_probabilities.gather(1, ids[0, 1:, None])[:, 0].cpu(),
-    )
+def rows_of(
+    methods: Sequence[Method], passes: Mapping[str, ForcedPass], num_prefix: int, raw: bool = False
+) -> Tensor:
+    """The mean of the methods' rows over patches (P, N); ``passes`` by what methods need."""
+    parts = [method.raw(passes[""]) if raw else method.rows(passes[method.needs]) for method in methods]
+    return torch.stack([over_patches(part, num_prefix) for part in parts]).mean(dim=0)
 
 
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Without dropout inside; every part as it was afterwards."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-def _over_patches(weights: Tensor, num_prefix: int) -> Tensor:
+def over_patches(weights: Tensor, num_prefix: int = 0) -> Tensor:
     """(P, S) → (P, N): without the prefix tokens, each row summing to one."""
     patches = weights[:, num_prefix:]
     total = patches.sum(dim=-1, keepdim=True)
     # A row that gave all to the prefix tokens says nothing about the patches.
     return torch.where(total > 0, patches / total, 1 / patches.shape[-1])
+
+
+def repair(rows: Tensor, grid: tuple[int, int], repairs: Repairs) -> Tensor:
+    """Rows (P, N) over patches of ``grid`` (H_p, W_p) → the same, each summing to one."""
+    with torch.autocast("cpu", enabled=False):  # sums of a lower precision would not be one
+        if repairs.outliers is not None:
+            rows = over_patches(_without_outliers(rows, grid, repairs.outliers))
+        if repairs.mean:
+            rows = over_patches(_less_the_mean(rows, repairs.mean))
+        if repairs.smooth:
+            down, across = (_blur(side, repairs.smooth) for side in grid)
+            rows = over_patches((down @ rows.reshape(-1, *grid) @ across).flatten(1))
+    return rows
+
+
+def _less_the_mean(rows: Tensor, share: float = 1.0) -> Tensor:
+    less = (rows - share * rows.mean(dim=0)).clamp(min=0)
+    return torch.where(less.sum(dim=-1, keepdim=True) > 1e-6, less, rows)  # alike for all words: as it is
+
+
+def _without_outliers(rows: Tensor, grid: tuple[int, int], ranges: float) -> Tensor:
+    mean = rows.mean(dim=0)
+    first, third = torch.quantile(mean, torch.tensor([0.25, 0.75]))
+    outlier = (mean > third + ranges * (third - first)).reshape(grid)
+    kept = (~outlier).float()
+    down, across = (torch.ones(side, side).tril(1).triu(-1) for side in grid)  # each patch and its neighbors
+    maps = rows.reshape(-1, *grid)
+    around = (down @ (maps * kept) @ across) / (down @ kept @ across).clamp(min=1)
+    return torch.where(outlier, around, maps).flatten(1)
+
+
+def _blur(side: int, width: float) -> Tensor:
+    """(side, side): a Gaussian about each place, what falls beyond the edges being lost."""
+    places = torch.arange(side)
+    offsets = torch.arange(-side, side + 1)
+    kernel = torch.exp(-0.5 * ((places[:, None] - places) / width) ** 2)
+    return kernel / torch.exp(-0.5 * (offsets / width) ** 2).sum()
+
+
+def merge_words(
+    rows: Tensor, forced: ForcedPass, spans: Sequence[WordSpan], grid: tuple[int, int]
+) -> WordMaps:
+    """One map per word of rows (P, N) over patches, the mean of its tokens'; and what else the pass says of it."""
+    assert all(1 <= span.start < span.stop <= len(rows) + 1 for span in spans)
+    maps = torch.zeros(len(spans), rows.shape[-1])
+    attention = torch.zeros(len(spans), 1 + len(spans))
+    read = torch.stack(forced.attentions).mean(dim=(0, 1))  # (P, P)
+    probabilities = []
+    for index, span in enumerate(spans):
+        predicting = slice(span.start - 1, span.stop - 1)  # a token is predicted one position before its own
+        maps[index] = rows[predicting].mean(dim=0)
+        probabilities.append(float(forced.log_probabilities[predicting].sum().exp()))
+        attention[index, 0] = read[predicting, 0].mean()
+        for column, other in enumerate(spans, start=1):
+            attention[index, column] = read[predicting, other.start : other.stop].sum(dim=-1).mean()
+    entropies = torch.special.entr(maps).sum(dim=-1) / np.log(2)
+    return WordMaps(
+        words=tuple(span.text for span in spans),
+        maps=maps.reshape(len(spans), *grid).numpy(),
+        probabilities=tuple(probabilities),
+        entropies=tuple(entropies.tolist()),
+        max_entropy=float(np.log2(rows.shape[-1])),
+        log_probability=float(forced.log_probabilities.sum()),
+        words_attention=over_patches(attention).numpy(),
+    )

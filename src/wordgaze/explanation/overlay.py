@@ -20,21 +20,45 @@ from wordgaze.data.transform import Geometry
 OPACITY = 0.85
 """Of the strongest value; weaker ones let more of the photo through."""
 
-# matplotlib's inferno (Smith and van der Walt 2015, CC0) from 0.2 to 1, where it stands out from a muted photo, at
-# 33 even steps. Its lightness rises evenly, so the order shows to color-blind eyes and in print.
-_INFERNO = (
-    "420a684c0c6b57106d61146e6b176e751b6e7f1f6c89226a9326679e2964a82d5fb1325abb3755c43c4fcd4248d54941"
-    "dd513ae35932e9622aef6c22f3771af78212f98d0afb9906fca50afcb115fbbd23f9ca32f6d644f3e259f1ee72f4f78c"
-    "fcffa4"
-)
-COLORS: np.ndarray = np.stack(
-    [
-        np.interp(np.linspace(0, 32, 256), np.arange(33), channel)
-        for channel in np.frombuffer(bytes.fromhex(_INFERNO), np.uint8).reshape(33, 3).T
-    ],
-    axis=1,
-).round()
-"""(256, 3) from 0 to 255: the color of strengths from 0 to 1."""
+UNGROUNDED = 0.5
+"""How much of that is left for words that the model has no skill to place; they are painted in grey."""
+
+# matplotlib's maps (Smith, van der Walt and Firing 2015, CC0; cividis: Nuñez et al. 2018) from 0.2 to 1, where they
+# stand out from a muted photo, at 33 even steps. Their lightness rises evenly, so the order shows to color-blind eyes
+# and in print.
+_STEPS = {
+    "inferno": (
+        "420a684c0c6b57106d61146e6b176e751b6e7f1f6c89226a9326679e2964a82d5fb1325abb3755c43c4fcd4248d54941"
+        "dd513ae35932e9622aef6c22f3771af78212f98d0afb9906fca50afcb115fbbd23f9ca32f6d644f3e259f1ee72f4f78c"
+        "fcffa4"
+    ),
+    "viridis": (
+        "4144873e4a893b528b38598c355f8d31668e2f6c8e2c728e2a788e277e8e25848e238a8d21918c1f968b1e9c891fa287"
+        "22a88428ae802fb47c38b97744bf7050c46a5ec9626ccd5a7ad1518bd6469bd93caddc30bddf26cde11ddfe318efe51c"
+        "fde725"
+    ),
+    "cividis": (
+        "35456c3c4a6c434e6c49536c4f576c555c6d5b606e61656f6669706c6d727272747777767d7c788280798885788f8a78"
+        "948e779b9476a19975a79d73aea371b5a86fbcae6cc2b369c8b866d0be62d6c35ddec958e5cf52ebd44bf3db42fbe138"
+        "fee838"
+    ),
+    "grey": "606060ffffff",
+}
+
+
+def _colors(steps: str) -> np.ndarray:
+    """Even steps, in hexadecimal, with 256 of them made by going straight from one to the next."""
+    channels = np.frombuffer(bytes.fromhex(steps), np.uint8).reshape(-1, 3).T
+    positions = np.linspace(0, channels.shape[1] - 1, 256)
+    return np.stack(
+        [np.interp(positions, np.arange(channels.shape[1]), channel) for channel in channels], axis=1
+    ).round()
+
+
+COLOR_MAPS: dict[str, np.ndarray] = {name: _colors(steps) for name, steps in _STEPS.items()}
+"""By name, (256, 3) from 0 to 255: the color of strengths from 0 to 1. The first is the default."""
+
+COLORS = COLOR_MAPS["inferno"]
 
 
 def strength(values: np.ndarray) -> np.ndarray:
@@ -52,18 +76,20 @@ def full_scale(values: np.ndarray) -> float:
     return max(float(values.max()), 4 * float(values.mean())) if values.size else 0.0
 
 
-def colorize(strengths: np.ndarray, opacity: float = OPACITY) -> Image.Image:
+def colorize(strengths: np.ndarray, opacity: float = OPACITY, colors: np.ndarray = COLORS) -> Image.Image:
     """Strengths (h, w) from 0 to 1 as an RGBA picture: the weaker, the more transparent; zero is nothing."""
     rgba = np.empty((*strengths.shape, 4), np.uint8)
-    rgba[..., :3] = COLORS[np.rint(strengths * 255).astype(int)]
+    rgba[..., :3] = colors[np.rint(strengths * 255).astype(int)]
     rgba[..., 3] = np.rint(strengths * opacity * 255)
     return Image.fromarray(rgba)
 
 
-def overlay(photo: Image.Image, values: np.ndarray, opacity: float = OPACITY) -> Image.Image:
+def overlay(
+    photo: Image.Image, values: np.ndarray, opacity: float = OPACITY, colors: np.ndarray = COLORS
+) -> Image.Image:
     """The photo under a map (h, w) on its own pixels; unchanged where the map is zero."""
     assert values.shape == (photo.height, photo.width)
-    return _paint(photo, colorize(strength(values), opacity))
+    return _paint(photo, colorize(strength(values), opacity, colors))
 
 
 def _paint(photo: Image.Image, colored: Image.Image) -> Image.Image:
@@ -114,15 +140,18 @@ def grid(
     maps: np.ndarray | Sequence[np.ndarray],
     geometry: Geometry,
     probabilities: Sequence[float] | None = None,
+    grounded: Sequence[bool] | None = None,
     *,
     longest: int = 320,
 ) -> Image.Image:
     """One picture: the photo, then a cell per word, its map (H_p, W_p) over the photo, its label below.
 
     ``geometry``: where the maps' input lies on ``photo``. ``probabilities``, from 0 to 1, stand beside the words.
-    ``longest``: the long side of a cell's photo in pixels.
+    ``grounded``: False for words that the model has no skill to place, whose maps are grey and weak. ``longest``: the
+    long side of a cell's photo in pixels.
     """
     assert len(words) == len(maps) and (probabilities is None or len(probabilities) == len(words))
+    assert grounded is None or len(grounded) == len(words)
     photo, geometry = resize(photo, geometry, longest)
     muted = mute(photo)
     width, height = max(photo.width, _NARROWEST), photo.height + _LABEL
@@ -135,13 +164,16 @@ def grid(
     for index in range(1 + len(words)):
         left = _GAP + index % columns * (width + _GAP)
         top = _GAP + index // columns * (height + _GAP)
-        cell = photo if index == 0 else overlay(muted, geometry.place(refine(maps[index - 1])))
+        placed = grounded is None or index == 0 or grounded[index - 1]
+        look = (OPACITY, COLORS) if placed else (UNGROUNDED * OPACITY, COLOR_MAPS["grey"])
+        cell = photo if index == 0 else overlay(muted, geometry.place(refine(maps[index - 1])), *look)
         picture.paste(cell, (left + (width - photo.width) // 2, top), corners)
         label = (left, top + photo.height, left + width, top + height)
         if index == 0:
             _draw_legend(picture, draw, label)
         else:
-            _draw_label(draw, label, words[index - 1], probabilities[index - 1] if probabilities else None)
+            probability = probabilities[index - 1] if probabilities else None
+            _draw_label(draw, label, words[index - 1], probability, _INK if placed else _QUIET)
     return picture
 
 
@@ -167,7 +199,9 @@ def _rounded(size: tuple[int, int], radius: int = 6) -> Image.Image:
 Box = tuple[int, int, int, int]
 
 
-def _draw_label(draw: ImageDraw.ImageDraw, box: Box, word: str, probability: float | None) -> None:
+def _draw_label(
+    draw: ImageDraw.ImageDraw, box: Box, word: str, probability: float | None, ink: tuple[int, int, int]
+) -> None:
     left, top, right, bottom = box
     middle = (top + bottom) // 2 + 2
     room = right - left
@@ -176,7 +210,7 @@ def _draw_label(draw: ImageDraw.ImageDraw, box: Box, word: str, probability: flo
         draw.text((right, middle), number, _QUIET, font(_NUMBER_SIZE), anchor="rm")
         room -= math.ceil(draw.textlength(number, font(_NUMBER_SIZE))) + 10
     text, size = fit(draw, word, room)
-    draw.text((left, middle), text, _INK, font(size, bold=True), anchor="lm")
+    draw.text((left, middle), text, ink, font(size, bold=True), anchor="lm")
 
 
 def percent(probability: float) -> str:

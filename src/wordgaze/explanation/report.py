@@ -1,22 +1,29 @@
-"""Captions and their maps as one HTML file, to keep and to send: no server, no network."""
+"""Captions and their maps as one HTML file, to keep and to send: no server, no network.
+
+``report.css`` and ``report.js`` beside this file are its style and its script; they go into the file as they are.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import io
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 
 import numpy as np
 from PIL import Image
 
 from wordgaze.data.transform import Geometry
 from wordgaze.explanation.overlay import (
-    COLORS,
+    COLOR_MAPS,
     OPACITY,
+    UNGROUNDED,
     full_scale,
     peak,
     percent,
@@ -25,62 +32,153 @@ from wordgaze.explanation.overlay import (
     resize,
 )
 
-_LONGEST = 1600  # pixels
+LONGEST = 1600
+"""Pixels of a photo's long side in a report; more is made smaller."""
+
 _LARGEST = (
     1_050_000  # bytes of a JPEG; a third more as text, so that a photo with its maps stays under 1.5 MB
 )
+_HINT = "Point at a word, tap it, or use the arrow keys."
 
 
 @dataclass(frozen=True, eq=False)
 class ReportWord:
-    """A word, its probability, its entropy in bits and its map (H_p, W_p)."""
+    """A word, its probability, its entropy in bits and its map (H_p, W_p).
+
+    ``grounded``: False for words that the model has no skill to place (of, on, with); they are painted in grey.
+    ``attention``: what it paid of self-attention to the caption's start and to each of its words (1 + words), from 0
+    to 1, if that is to be shown.
+    """
 
     text: str
     probability: float
     entropy: float
     map: np.ndarray
+    grounded: bool = True
+    attention: Sequence[float] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class ReportCaption:
+    """A caption of a photo, with its words; ``log_probability``: natural logarithm, of the whole caption with its end.
+
+    ``note`` says in a few words where the caption comes from, if that must be said.
+    """
+
+    text: str
+    words: tuple[ReportWord, ...]
+    log_probability: float | None = None
+    note: str = ""
+
+    @property
+    def confidence(self) -> float | None:
+        """From 0 to 1: the geometric mean of the probabilities of the words and of the end."""
+        if self.log_probability is None:
+            return None
+        return math.exp(self.log_probability / (len(self.words) + 1))
 
 
 @dataclass(frozen=True, eq=False)
 class ReportItem:
-    """A photo (RGB) with its caption; ``geometry``: where the maps' input lies on it."""
+    """A photo (RGB) with its caption; ``geometry``: where the maps' input lies on it.
+
+    ``log_probability`` and ``note`` as of :class:`ReportCaption`; ``alternatives``: other captions to choose from. A
+    photo with a side of more than ``LONGEST`` pixels is made smaller, since a report may hold many.
+    """
 
     photo: Image.Image
     name: str
     caption: str
     words: tuple[ReportWord, ...]
     geometry: Geometry
+    log_probability: float | None = None
+    note: str = ""
+    alternatives: tuple[ReportCaption, ...] = ()
+
+    def __post_init__(self) -> None:
+        if max(self.photo.size) > LONGEST:
+            photo, geometry = resize(self.photo, self.geometry, LONGEST)
+            object.__setattr__(self, "photo", photo)
+            object.__setattr__(self, "geometry", geometry)
+
+    @property
+    def captions(self) -> tuple[ReportCaption, ...]:
+        own = ReportCaption(self.caption, self.words, self.log_probability, self.note)
+        return own, *self.alternatives
 
 
 def html_report(items: Sequence[ReportItem]) -> str:
-    """A page on which pointing at a word, tapping it or an arrow key shows over the photo where the model looked."""
+    """A page on which pointing at a word, tapping it or an arrow key shows over the photo where the model looked.
+
+    Inside a frame, it leaves out its title and asks for the height it needs.
+    """
+    style, script = _part("report.css"), _part("report.js")
+    settings = {
+        "colors": {name: _base64(colors.astype(np.uint8).tobytes()) for name, colors in COLOR_MAPS.items()},
+        "opacity": OPACITY,
+        "ungrounded": UNGROUNDED,
+    }
+    more = f" and {len(items) - 1} more" if len(items) > 1 else ""
     parts = {
-        "TITLE": html.escape(", ".join(item.name for item in items)),
-        "ITEMS": "".join(map(_article, items)),
-        "COLORS": json.dumps(COLORS.astype(int).tolist(), separators=(",", ":")),
-        "OPACITY": str(OPACITY),
-        "LEGEND": _legend(),
+        "TITLE": html.escape(items[0].name + more if items else "no photos"),
+        "STYLE": style,
+        "SCRIPT": script,
+        "HASHES": f"style-src '{_hash(style)}'; script-src '{_hash(script)}'",
+        "CHOICES": "".join(f"<option value={name}>{name.capitalize()}</option>" for name in COLOR_MAPS),
+        "ABOVE": ", the bar above it what the chosen word read of it" if _has_attention(items) else "",
+        "OPACITY": f"{OPACITY:.0%}".removesuffix("%"),
+        "KIND": "gallery" if len(items) > 1 else "single",
+        "ITEMS": "".join(_article(item, number, len(items) > 1) for number, item in enumerate(items)),
+        "PAGE": json.dumps(settings, separators=(",", ":")),
     }
     # In one pass, so that a photo called @ITEMS@ is only a name.
     return re.sub("@([A-Z]+)@", lambda mark: parts[mark[1]], _PAGE)
 
 
-def _article(item: ReportItem) -> str:
-    photo, geometry = item.photo, item.geometry
-    if max(photo.size) > _LONGEST:
-        photo, geometry = resize(photo, geometry, _LONGEST)
+def _has_attention(items: Sequence[ReportItem]) -> bool:
+    return any(len(word.attention) for item in items for caption in item.captions for word in caption.words)
+
+
+def html_frame(items: Sequence[ReportItem]) -> str:
+    """The same page in a frame, for a notebook."""
+    page = html.escape(html_report(items))
+    return (
+        f'<iframe title="What each word looked at" srcdoc="{page}" '
+        'style="display:block;width:100%;height:42rem;border:0"></iframe>'
+    )
+
+
+def _part(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """What the page's policy lets through: this style, this script and nothing that got in otherwise."""
+    return "sha256-" + _base64(hashlib.sha256(text.encode()).digest())
+
+
+def _base64(values: bytes) -> str:
+    return base64.b64encode(values).decode("ascii")
+
+
+def _article(item: ReportItem, number: int, several: bool) -> str:
+    geometry = item.geometry
     data = {
         "box": [float(edge) for edge in geometry.box],
-        "words": [_numbers(word, geometry) for word in item.words],
+        "captions": [[_numbers(word, geometry) for word in caption.words] for caption in item.captions],
     }
-    words = " ".join(_button(word, geometry) for word in item.words)
+    best = item.captions[0]
     return _ARTICLE.format(
         name=html.escape(item.name),
-        caption=html.escape(item.caption),
-        photo=base64.b64encode(_jpeg(photo)).decode(),
-        width=photo.width,
-        height=photo.height,
-        words=words or html.escape(item.caption),
+        enlarge='<button type="button" class="enlarge">Larger</button>' if several else "",
+        caption=html.escape(best.text),
+        photo=_base64(_jpeg(item.photo)),
+        width=item.photo.width,
+        height=item.photo.height,
+        words="".join(_line(caption, geometry, index) for index, caption in enumerate(item.captions)),
+        hint=_HINT,
+        captions=_choice(item.captions, number) if len(item.captions) > 1 else "",
+        table=_table(best, geometry),
         data=json.dumps(data, separators=(",", ":")),
     )
 
@@ -90,23 +188,77 @@ def _numbers(word: ReportWord, geometry: Geometry) -> dict[str, object]:
     full = full_scale(geometry.place(refine(word.map)))
     strengths = np.clip(word.map / full, 0, 1) if full > 0 else np.zeros_like(word.map)
     values = np.rint(strengths * 255).astype(np.uint8)
-    return {"grid": word.map.shape, "map": base64.b64encode(values.tobytes()).decode()}
+    attention = [round(float(share), 3) for share in word.attention[1:]]  # a caption's start is no word
+    return {
+        "grid": word.map.shape,
+        "map": _base64(values.tobytes()),
+        "grounded": word.grounded,
+        "attention": attention,
+    }
+
+
+def _line(caption: ReportCaption, geometry: Geometry, index: int) -> str:
+    words = " ".join(_button(word, geometry) for word in caption.words)
+    hidden = " hidden" if index else ""
+    return (
+        f'<p class="words" role="group" aria-label="Caption, word by word"{hidden}>'
+        f"{words or html.escape(caption.text)}</p>\n"
+    )
 
 
 def _button(word: ReportWord, geometry: Geometry) -> str:
-    cells = word.map.size
-    facts = (
-        f"“{word.text}”: probability {percent(word.probability)}, looked mostly at the {_where(word.map, geometry)}, "
-        f"spread {word.entropy:.1f} of {np.log2(cells):.1f} bits"
-    )
+    facts = f"“{word.text}”: {percent(word.probability)} probable · "
+    if not word.grounded:
+        facts += "the model can't place such words, so the map says little"
+    else:
+        facts += (
+            f"looked mostly at the {_where(word, geometry)} · "
+            f"spread over about {_spread(word)} of {word.map.size} patches"
+        )
+    kind = "" if word.grounded else ' class="ungrounded"'
     return (
         f'<button type="button" aria-pressed="false" data-facts="{html.escape(facts)}" '
-        f'style="--p:{word.probability:.3f}">{html.escape(word.text)}</button>'
+        f'data-share="{word.probability:.3f}"{kind}>{html.escape(word.text)}</button>'
     )
 
 
-def _where(patch_map: np.ndarray, geometry: Geometry) -> str:
-    return place_in_words(peak(patch_map, geometry), geometry.photo_size)
+def _spread(word: ReportWord) -> int:
+    """As many patches, looked at alike, have the map's entropy: its perplexity."""
+    return round(2**word.entropy)
+
+
+def _where(word: ReportWord, geometry: Geometry) -> str:
+    return place_in_words(peak(word.map, geometry), geometry.photo_size)
+
+
+def _choice(captions: Sequence[ReportCaption], number: int) -> str:
+    """The captions to choose from, each with its confidence."""
+    rows = []
+    for index, caption in enumerate(captions):
+        note = f" <i>({html.escape(caption.note)})</i>" if caption.note else ""
+        share = caption.confidence
+        bar = "" if share is None else f'<span class="bar" data-share="{share:.3f}"></span>'
+        rows.append(
+            f'<label><input type="radio" name="caption-{number}" autocomplete="off"{"" if index else " checked"}>'
+            f"<span>{html.escape(caption.text)}{note}</span>{bar}"
+            f'<span class="share">{"" if share is None else percent(share)}</span></label>\n'
+        )
+    legend = "<legend>Captions, with the confidence per word</legend>"
+    return f'<fieldset class="captions">{legend}\n{"".join(rows)}</fieldset>'
+
+
+def _table(caption: ReportCaption, geometry: Geometry) -> str:
+    rows = "".join(
+        f"<tr><th scope=row>{html.escape(word.text)}</th><td>{word.probability:.3f}</td><td>{word.entropy:.2f}</td>"
+        f"<td>{_where(word, geometry) if word.grounded else '–'}</td></tr>\n"
+        for word in caption.words
+    )
+    return (
+        f"<details><summary>Numbers of “{html.escape(caption.text)}”</summary>\n"
+        '<div class="table"><table><thead><tr><th scope=col>word</th><th scope=col>probability</th>'
+        "<th scope=col>entropy, bits</th><th scope=col>looked mostly at</th></tr></thead>\n"
+        f"<tbody>{rows}</tbody></table></div></details>"
+    )
 
 
 def _jpeg(photo: Image.Image) -> bytes:
@@ -122,22 +274,16 @@ def _jpeg(photo: Image.Image) -> bytes:
         )
 
 
-def _legend() -> str:
-    colors = (
-        f"rgb({r:.0f} {g:.0f} {b:.0f} / {OPACITY * i / 8:.2f})" for i, (r, g, b) in enumerate(COLORS[::31])
-    )
-    return f"linear-gradient(to right, {', '.join(colors)})"
-
-
 _ARTICLE = """
 <article>
-<h2>{name}</h2>
-<figure style="--shape:{width}/{height};--wide:{width}px">
+<div class="name"><h2>{name}</h2>{enlarge}</div>
+<figure>
 <img src="data:image/jpeg;base64,{photo}" width="{width}" height="{height}" alt="{caption}">
 <canvas aria-hidden="true"></canvas>
 </figure>
-<p class="words" role="group" aria-label="Caption, word by word">{words}</p>
-<p class="facts" aria-live="polite"></p>
+{words}<p class="facts" aria-live="polite">{hint}</p>
+{captions}
+{table}
 <script type="application/json">{data}</script>
 </article>"""
 
@@ -147,133 +293,33 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+  content="default-src 'none'; img-src data:; @HASHES@; base-uri 'none'; form-action 'none'">
 <meta name="color-scheme" content="light dark">
 <title>wordgaze: @TITLE@</title>
-<style>
-:root { --paper: #fafafa; --card: #fff; --ink: #18181b; --quiet: #5f5f68; --line: #e4e4e7; --mark: #b4530a; }
-@media (prefers-color-scheme: dark) {
-  :root { --paper: #131316; --card: #1c1c20; --ink: #f4f4f5; --quiet: #a6a6b0; --line: #34343a; --mark: #f9a63f; }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 64rem; padding: 1.5rem 1rem 3rem; background: var(--paper); color: var(--ink);
-  font: 1rem/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.35rem; margin: 0; }
-.hint, .facts { color: var(--quiet); font-size: .9rem; margin: .25rem 0 0; }
-.legend { display: flex; align-items: center; gap: .6rem; color: var(--quiet); font-size: .8rem; margin: .5rem 0 0; }
-.legend i { flex: none; width: 9rem; height: .6rem; border-radius: .3rem; background: @LEGEND@, #606060; }
-article { background: var(--card); border: 1px solid var(--line); border-radius: .75rem; padding: 1rem;
-  margin: 1.25rem 0 0; }
-h2 { font-size: .85rem; font-weight: 500; color: var(--quiet); margin: 0 0 .6rem; overflow-wrap: anywhere; }
-figure { position: relative; margin: 0 auto; overflow: hidden; border-radius: .4rem; aspect-ratio: var(--shape);
-  width: min(100%, max(var(--wide), 30rem), 70vh * var(--shape)); }
-img, canvas { position: absolute; inset: 0; width: 100%; height: 100%; display: block; }
-canvas { visibility: hidden; }
-.looking img { filter: saturate(.3) brightness(.7); }
-.looking canvas { visibility: visible; }
-.words { font-size: 1.35rem; line-height: 1.9; margin: .9rem 0 0; text-align: center; }
-button { font: inherit; color: inherit; background: none; border: 0; border-radius: .35rem; padding: .05rem .3rem;
-  margin: 0; cursor: pointer; position: relative; touch-action: manipulation; overflow-wrap: anywhere; }
-button::after { content: ""; position: absolute; left: .3rem; bottom: .05rem; height: 2px; background: var(--mark);
-  width: calc((100% - .6rem) * var(--p)); }
-button:focus-visible { outline: 2px solid var(--mark); }
-button.shown, button[aria-pressed=true] { background: color-mix(in srgb, var(--mark) 22%, transparent); }
-.facts { text-align: center; min-height: 1.4em; }
-</style>
+<style>@STYLE@</style>
 </head>
 <body>
+<header>
+<div class="title">
 <h1>What each word looked at</h1>
-<p class="hint">Point at a word or tap it; with the keyboard, Tab to a caption and go on with the arrow keys.
-Escape shows the plain photo. The line under a word is its probability.</p>
-<p class="legend"><span>looked less</span><i></i><span>more</span></p>
-<noscript><p class="hint">The maps need JavaScript; this page loads nothing from elsewhere.</p></noscript>
-<main>@ITEMS@
+<p class="hint">Brighter: looked at more. Darkened: not shown to the model. The bar below a word is its
+probability@ABOVE@.</p>
+</div>
+<div class="controls" role="group" aria-label="How maps are drawn">
+<span class="legend"><span>less</span><canvas aria-hidden="true"></canvas><span>more</span></span>
+<label>Colors <select name="colors" autocomplete="off">@CHOICES@</select></label>
+<label>Opacity <input type="range" name="opacity" min="0" max="100" value="@OPACITY@" autocomplete="off"></label>
+<div class="switch" role="radiogroup" aria-label="Maps">
+<label><input type="radio" name="cells" value="smooth" checked autocomplete="off">Smooth</label>
+<label><input type="radio" name="cells" value="patches" autocomplete="off">Patches</label>
+</div>
+</div>
+</header>
+<p class="hint" id="unscripted">The maps need JavaScript; this page loads nothing from elsewhere.</p>
+<main class="@KIND@">@ITEMS@
 </main>
-<script>
-"use strict";
-const COLORS = @COLORS@, OPACITY = @OPACITY@, LONGEST = 640;
-
-// Cubic convolution (Keys 1981) between the centers of the patches: for each pixel, which cells count how much.
-function weights(pixels, size, start, stop, cells) {
-  const near = t => (1.5 * t - 2.5) * t * t + 1, far = t => ((-.5 * t + 2.5) * t - 4) * t + 2;
-  const cubic = t => t < 1 ? near(t) : t < 2 ? far(t) : 0;
-  return Array.from({ length: pixels }, (_, pixel) => {
-    const at = ((pixel + .5) * size / pixels - start) * cells / (stop - start);
-    if (at < 0 || at >= cells) return [];
-    const taps = [];
-    let sum = 0;
-    for (let cell = Math.max(0, Math.floor(at - 2)); cell < Math.min(cells, at + 2); cell++) {
-      const weight = cubic(Math.abs(at - .5 - cell));
-      sum += weight;
-      if (weight) taps.push([cell, weight]);
-    }
-    return taps.map(([cell, weight]) => [cell, weight / sum]);
-  });
-}
-
-function paint(canvas, width, height, box, word) {
-  const [rows, columns] = word.grid, bytes = Uint8Array.from(atob(word.map), c => c.charCodeAt(0));
-  const scale = Math.min(1, LONGEST / Math.max(width, height));
-  const [w, h] = [width, height].map(side => Math.max(1, Math.round(side * scale)));
-  [canvas.width, canvas.height] = [w, h];
-  const across = weights(w, width, box[0], box[2], columns), down = weights(h, height, box[1], box[3], rows);
-  const wide = new Float32Array(rows * w);
-  for (let row = 0; row < rows; row++)
-    for (let x = 0; x < w; x++)
-      for (const [cell, weight] of across[x]) wide[row * w + x] += weight * bytes[row * columns + cell];
-  const context = canvas.getContext("2d"), image = context.createImageData(w, h);
-  for (let y = 0, at = 0; y < h; y++)
-    for (let x = 0; x < w; x++, at += 4) {
-      let value = 0;
-      for (const [cell, weight] of down[y]) value += weight * wide[cell * w + x];
-      const strength = Math.round(Math.min(255, Math.max(0, value))), color = COLORS[strength];
-      image.data[at] = color[0]; image.data[at + 1] = color[1]; image.data[at + 2] = color[2];
-      image.data[at + 3] = strength * OPACITY;
-    }
-  context.putImageData(image, 0, 0);
-}
-
-for (const article of document.querySelectorAll("article")) {
-  const data = JSON.parse(article.querySelector("script").textContent);
-  const figure = article.querySelector("figure"), canvas = figure.querySelector("canvas");
-  const [width, height] = ["width", "height"].map(side => +figure.querySelector("img").getAttribute(side));
-  const buttons = [...article.querySelectorAll("button")], facts = article.querySelector(".facts");
-  let kept = -1, shown = -1;  // kept: the word that was tapped, or reached by keyboard
-  const show = index => {
-    if (index === shown) return;
-    shown = index;
-    buttons.forEach((button, i) => button.classList.toggle("shown", i === index));
-    figure.classList.toggle("looking", index >= 0);
-    facts.textContent = index < 0 ? "" : buttons[index].dataset.facts;
-    if (index >= 0) paint(canvas, width, height, data.box, data.words[index]);
-  };
-  const keep = index => {
-    kept = index;
-    buttons.forEach((button, i) => {
-      button.setAttribute("aria-pressed", i === index);
-      button.tabIndex = i === Math.max(0, index) ? 0 : -1;  // one stop for Tab per caption
-    });
-    show(index);
-  };
-  buttons.forEach((button, index) => {
-    button.tabIndex = index ? -1 : 0;
-    button.addEventListener("pointerenter", event => event.pointerType === "mouse" && show(index));
-    button.addEventListener("pointerleave", event => event.pointerType === "mouse" && show(kept));
-    button.addEventListener("click", () => keep(kept === index ? -1 : index));
-    button.addEventListener("focus", () => button.matches(":focus-visible") && keep(index));
-    button.addEventListener("keydown", event => {
-      const last = buttons.length - 1;
-      const [before, after] = [Math.max(0, index - 1), Math.min(last, index + 1)];
-      const next = { ArrowRight: after, ArrowDown: after, ArrowLeft: before, ArrowUp: before, Home: 0, End: last };
-      if (event.key === "Escape") keep(-1);
-      if (!(event.key in next)) return;
-      event.preventDefault();
-      keep(next[event.key]);
-      buttons[next[event.key]].focus();
-    });
-  });
-}
-</script>
+<script type="application/json" id="page">@PAGE@</script>
+<script>@SCRIPT@</script>
 </body>
 </html>
 """

@@ -67,8 +67,8 @@ class Attention(nn.Module):
                 # What is returned lies on the way to the output, so that gradients reach it.
                 weights = end_to_end.reshape(sources, self.heads, shared, length, source_length)
                 weights = weights.transpose(1, 2).reshape(rows, self.heads, length, source_length)
-                end_to_end = weights.reshape(sources, shared, self.heads, length, source_length).transpose(1, 2)
-                end_to_end = end_to_end.reshape(sources, self.heads, shared * length, source_length)
+                apart = weights.reshape(sources, shared, self.heads, length, source_length)
+                end_to_end = apart.transpose(1, 2).reshape(sources, self.heads, -1, source_length)
             mixed = end_to_end @ value
         return self.output(mixed.transpose(1, 2).reshape(rows, length, width)), weights
 

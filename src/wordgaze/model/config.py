@@ -46,6 +46,10 @@ class EncoderConfig:
             raise ConfigError("A feature map has no prefix tokens; set encoder.prefix_tokens to false.")
         if self.width % self.heads:
             raise ConfigError(f"encoder.width {self.width} does not divide into {self.heads} heads.")
+        if self.features == "map" and self.width % 4:
+            raise ConfigError(
+                f"encoder.width is {self.width}; with a feature map it must be a multiple of 4."
+            )
 
 
 @dataclass(frozen=True)

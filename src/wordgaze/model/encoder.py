@@ -13,6 +13,7 @@ import timm
 import torch
 from safetensors import SafetensorError
 from timm.data import resolve_model_data_config
+from timm.layers import build_sincos2d_pos_embed
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
@@ -87,12 +88,17 @@ class VitEncoder(nn.Module):
 
 
 class CellEmbedding(nn.Module):
-    """The cells of a feature map (B, N, channels) as patches (B, N, width), each with its place."""
+    """The cells of a feature map (B, N, channels) as patches (B, N, width), each with its place.
 
-    def __init__(self, channels: int, width: int, cells: int) -> None:
+    Places are learnt, from sines and cosines of row and column (Chen et al. 2021, section 3): from random ones it takes
+    many epochs to tell left from right.
+    """
+
+    def __init__(self, channels: int, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
         self.projection = nn.Linear(channels, width)
-        self.position_embedding = nn.Parameter(torch.randn(1, cells, width) * 0.02)
+        places = build_sincos2d_pos_embed(list(grid), dim=width)
+        self.position_embedding = nn.Parameter(places[None])
 
     def forward(self, cells: Tensor) -> Tensor:
         return self.projection(cells) + self.position_embedding
@@ -117,7 +123,7 @@ class FeatureMapEncoder(nn.Module):
         self.width = config.width
         rates = torch.linspace(0, config.drop_path, config.blocks).tolist()
         blocks = (Block(config.width, config.heads, qkv_bias=True, drop_path=rate) for rate in rates)
-        self.blocks = nn.Sequential(CellEmbedding(channels, config.width, grid[0] * grid[1]), *blocks)
+        self.blocks = nn.Sequential(CellEmbedding(channels, config.width, self.grid), *blocks)
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, pixel_values: Tensor) -> Tensor:

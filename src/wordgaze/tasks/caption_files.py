@@ -51,6 +51,19 @@ def photos_in(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     ]
 
 
+def require_confidence(captioner: Captioner, options: GenerationOptions) -> None:
+    """Raises ConfigError when captions would have no confidence: samples, and those of a model never calibrated."""
+    if options.sample:
+        raise ConfigError(
+            "A sampled caption has no confidence; it is of the best one that a search finds: --no-sample."
+        )
+    if captioner.parts.confidence is None:
+        raise ConfigError(
+            "This model has no confidence: its folder holds no confidence.json; calibrate it "
+            "(scripts/calibrate.py of wordgaze's repository), or leave out --confidence."
+        )
+
+
 def caption_files(
     captioner: Captioner,
     files: Iterable[str | os.PathLike[str]],

@@ -70,12 +70,14 @@ def explain_files(
     output: Output,
     text: str | None = None,
     method: str | None = None,
+    *,
+    raw: bool = False,
     **options: Any,
 ) -> Iterator[ExplainedFile]:
     """One result a photo, in order, written as it comes; what holds all photos is written after the last.
 
     A photo that can't be read is a result, too, and stops nothing; in JSON it is ``{"file", "error"}``. ``text``,
-    ``method`` and ``options`` as of ``Captioner.explain``, whose ConfigError comes through.
+    ``method``, ``raw`` and ``options`` as of ``Captioner.explain``, whose ConfigError comes through.
     """
     from wordgaze.explanation.report import html_report
 
@@ -83,7 +85,7 @@ def explain_files(
     items = []
     for index, photo in enumerate(photos):
         try:
-            explanation = captioner.explain(photo, text, method, **options)
+            explanation = captioner.explain(photo, text, method, raw=raw, **options)
         except PhotoError as error:
             message = str(error).removeprefix(f"{photo}: ")
             objects.append({"file": str(photo), "error": message})

@@ -1,0 +1,55 @@
+"""Measures a model on the validation photos, and writes down everything that its card says of it.
+
+    python scripts/measure.py MODEL OUT [--data ../shared/data]
+
+OUT gets what the commands that it prints write: `scores/SET.json` and `photos/SET.json` of `wordgaze evaluate`, and
+`calibration.json` of `scripts/calibrate.py`, which also puts `confidence.json` into MODEL. `scripts/bundle.py` makes
+the card of these files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SETS = ("flickr", "coco")  # folders of the data
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    for command in commands(arguments.model, arguments.out, arguments.data, arguments.device):
+        print("$", shlex.join(command), flush=True)
+        subprocess.run([sys.executable, *command], check=True)
+
+
+def commands(model: Path, out: Path, data: Path, device: str) -> list[list[str]]:
+    """Python's arguments; makes the folders that they write to."""
+    for name in ("scores", "photos"):
+        (out / name).mkdir(parents=True, exist_ok=True)
+    found, judged = [], []
+    for name in SETS:
+        folder, photos = data / name, out / "photos" / f"{name}.json"
+        boxes = folder / "instances_val.json"
+        command = ["-m", "wordgaze", "evaluate", "--model", model, "--device", device]
+        command += ["--images", folder / "photos", "--captions", folder / "captions_val.json"]
+        command += ["--instances", boxes] if boxes.is_file() else []
+        found.append([*command, "--json", out / "scores" / f"{name}.json", "--per-image", photos])
+        judged.append(photos)
+    calibrate = [Path(__file__).with_name("calibrate.py"), model, *judged, "--device", device]
+    found.append([*calibrate, "--json", out / "calibration.json"])
+    return [[str(part) for part in command] for command in found]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The command: ``python -m scripts.side_by_side``."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from wordgaze.errors import WordgazeError
+
+from . import __doc__ as about
+from .table import NAMES, load, markdown
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT, RUNS, CONFIG = ROOT / "docs/side-by-side", ROOT / "runs/side-by-side", ROOT / "configs/side_by_side.yaml"
+
+
+def parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """What was asked for, and dotted overrides of the config (``--data.batch_size 16``)."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.side_by_side",
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("what", choices=[*NAMES, "table"])
+    parser.add_argument("--out", type=Path, default=OUT, help="where results are, one JSON file an arm")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="where checkpoints go")
+    parser.add_argument("--config", type=Path, default=CONFIG)
+    parser.add_argument("--minutes", type=float, default=60, help="of training, by the clock (default: 60)")
+    parser.add_argument(
+        "--steps", type=int, help="instead of as many as are measured to fit into the minutes"
+    )
+    parser.add_argument(
+        "--learning-rate", type=float, help="of hugging_face or lstm, instead of its customary one"
+    )
+    parser.add_argument("--restart", action="store_true", help="begin anew instead of going on")
+    asked, overrides = parser.parse_known_args(arguments)
+    if asked.minutes <= 0 or (asked.steps is not None and asked.steps < 1):
+        parser.error("--minutes must be above 0, --steps at least 1")
+    if asked.what in ("ours", "table") and asked.learning_rate is not None:
+        parser.error("--learning-rate is of hugging_face and lstm; ours is --train.learning_rate")
+    if asked.what == "table" and overrides:
+        parser.error(f"unknown arguments: {' '.join(overrides)}")
+    return asked, overrides
+
+
+def run_arm(asked: argparse.Namespace, overrides: Sequence[str]) -> Path:
+    """Trains, captions, scores; returns the file of the result."""
+    from wordgaze.tasks.train import parse_config
+
+    from . import budget, hugging_face, lstm, ours, result
+    from .common import prepare
+
+    arm: str = asked.what
+    if asked.restart:
+        shutil.rmtree(asked.runs / arm, ignore_errors=True)
+    task = prepare(parse_config(asked.config, overrides), asked.runs, arm, say)
+    if arm == "ours":
+        plan = budget.make_plan(
+            task, asked.minutes, asked.steps, ours.settings(task), lambda: ours.measure(task)
+        )
+        say(f"{plan.steps} steps in {plan.minutes:g} minutes")
+        trained = ours.run(task, plan)
+    else:
+        module = hugging_face if arm == "hugging_face" else lstm
+        rate = asked.learning_rate or module.LEARNING_RATE
+        plan = budget.make_plan(
+            task, asked.minutes, asked.steps, module.settings(task, rate), lambda: module.measure(task, rate)
+        )
+        say(f"{plan.steps} steps in {plan.minutes:g} minutes")
+        trained = module.run(task, plan, rate)
+    say(f"{trained.parameters:,} parameters; captioning {len(task.validation)} photos")
+    file: Path = asked.out / f"{arm}.json"
+    result.save(result.result(task, arm, plan, trained), file)
+    return file
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    asked, overrides = parse(arguments)
+    try:
+        if asked.what != "table":
+            say(f"written: {run_arm(asked, overrides)}")
+            return
+        results = load(asked.out)
+        if not results:
+            raise SystemExit(f"{asked.out} holds no result yet; run the arms first.")
+        print(markdown(results))
+    except WordgazeError as error:
+        raise SystemExit(f"side_by_side: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""What is the same for all arms, and what each hands over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wordgaze.data.annotations import CaptionedPhoto, Source, load_sources
+from wordgaze.data.datamodule import CaptionDataModule
+from wordgaze.data.transform import PhotoTransform, Preprocessing, TrainTransform
+from wordgaze.errors import ConfigError
+from wordgaze.model.config import EncoderConfig
+from wordgaze.model.encoder import VitEncoder, preprocessing_of
+from wordgaze.tasks.train import choose_precision, describe
+from wordgaze.text.tokenizer import CaptionTokenizer
+from wordgaze.training.config import TokenizerOptions, TrainingConfig
+
+PHOTOS = 6000
+"""The first so many of the config's training photos: in ``flickr/captions_train.json``, Flickr8k's training split."""
+
+_SHARED = (
+    ("encoder", "features", "patches"),
+    ("encoder", "freeze", "none"),
+    ("decoder", "pretrained", None),
+    ("train", "initial_model", None),
+    ("train", "accumulate", 1),
+)
+
+Caption = Callable[[Tensor], list[str]]  # pixel_values (B, 3, H, W) → B captions
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Steps done of those planned, and the seconds they took."""
+
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An arm's captioner in evaluation mode; ``captions_per_photo``: how many a step reads for a photo it encodes."""
+
+    caption: Caption
+    parameters: int
+    encoder_parameters: int
+    captions_per_photo: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every arm is given. ``config`` names the photos and the tokenizer that :func:`prepare` has written."""
+
+    config: TrainingConfig
+    photos: tuple[CaptionedPhoto, ...]
+    validation: tuple[CaptionedPhoto, ...]
+    tokenizer: CaptionTokenizer
+    preprocessing: Preprocessing
+    folder: Path
+    say: Say = field(default=lambda line: None)
+
+    @property
+    def device(self) -> torch.device:
+        wanted = self.config.train.accelerator != "cpu" and torch.cuda.is_available()
+        return torch.device("cuda" if wanted else "cpu")
+
+    @property
+    def bfloat16(self) -> bool:
+        train = self.config.train
+        return bool(choose_precision(train.precision, train.accelerator) == "bf16-mixed")
+
+    @property
+    def digest(self) -> str:
+        """Of config, photos and tokenizer: equal ones mean the same task."""
+        files = (Path(self.config.data.train[0].captions), Path(str(self.config.tokenizer.file)))
+        return digest(describe(self.config).encode(), *(file.read_bytes() for file in files))
+
+    def encoder(self) -> VitEncoder:
+        """The pretrained encoder, without the stochastic depth that is ours."""
+        options = self.config.encoder
+        return VitEncoder(EncoderConfig(options.name, options.image_size), options.pretrained)
+
+    def one_caption_a_row(self) -> CaptionDataModule:
+        """Batches of (photo, caption) pairs: an epoch shows each photo once for each of its captions."""
+        data = self.config.data
+        rows = [
+            CaptionedPhoto(photo.photo_id, photo.path, (text,))
+            for photo in self.photos
+            for text in photo.captions
+        ]
+        batches = CaptionDataModule(
+            rows,
+            {},
+            encode=self.tokenizer.encode,
+            pad_id=self.tokenizer.pad_id,
+            train_transform=TrainTransform(self.preprocessing, **asdict(data.augmentation)),
+            transform=PhotoTransform(self.preprocessing),
+            batch_size=data.batch_size,
+            captions_per_photo=1,
+            max_length=data.max_length,
+            workers=data.workers,
+            seed=self.config.train.seed,
+        )
+        if batches.batches_per_epoch == 0:
+            raise ConfigError(f"{len(rows)} captions do not fill a batch of {data.batch_size}; lower it.")
+        return batches
+
+
+def prepare(config: TrainingConfig, runs: Path, arm: str, say: Say) -> Task:
+    """Writes photos.json and tokenizer.json into ``runs``, the same for every arm, and makes the arm's folder there."""
+    if len(config.data.train) != 1 or len(config.data.validation) != 1:
+        raise ConfigError(
+            "Arms are compared on one data.train source and one data.validation set; name one each."
+        )
+    for group, name, shared in _SHARED:
+        value = getattr(getattr(config, group), name)
+        if value != shared:
+            raise ConfigError(
+                f"{group}.{name} is {value!r}, which not all arms could share; let it be {shared!r}."
+            )
+    source, held = config.data.train[0], next(iter(config.data.validation.values()))
+    photos = load_sources([source], check_files=True).photos[:PHOTOS]
+    validation = load_sources([held], check_files=True).photos
+    folder = runs / arm
+    folder.mkdir(parents=True, exist_ok=True)
+    written, tokens = runs / "photos.json", runs / "tokenizer.json"
+    write(written, json.dumps(_coco(photos)))
+    captions = (caption for photo in photos for caption in photo.captions)
+    tokenizer = CaptionTokenizer.train(captions, config.tokenizer.vocab_size, config.tokenizer.min_frequency)
+    tokenizer.save(tokens)
+    config = replace(
+        config,
+        data=replace(config.data, train=[Source(str(written))], validation={}),
+        tokenizer=TokenizerOptions(file=str(tokens)),
+    )
+    return Task(config, photos, validation, tokenizer, _preprocessing(config), folder, say)
+
+
+def _preprocessing(config: TrainingConfig) -> Preprocessing:
+    bare = VitEncoder(EncoderConfig(config.encoder.name, config.encoder.image_size))
+    preprocessing = Preprocessing(**preprocessing_of(bare.network))
+    return preprocessing if config.data.crop is None else replace(preprocessing, crop=config.data.crop)
+
+
+def _coco(photos: Sequence[CaptionedPhoto]) -> dict[str, Any]:
+    """Paths are absolute, so that the file may lie anywhere."""
+    return {
+        "images": [{"id": photo.photo_id, "file_name": str(photo.path.resolve())} for photo in photos],
+        "annotations": [
+            {"image_id": photo.photo_id, "caption": caption} for photo in photos for caption in photo.captions
+        ],
+    }
+
+
+def digest(*contents: bytes) -> str:
+    """Twelve hexadecimal digits: equal ones mean equal contents."""
+    whole = hashlib.sha256()
+    for content in contents:
+        whole.update(hashlib.sha256(content).digest())
+    return whole.hexdigest()[:12]
+
+
+def write(file: Path, text: str) -> None:
+    """Whole or not at all."""
+    new = file.with_suffix(".new")
+    new.write_text(text, encoding="utf-8")
+    os.replace(new, file)

@@ -1,0 +1,76 @@
+"""The results as the README shows them, and whether they may stand beside each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wordgaze.errors import DataError
+from wordgaze.evaluation.bootstrap import compare
+from wordgaze.evaluation.metric import mean_score
+
+NAMES = {
+    "ours": "wordgaze",
+    "hugging_face": "Hugging Face `VisionEncoderDecoderModel`",
+    "lstm": "LSTM with attention (Xu et al. 2015)",
+}
+"""Of each arm, in the order of the table."""
+
+_HEADER = (
+    "| captioner | CIDEr | ours more by | BLEU-4 | distinct | parameters | steps | photos a second, training | "
+    "views of a photo | seconds a photo, alone | of 32 |"
+)
+
+
+def load(folder: Path) -> list[dict[str, Any]]:
+    """The results in ``folder``, ours first; raises DataError where they are not of the same task."""
+    order = list(NAMES)
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    results.sort(key=lambda one: order.index(one["arm"]))
+    for other in results[1:]:
+        names = {**results[0]["same"], **other["same"]}
+        different = [name for name in names if results[0]["same"].get(name) != other["same"].get(name)]
+        different += ["fingerprint"] * (results[0]["fingerprint"] != other["fingerprint"])
+        if different:
+            raise DataError(
+                f"{folder}: {results[0]['arm']} and {other['arm']} differ in {', '.join(different)}, so their scores "
+                "don't compare; run one of them again."
+            )
+    return results
+
+
+def markdown(results: list[dict[str, Any]]) -> str:
+    """A row a result; ``ours more by``: of CIDEr, with a 95 % bootstrap interval over the same photos of both."""
+    rule = "|" + "---|" * (_HEADER.count("|") - 1)
+    return "\n".join([_HEADER, rule, *(_row(one, results) for one in results)])
+
+
+def _row(one: dict[str, Any], results: list[dict[str, Any]]) -> str:
+    low, high = one["intervals"]["CIDEr"]
+    training, seconds = one["training"], one["seconds_per_photo"]
+    cells = [
+        NAMES[one["arm"]],
+        f"{one['metrics']['CIDEr']:.3f} ({low:.3f} to {high:.3f})",
+        _more(results[0], one) if results[0]["arm"] == "ours" and one["arm"] != "ours" else "",
+        f"{one['metrics']['Bleu_4']:.3f}",
+        f"{one['distinct'] / one['images']:.0%}",
+        f"{one['parameters'] / 1e6:.1f} M",
+        str(training["steps"]),
+        f"{training['photos_per_second']:.0f}",
+        f"{training['epochs_of_photos']:.1f}",
+        *(f"{seconds[batch]:.3f}" for batch in ("1", "32")),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _more(ours: dict[str, Any], other: dict[str, Any]) -> str:
+    each = []
+    for one in (ours, other):
+        by_photo = {photo["image_id"]: photo["CIDEr"] for photo in one["photos"]}
+        values = np.array([by_photo[photo["image_id"]] for photo in ours["photos"]])
+        each.append({"CIDEr": mean_score(values, float(values.mean()))})
+    value, low, high, _ = compare(*each)["CIDEr"]
+    return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"

@@ -1,0 +1,349 @@
+"""Measures whether a model's maps point at what their words name, on photos with boxes."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wordgaze.captioner import BATCH_SIZE, Captioner
+from wordgaze.data.annotations import CaptionedPhoto, Instances, PhotoId, read_instances
+from wordgaze.data.photos import open_photo
+from wordgaze.data.transform import Geometry
+from wordgaze.errors import ConfigError, DataError, PhotoError
+from wordgaze.evaluation.categories import ObjectMention, find_objects
+from wordgaze.evaluation.grounding import Target, Trial, View, mean_over_photos, summary
+from wordgaze.explanation.methods import DEFAULT_METHOD
+from wordgaze.generation.options import GenerationOptions
+from wordgaze.tasks.evaluate import photos_to_caption
+
+_SHAPE_TOLERANCE = 0.02  # relative; photos are resized to whole pixels
+
+
+class BoxedPhoto(NamedTuple):
+    """A photo with captions and boxes: ``boxes`` by category, as shares of the photo's width and height."""
+
+    photo: CaptionedPhoto
+    size: tuple[int, int]
+    boxes: Mapping[str, tuple[tuple[float, float, float, float], ...]]
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """The trials on reference captions, and on the model's own.
+
+    ``cut_away``: how many of the reference trials name something that the model's input did not show.
+    """
+
+    method: str
+    raw: bool
+    references: tuple[Trial, ...]
+    generated: tuple[Trial, ...]
+    cut_away: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``wordgaze grounding --json`` writes; the top level is of reference captions.
+
+        ``halves`` are the photos with even and with odd ids, without those whose id is no number.
+        """
+        return {
+            "method": self.method,
+            "raw": self.raw,
+            "cut_away": self.cut_away,
+            **_with_halves(self.references),
+            "generated": _with_halves(self.generated),
+        }
+
+
+def _with_halves(trials: Sequence[Trial]) -> dict[str, Any]:
+    def half(odd: int) -> dict[str, Any]:
+        return summary(
+            [trial for trial in trials if str(trial.photo).isdigit() and int(str(trial.photo)) % 2 == odd]
+        )
+
+    return {**summary(trials), "halves": {"even": half(0), "odd": half(1)}}
+
+
+def boxed_photos(
+    captions: str | os.PathLike[str], images: str | os.PathLike[str], instances: str | os.PathLike[str]
+) -> tuple[BoxedPhoto, ...]:
+    """The photos of ``captions`` that have boxes in ``instances``; raises DataError when there are none."""
+    boxes = read_instances(instances)
+    photos = photos_to_caption(captions, images)
+    found = tuple(_boxed(photo, boxes) for photo in photos if boxes.boxes.get(photo.photo_id))
+    if not found:
+        raise DataError(
+            f"None of the {len(photos)} photos of {captions} has boxes in {instances}; name files of the same photos."
+        )
+    return found
+
+
+def _boxed(photo: CaptionedPhoto, instances: Instances) -> BoxedPhoto:
+    size = width, height = instances.sizes[photo.photo_id]
+    by_category = defaultdict(list)
+    for box in instances.boxes[photo.photo_id]:
+        by_category[box.category].append(
+            (box.x / width, box.y / height, box.width / width, box.height / height)
+        )
+    return BoxedPhoto(photo, size, {category: tuple(some) for category, some in by_category.items()})
+
+
+def measure_grounding(
+    captioner: Captioner,
+    photos: Sequence[BoxedPhoto],
+    method: str | None = None,
+    *,
+    raw: bool = False,
+    options: GenerationOptions | None = None,
+    batch_size: int = BATCH_SIZE,
+    advance: Callable[[], None] = lambda: None,
+) -> Grounding:
+    """Scores the maps of all words of ``photos``' captions, and of captions of the model's own, that name a category.
+
+    ``method`` and ``raw`` as of ``Captioner.explain``; ``options``: of generation, by default the model's.
+    ``advance`` is called after each photo. Raises DataError when a photo can't be read, or is not the one that its
+    boxes belong to.
+    """
+    references: list[MappedCaption] = []
+    generated: list[MappedCaption] = []
+    for some, pixel_values, scenes in batches(captioner, photos, batch_size):
+        texts = [boxed.photo.captions for boxed in some]
+        for found, into in (
+            (captioner.explain_pixels(pixel_values, texts, method, raw=raw), references),
+            (captioner.explain_pixels(pixel_values, None, method, raw=raw, options=options), generated),
+        ):
+            for scene, maps in zip(scenes, found, strict=True):
+                into += [mapped(scene, one.words, one.maps) for one in maps]
+        for _ in some:
+            advance()
+    on_references, on_generated = trials(references), trials(generated)
+    return Grounding(
+        method=DEFAULT_METHOD if method is None else method,
+        raw=raw,
+        references=tuple(on_references),
+        generated=tuple(on_generated),
+        cut_away=sum(
+            caption.scene.targets[mention.category].cut_away
+            for caption in references
+            for mention in caption.mentions
+        ),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A photo as it is measured on: its id, and where things of each category are."""
+
+    photo_id: PhotoId
+    targets: Mapping[str, Target]
+
+
+def scene_of(boxed: BoxedPhoto, geometry: Geometry, grid: tuple[int, int]) -> Scene:
+    """Boxes and patches over the photo's own pixels; raises DataError when the boxes are of another photo."""
+    (width, height), (boxed_width, boxed_height) = geometry.photo_size, boxed.size
+    if abs(width * boxed_height / (height * boxed_width) - 1) > _SHAPE_TOLERANCE:
+        raise DataError(
+            f"{boxed.photo.path} is {width} x {height} pixels, and its boxes are for {boxed_width} x {boxed_height}; "
+            "name the photos that the boxes were drawn on."
+        )
+    patches = grid[0] * grid[1]
+    numbers = np.arange(1, patches + 1, dtype=np.float32).reshape(grid)
+    view = View(
+        cells=geometry.place(numbers, smooth=False).astype(int),
+        points=np.array([geometry.point(row, column, grid) for row, column in np.ndindex(grid)]),
+        shown=geometry.inside(grid).ravel(),
+    )
+    targets = {
+        category: Target(view, [(x * width, y * height, w * width, h * height) for x, y, w, h in some])
+        for category, some in boxed.boxes.items()
+    }
+    return Scene(boxed.photo.photo_id, targets)
+
+
+def batches(
+    captioner: Captioner, photos: Sequence[BoxedPhoto], batch_size: int
+) -> Iterator[tuple[Sequence[BoxedPhoto], Tensor, list[Scene]]]:
+    """Some photos at a time, with their ``pixel_values`` (B, 3, H, W) and scenes."""
+    if batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
+    for start in range(0, len(photos), batch_size):
+        some = photos[start : start + batch_size]
+        pixel_values, scenes = [], []
+        for boxed in some:
+            try:
+                pixels, geometry = captioner.transform(open_photo(boxed.photo.path))
+            except PhotoError as error:
+                raise DataError(
+                    f"{boxed.photo.path}: {error} (one of the {len(photos)} photos to measure)."
+                ) from error
+            pixel_values.append(pixels)
+            scenes.append(scene_of(boxed, geometry, captioner.model.grid))
+        yield some, torch.stack(pixel_values), scenes
+
+
+@dataclass(frozen=True, eq=False)
+class MappedCaption:
+    """A caption's words with their maps (words, N), and which of them name a category of its photo's boxes."""
+
+    scene: Scene
+    words: tuple[str, ...]
+    maps: np.ndarray
+    mentions: tuple[ObjectMention, ...]
+
+    def map_of(self, mention: ObjectMention) -> np.ndarray:
+        """(N,): the mean of its words' maps."""
+        return self.maps[mention.start : mention.stop].mean(axis=0)
+
+    def name_of(self, mention: ObjectMention) -> str:
+        return " ".join(self.words[mention.start : mention.stop])
+
+
+def mapped(scene: Scene, words: tuple[str, ...], maps: np.ndarray) -> MappedCaption:
+    """``maps`` (words, H_p, W_p) or (words, N)."""
+    mentions = tuple(mention for mention in find_objects(words) if mention.category in scene.targets)
+    return MappedCaption(scene, words, maps.reshape(len(words), -1), mentions)
+
+
+def trials(captions: Sequence[MappedCaption]) -> list[Trial]:
+    """Every word of ``captions`` that names a category of its photo's boxes, with its controls.
+
+    The other words are those of the caption that name nothing of that category. From each other photo comes the first
+    map of the same word; where no other photo has the word, there is no such control.
+    """
+    elsewhere: dict[str, dict[PhotoId, np.ndarray]] = defaultdict(dict)
+    for caption in captions:
+        for mention in caption.mentions:
+            elsewhere[caption.name_of(mention)].setdefault(caption.scene.photo_id, caption.map_of(mention))
+    found = []
+    for caption in captions:
+        photo_id = caption.scene.photo_id
+        for mention in caption.mentions:
+            target = caption.scene.targets[mention.category]
+            name = caption.name_of(mention)
+            scores = {
+                "map": target.scores(caption.map_of(mention)[None])[0],
+                "center": target.center,
+                "uniform": target.uniform,
+            }
+            same = {
+                index
+                for other in caption.mentions
+                if other.category == mention.category
+                for index in range(other.start, other.stop)
+            }
+            others = [one for index, one in enumerate(caption.maps) if index not in same]
+            away = [one for other, one in elsewhere[name].items() if other != photo_id]
+            for control, maps in (("other_word", others), ("other_photo", away)):
+                if maps:
+                    scores[control] = target.scores(np.stack(maps)).mean(axis=0)
+            found.append(Trial(photo_id, mention.category, name, scores))
+    return found
+
+
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
+"""Of the patches that are blanked or shown; closer together where maps tell most."""
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """Deletion and insertion curves (Petsiuk et al. 2018, section 3.2) of one word a photo.
+
+    ``curves``: ``deletion`` or ``insertion`` → ``map`` or ``random`` → (words, SHARES), the word's probability once so
+    large a share of the patches is blank (shown, on an otherwise blank photo), the ones with the most attention first.
+    """
+
+    words: tuple[tuple[PhotoId, str], ...]
+    curves: Mapping[str, Mapping[str, np.ndarray]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The mean curves, the areas under them, and the map's area less the random one, with intervals over photos."""
+        photos = [photo_id for photo_id, _ in self.words]
+        found: dict[str, Any] = {}
+        for order, curves in self.curves.items():
+            areas = {name: np.trapezoid(curve, SHARES, axis=1) for name, curve in curves.items()}
+            found[order] = {
+                **{
+                    name: {
+                        "curve": curve.mean(axis=0).tolist(),
+                        "area": mean_over_photos(areas[name], photos),
+                    }
+                    for name, curve in curves.items()
+                },
+                "difference": mean_over_photos(areas["map"] - areas["random"], photos),
+            }
+        return {"words": len(self.words), "shares": list(SHARES), "curves": found}
+
+
+def measure_faithfulness(
+    captioner: Captioner,
+    photos: Sequence[BoxedPhoto],
+    method: str | None = None,
+    *,
+    raw: bool = False,
+    seed: int = 0,
+    advance: Callable[[], None] = lambda: None,
+) -> Faithfulness:
+    """Whether words need the patches that their maps show, more than patches drawn with ``seed``.
+
+    Of each photo the first word of its first caption that names a category with boxes; photos without are passed over.
+    Blank is the mean color, as in the padding. Only patches that show any photo are blanked.
+    """
+    rng = np.random.default_rng(seed)
+    words: list[tuple[PhotoId, str]] = []
+    found: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
+    for some, pixel_values, scenes in batches(captioner, photos, 1):
+        advance()
+        text = some[0].photo.captions[0]
+        maps = captioner.explain_pixels(pixel_values, [[text]], method, raw=raw)[0][0]
+        caption = mapped(scenes[0], maps.words, maps.maps)
+        if not caption.mentions:
+            continue
+        mention = caption.mentions[0]
+        words.append((scenes[0].photo_id, caption.name_of(mention)))
+        shown = scenes[0].targets[mention.category].view.shown
+        orders = {
+            "map": np.argsort(-np.where(shown, caption.map_of(mention), -1), kind="stable")[: shown.sum()],
+            "random": rng.permutation(np.flatnonzero(shown)),
+        }
+        inputs, places = [], []
+        for name, order in orders.items():
+            for share in SHARES:
+                first = np.isin(np.arange(shown.size), order[: round(share * len(order))])
+                for kind, blank in (("deletion", first), ("insertion", ~first)):
+                    inputs.append(_blanked(pixel_values[0], blank.reshape(captioner.model.grid)))
+                    places.append((kind, name))
+        probabilities = _probabilities(captioner, torch.stack(inputs), text, mention)
+        for key in dict.fromkeys(places):
+            found[key].append(
+                np.array([one for one, place in zip(probabilities, places, strict=True) if place == key])
+            )
+    if not words:
+        raise DataError("No first caption of these photos names a thing that has a box; name other photos.")
+    return Faithfulness(
+        tuple(words),
+        {
+            kind: {name: np.stack(found[kind, name]) for name in ("map", "random")}
+            for kind in ("deletion", "insertion")
+        },
+    )
+
+
+def _blanked(pixel_values: Tensor, blank: np.ndarray) -> Tensor:
+    """``pixel_values`` (3, H, W) with the patches of ``blank`` (H_p, W_p) in the mean color."""
+    height, width = pixel_values.shape[1:]
+    rows, columns = np.arange(height) * blank.shape[0] // height, np.arange(width) * blank.shape[1] // width
+    return pixel_values.masked_fill(torch.from_numpy(blank[np.ix_(rows, columns)]), 0)
+
+
+def _probabilities(
+    captioner: Captioner, pixel_values: Tensor, text: str, mention: ObjectMention
+) -> Sequence[float]:
+    """That of a mention's words in ``text``, for each of ``pixel_values`` (B, 3, H, W)."""
+    maps = captioner.explain_pixels(pixel_values, [[text]] * len(pixel_values), "last", raw=True)
+    return [float(np.prod(one.probabilities[mention.start : mention.stop])) for (one,) in maps]
