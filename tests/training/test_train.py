@@ -319,6 +319,17 @@ def test_a_run_ends_early_and_keeps_its_best(tmp_path, small_config):
         assert torch.equal(tensor, parent[name]), name
 
 
+def test_a_run_that_ends_within_an_epoch_is_validated_there(tmp_path, small_config):
+    config = self_critical(small_config, tmp_path, max_steps=7, learning_rate=1e-2)
+    result = train(config, tmp_path / "run")
+    rows = rows_of(tmp_path / "run" / "log.csv")
+    ciders = {row["step"]: float(row["CIDEr"]) for row in rows if row["CIDEr"]}
+    assert list(ciders) == ["0", "5", "7"]
+    assert result.cider == pytest.approx(max(ciders.values()), abs=1e-5)
+    again = train(config, tmp_path / "run")
+    assert (again.steps, again.cider) == (7, result.cider)
+
+
 def test_a_model_folder_brings_its_sizes_and_tokenizer(tmp_path, small_config):
     parent = train(small_config(train={"epochs": 1}), tmp_path / "parent").folder
     train_on = {"initial_model": str(parent), "epochs": 1}

@@ -196,6 +196,8 @@ def train(
         if initial and validation and checkpoint is None:
             trainer.validate(module, data, verbose=False)  # what the run has to beat
         _fit(trainer, module, data, last if checkpoint is not None else None)
+        if validation and module.validated_step != trainer.global_step:  # it ended within an epoch
+            trainer.validate(module, data, verbose=False)
     best = _load_checkpoint(checkpoints / "best.ckpt") if (checkpoints / "best.ckpt").exists() else None
     if best is not None:  # else the averaged weights of the last step are there already
         module.load_state_dict(best["state_dict"])

@@ -192,8 +192,7 @@ class Said(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         scores = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("CIDEr/")}
         line = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
-        epoch = f"epoch {trainer.current_epoch + 1}" if trainer.state.fn == "fit" else "before"
-        self.say(f"{epoch}  step {trainer.global_step}  {line}")
+        self.say(f"epoch {trainer.current_epoch + 1}  step {trainer.global_step}  {line}")
 
 
 class Patience(Callback):

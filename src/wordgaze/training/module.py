@@ -29,8 +29,9 @@ from wordgaze.training.optimizer import freeze_encoder, parameter_groups, warmup
 class CaptionModule(LightningModule):
     """Teaches ``model`` with ``config``; validates with greedy captions and CIDEr against ``validation``.
 
-    After each validation ``captions`` holds, per set, the photos' captions in order; logged are ``loss`` and, per set,
-    ``CIDEr/NAME`` and ``distinct/NAME`` (share of different captions), and ``CIDEr``, the mean over sets.
+    After each validation ``captions`` holds, per set, the photos' captions in order, and ``validated_step`` tells when;
+    logged are ``loss`` and, per set, ``CIDEr/NAME`` and ``distinct/NAME`` (share of different captions), and ``CIDEr``,
+    the mean over sets.
 
     ``references``, the training photos' captions, are what the objective ``scst`` compares its samples with; then the
     mean ``reward`` of samples is logged, the shares of them with ``repeats`` and without an end (``endless``), and how
@@ -53,6 +54,7 @@ class CaptionModule(LightningModule):
         self.frozen_layers = freeze_encoder(model, config.encoder.freeze)
         self.cached = False  # whether training batches hold the frozen layers' output
         self.captions: dict[str, list[str]] = {}
+        self.validated_step: int | None = None
         self._reward = None if references is None else CiderReward(references)
         self._random_state: dict[str, Any] | None = None
         self.validation_options = replace(config.generation, num_beams=1, num_captions=1, sample=False)
@@ -85,9 +87,11 @@ class CaptionModule(LightningModule):
         """Dropout goes on with the masks that it would have drawn."""
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         checkpoint["random_state"] = {"cpu": torch.get_rng_state(), "cuda": cuda}
+        checkpoint["validated_step"] = self.validated_step
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._random_state = checkpoint.get("random_state")
+        self.validated_step = checkpoint.get("validated_step")
 
     def on_fit_start(self) -> None:
         """On CPUs the backward pass of torch's fused attention takes several times as long as plain products."""
@@ -198,6 +202,7 @@ class CaptionModule(LightningModule):
             self.captions[name][index] = self.tokenizer.decode(captions[0].token_ids)
 
     def on_validation_epoch_end(self) -> None:
+        self.validated_step = self.trainer.global_step
         self._gather_captions()
         scores = []
         for name, captions in self.captions.items():
