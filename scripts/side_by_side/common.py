@@ -56,6 +56,12 @@ class Trained:
     captions_per_photo: int
     progress: Progress
 
+    @classmethod
+    def of(cls, model: Any, caption: Caption, captions_per_photo: int, progress: Progress) -> Trained:
+        """Of a ``model`` that has its encoder under that name."""
+        counts = (sum(p.numel() for p in part.parameters()) for part in (model, model.encoder))
+        return cls(caption, *counts, captions_per_photo, progress)
+
 
 @dataclass(frozen=True)
 class Task:

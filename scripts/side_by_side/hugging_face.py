@@ -146,13 +146,7 @@ def run(task: Task, plan: Plan, learning_rate: float) -> Trained:
         )
         return [task.tokenizer.decode(ids) for ids in found.tolist()]
 
-    return Trained(
-        caption,
-        sum(parameter.numel() for parameter in model.parameters()),
-        sum(parameter.numel() for parameter in model.encoder.parameters()),
-        1,
-        progress,
-    )
+    return Trained.of(model, caption, 1, progress)
 
 
 def _learner(task: Task, learning_rate: float) -> Learner:

@@ -164,13 +164,7 @@ def run(task: Task, plan: Plan, learning_rate: float) -> Trained:
         )
         return [tokenizer.decode(captions[0].token_ids) for captions in found]
 
-    return Trained(
-        caption,
-        sum(parameter.numel() for parameter in model.parameters()),
-        sum(parameter.numel() for parameter in model.encoder.parameters()),
-        1,
-        progress,
-    )
+    return Trained.of(model, caption, 1, progress)
 
 
 def _learner(task: Task, learning_rate: float) -> Learner:

@@ -87,13 +87,8 @@ def run(task: Task, plan: Plan) -> Trained:
     def caption(pixel_values: Tensor) -> list[str]:
         return [found.text for found in captioner.caption_pixels(pixel_values, task.config.generation)]
 
-    return Trained(
-        caption,
-        sum(parameter.numel() for parameter in parts.model.parameters()),
-        sum(parameter.numel() for parameter in parts.model.encoder.parameters()),
-        task.config.data.captions_per_photo,
-        Progress(**json.loads(finished.read_text(encoding="utf-8"))),
-    )
+    progress = Progress(**json.loads(finished.read_text(encoding="utf-8")))
+    return Trained.of(parts.model, caption, task.config.data.captions_per_photo, progress)
 
 
 def _of_length(task: Task, steps: int) -> TrainingConfig:

@@ -410,9 +410,8 @@ class Captioner(
                 ids, caption = list(found[0].token_ids), self._caption(found, chosen)
         spans = self.tokenizer.words(ids)
         with self._arithmetic():
-            maps = word_maps(self.model, states, [(ids, spans)], method, raw=raw, pixel_values=pixel_values)[
-                0
-            ]
+            captions = [(ids, spans)]
+            [maps] = word_maps(self.model, states, captions, method, raw=raw, pixel_values=pixel_values)
             bits = evidence(self.model, blank, ids, spans, maps.probabilities)
         if caption is None:
             words = map(CaptionWord, maps.words, maps.probabilities)

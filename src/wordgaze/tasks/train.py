@@ -28,7 +28,7 @@ from wordgaze.data.transform import PhotoTransform, Preprocessing, TrainTransfor
 from wordgaze.errors import ConfigError, DataError, ModelError, first_line
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.search import check_fits
-from wordgaze.hub import ModelParts, bundled_folder, load_folder, resolve, save_folder
+from wordgaze.hub import ModelParts, load_folder, resolve, save_folder
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig
 from wordgaze.text.tokenizer import CaptionTokenizer
@@ -256,7 +256,7 @@ def _initial_model(config: TrainingConfig) -> ModelParts | None:
     name = config.train.initial_model
     if name is None:
         return None
-    parts = load_folder(bundled_folder() if name == "bundled" else resolve(name))
+    parts = load_folder(resolve(None if name == "bundled" else name))
     for group in ("tokenizer", "encoder", "decoder"):
         asked = dataclasses.asdict(getattr(config, group))
         default = dataclasses.asdict(type(getattr(config, group))())
