@@ -21,9 +21,14 @@ def test_two_steps_of_a_config(config, tmp_path):
         *("--data.batch_size", "4", "--data.workers", "0"),
         *("--train.max_steps", "2", "--train.accelerator", "cpu", "--train.devices", "1"),
     ]
-    size = (224, 224)
-    if parse_config(config).train.initial_model is not None:
+    plain = parse_config(config)
+    size = plain.encoder.image_size or (224, 224)
+    if plain.train.initial_model is not None:
         overrides += ["--train.initial_model", "bundled"]
+        if plain.encoder.beside is not None:
+            overrides += ["--encoder.beside", "test_efficientnet", "--encoder.beside_pretrained", "null"]
+        if plain.encoder.cache is not None:
+            overrides += ["--encoder.cache", str(tmp_path / "cache")]
     else:
         size = (48, 48)
         overrides += [

@@ -71,6 +71,74 @@ def test_beginning_and_finishing_is_the_whole(config, counts, pixels):
             assert torch.allclose(encoder.finish(encoder.begin(pixels, count), count), whole, atol=1e-5)
 
 
+PAIRED = EncoderConfig("test_vit", beside="test_efficientnet")
+
+
+def test_a_second_networks_maps_lie_beside_the_patches(tmp_path, pixels):
+    for name in ("test_vit", "test_efficientnet"):
+        save_file(timm.create_model(name).state_dict(), tmp_path / f"{name}.safetensors")
+    files = [str(tmp_path / f"{name}.safetensors") for name in ("test_vit", "test_efficientnet")]
+    encoder = build_encoder(PAIRED, *files).eval()
+    vit = build_encoder(EncoderConfig("test_vit"), files[0]).eval()
+    maps = timm.create_model(
+        "test_efficientnet",
+        features_only=True,
+        out_indices=(-2, -1),
+        pretrained=True,
+        pretrained_cfg_overlay={"file": files[1]},
+    ).eval()
+    with torch.no_grad():
+        patches, fine = encoder(pixels), maps(pixels)[0]
+        assert torch.equal(patches[..., : vit.width], vit(pixels))
+    channels = fine.shape[1]
+    assert fine.shape[2:] == encoder.grid == (10, 10)  # stride 16, as the ViT's
+    expected = torch.nn.functional.layer_norm(fine.flatten(2).transpose(1, 2), (channels,))
+    assert torch.allclose(patches[..., vit.width : vit.width + channels], expected, atol=1e-5)
+    assert patches.shape[2] == encoder.width == vit.width + sum(maps.feature_info.channels())
+
+
+def test_a_second_networks_batch_norms_keep_their_statistics(pixels):
+    encoder = build_encoder(PAIRED).train()
+    before = {name: value.clone() for name, value in encoder.beside.named_buffers()}
+    encoder(pixels)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.beside.named_buffers())
+    assert encoder.network.training
+
+
+def test_two_networks_are_cached_whole_or_not_at_all(pixels):
+    encoder = build_encoder(PAIRED).eval()
+    count = len(encoder.layers()) + 1
+    with torch.no_grad():
+        assert torch.equal(encoder.finish(encoder.begin(pixels, count), count), encoder(pixels))
+    with raises(ConfigError, match="freeze to 'all'"):
+        encoder.begin(pixels, 1)
+
+
+def test_a_model_grows_without_forgetting(pixels):
+    config = CaptionModelConfig(EncoderConfig("test_vit"), DecoderConfig(vocab_size=10, width=32, heads=4))
+    model = CaptionModel(config).eval()
+    paired = model.grown(PAIRED).eval()
+    with torch.no_grad():
+        assert torch.allclose(paired.encode(pixels), model.encode(pixels), atol=1e-6)
+        assert not torch.equal(paired.encoder(pixels)[0], paired.encoder(pixels)[1])
+    finer = model.grown(EncoderConfig("test_vit", image_size=(192, 192))).eval()
+    assert finer.grid == (12, 12)
+    assert torch.equal(
+        finer.encoder.network.blocks[0].mlp.fc1.weight, model.encoder.network.blocks[0].mlp.fc1.weight
+    )
+    row = model.encoder.network.pos_embed[0, 1:].view(10, 10, -1).mean(dim=(0, 1))
+    resampled = finer.encoder.network.pos_embed[0, 1:].view(12, 12, -1).mean(dim=(0, 1))
+    assert torch.allclose(row, resampled, atol=1e-2)
+
+
+def test_a_model_without_a_bridge_grows_one(pixels):
+    config = CaptionModelConfig(EncoderConfig("test_vit"), DecoderConfig(vocab_size=10, width=64, heads=4))
+    model = CaptionModel(config).eval()
+    paired = model.grown(PAIRED).eval()
+    with torch.no_grad():
+        assert torch.allclose(paired.encode(pixels), model.encode(pixels), atol=1e-6)
+
+
 @mark.parametrize(
     ("config", "weights", "error", "words"),
     [
@@ -133,6 +201,8 @@ def test_config_survives_json_and_refuses_what_it_does_not_know():
         (DecoderConfig, {"width": 30, "heads": 4}),
         (DecoderConfig, {"layers": 0}),
         (EncoderConfig, {"features": "x"}),
+        (EncoderConfig, {"features": "map", "beside": "resnet18"}),
+        (EncoderConfig, {"prefix_tokens": True, "beside": "resnet18"}),
     ],
 )
 def test_impossible_sizes_are_refused_when_made(kind, values):

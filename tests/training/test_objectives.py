@@ -110,9 +110,9 @@ def test_what_is_said_of_a_mirrored_photo_is_turned_round(module, monkeypatch):
         return np.zeros(2)
 
     monkeypatch.setattr(scst, "_reward", reward)
-    ids = scst.tokenizer.encode("a circle on the left of a square")
-    caption = type("Found", (), {"token_ids": tuple(ids)})
-    scst._rewards(batch, [[caption], [caption]])
+    text = "a circle on the left of a square"
+    caption = type("Found", (), {"token_ids": tuple(scst.tokenizer.encode(text))})
+    scst._rewards(batch, [caption, caption], [text, text])
     assert seen == [
         ([1, 4], ["a circle on the left of a square", "a circle on the right of a square"], [True, True])
     ]

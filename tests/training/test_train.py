@@ -19,6 +19,7 @@ from wordgaze.captioner import Captioner
 from wordgaze.data.annotations import read_captions
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.hub import load_folder
+from wordgaze.model.encoder import VitEncoder
 from wordgaze.tasks import train as task
 from wordgaze.tasks.train import build_model, train
 from wordgaze.training.callbacks import Patience, SampleCaptions
@@ -330,20 +331,48 @@ def test_a_run_that_ends_within_an_epoch_is_validated_there(tmp_path, small_conf
     assert (again.steps, again.cider) == (7, result.cider)
 
 
+def test_frozen_layers_see_each_validation_photo_once(tmp_path, small_config, monkeypatch):
+    seen = []
+    begin = VitEncoder.begin
+
+    def counted(self, pixel_values, count):
+        seen.append(len(pixel_values))
+        return begin(self, pixel_values, count)
+
+    monkeypatch.setattr(VitEncoder, "begin", counted)
+    options = {"freeze": "all", "cache": str(tmp_path / "cache")}
+    kept = train(small_config(encoder=options, train={"epochs": 3}), tmp_path / "kept")
+    assert sum(seen) == 40 + 8  # the training photos' one view, the validation photos
+    ciders = [float(row["CIDEr"]) for row in rows_of(kept.folder / "log.csv") if row["CIDEr"]]
+    assert len(ciders) == 3 and max(ciders) == pytest.approx(kept.cider, abs=1e-5)
+
+
+def test_an_initial_model_grows_and_learns_on_from_cached_features(tmp_path, small_config):
+    parent = train(small_config(train={"epochs": 2}), tmp_path / "parent")
+    grown = {"image_size": (64, 64), "beside": "test_efficientnet", "beside_pretrained": None}
+    config = replace(
+        small_config(train={"initial_model": str(parent.folder), "epochs": 2}, data={"validation": {}}),
+        tokenizer=TokenizerOptions(),
+        encoder=EncoderOptions(**grown, freeze="all", cache=str(tmp_path / "cache"), cache_views=2),
+        decoder=DecoderOptions(),
+    )
+    result = train(config, tmp_path / "run")
+    parts, before = load_folder(result.folder), load_folder(parent.folder)
+    assert parts.preprocessing.size == (64, 64)
+    assert parts.model.config.encoder.beside == "test_efficientnet"
+    for name, tensor in before.model.encoder.network.blocks.state_dict().items():
+        assert torch.equal(tensor, parts.model.encoder.network.blocks.state_dict()[name]), name
+    new = parts.model.bridge.weight[:, before.model.encoder.width :]
+    assert new.abs().max() > 0
+    with pytest.raises(ConfigError, match=r"leave encoder\.name out"):
+        train(replace(config, encoder=EncoderOptions("vit_small_patch16_224")), tmp_path / "other")
+
+
 def test_a_model_folder_brings_its_sizes_and_tokenizer(tmp_path, small_config):
     parent = train(small_config(train={"epochs": 1}), tmp_path / "parent").folder
     train_on = {"initial_model": str(parent), "epochs": 1}
     with pytest.raises(ConfigError, match=r"leave tokenizer\.vocab_size out"):
         train(small_config(train=train_on, tokenizer={"vocab_size": 300}), tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"leave encoder\.image_size out"):
-        train(
-            small_config(
-                train=train_on,
-                tokenizer={"vocab_size": 6000},
-                encoder={"pretrained": "hub", "image_size": (96, 96)},
-            ),
-            tmp_path / "run",
-        )
     config = replace(small_config(train=train_on), tokenizer=TokenizerOptions())
     parts = load_folder(train(config, tmp_path / "run").folder)
     assert parts.model.config == load_folder(parent).model.config

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from wordgaze import compat  # noqa: F401  (before timm: it imports torchvision)
+
+# isort: split
+import torch
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from wordgaze.model.cache import DecoderCache
-from wordgaze.model.config import CaptionModelConfig
+from wordgaze.model.config import CaptionModelConfig, EncoderConfig
 from wordgaze.model.decoder import Decoder, DecoderOutput
 from wordgaze.model.encoder import build_encoder, preprocessing_of
 
@@ -15,13 +21,18 @@ from wordgaze.model.encoder import build_encoder, preprocessing_of
 class CaptionModel(nn.Module):
     """An encoder, a bridge to the decoder's width, and a decoder.
 
-    ``encoder_weights`` as in :func:`~wordgaze.model.encoder.build_encoder`.
+    ``encoder_weights`` and ``beside_weights`` as in :func:`~wordgaze.model.encoder.build_encoder`.
     """
 
-    def __init__(self, config: CaptionModelConfig, encoder_weights: str | None = None) -> None:
+    def __init__(
+        self,
+        config: CaptionModelConfig,
+        encoder_weights: str | None = None,
+        beside_weights: str | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
-        self.encoder = build_encoder(config.encoder, encoder_weights)
+        self.encoder = build_encoder(config.encoder, encoder_weights, beside_weights)
         same = self.encoder.width == config.decoder.width
         self.bridge = nn.Identity() if same else nn.Linear(self.encoder.width, config.decoder.width)
         self.decoder = Decoder(config.decoder)
@@ -64,6 +75,27 @@ class CaptionModel(nn.Module):
         ``logits_to_keep`` (B·C, T), booleans: logits (n, V) of these places alone.
         """
         return self.decoder(input_ids, self.start(encoder_hidden_states), output_attentions, logits_to_keep)
+
+    def grown(self, encoder: EncoderConfig, beside_weights: str | None = None) -> CaptionModel:
+        """This model with photos of another ``image_size``, with another network ``beside`` its ViT, or both.
+
+        The weights stay: places of patches are resampled, and what is new in a patch weighs nothing at first.
+        """
+        model = CaptionModel(replace(self.config, encoder=encoder), None, beside_weights)
+        state = self.state_dict()
+        places = "encoder.network.pos_embed"
+        if places in state and encoder.image_size != self.config.encoder.image_size:
+            prefix = int(self.encoder.network.num_prefix_tokens)
+            old, new = list(self.grid), list(model.grid)
+            state[places] = resample_abs_pos_embed(state[places], new, old, num_prefix_tokens=prefix)
+        if isinstance(model.bridge, nn.Linear):
+            weight = torch.zeros_like(model.bridge.weight)
+            known = state.get("bridge.weight", torch.eye(len(weight)))
+            weight[:, : known.shape[1]] = known
+            state["bridge.weight"] = weight
+            state.setdefault("bridge.bias", torch.zeros(len(weight)))
+        model.load_state_dict(state, strict=False)  # what is not in it stays as ``beside_weights`` has it
+        return model
 
     def preprocessing_defaults(self) -> dict[str, Any]:
         """What the encoder expects of pixels: size, mean, std, interpolation."""

@@ -18,7 +18,8 @@ class EncoderConfig:
 
     ``image_size`` (H, W) in pixels, the network's own by default. ``features`` is ``patches`` for a ViT, ``map`` for
     any network with a feature map, whose cells are then the patches (the hybrid of Dosovitskiy et al. 2021, section
-    3.1), with ``blocks`` ViT blocks of ``width`` on top; ``map_index`` counts timm's feature maps.
+    3.1), with ``blocks`` ViT blocks of ``width`` on top; ``map_index`` counts timm's feature maps. ``beside`` is a
+    second network, whose feature maps ``beside_maps`` are laid beside a ViT's patches.
     """
 
     name: str = "vit_tiny_patch16_224"
@@ -30,8 +31,11 @@ class EncoderConfig:
     heads: int = 4
     prefix_tokens: bool = False
     drop_path: float = 0.0
+    beside: str | None = None
+    beside_maps: tuple[int, ...] = (-2, -1)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "beside_maps", tuple(map(int, self.beside_maps)))  # JSON brings lists
         if self.image_size is not None:
             object.__setattr__(self, "image_size", (int(self.image_size[0]), int(self.image_size[1])))
         if self.features not in ("patches", "map"):
@@ -44,6 +48,11 @@ class EncoderConfig:
             )
         if self.features == "map" and self.prefix_tokens:
             raise ConfigError("A feature map has no prefix tokens; set encoder.prefix_tokens to false.")
+        if self.beside is not None and (self.features == "map" or self.prefix_tokens):
+            raise ConfigError(
+                "encoder.beside goes beside a ViT's patches alone; set encoder.features to 'patches' "
+                "and prefix_tokens to false."
+            )
         if self.width % self.heads:
             raise ConfigError(f"encoder.width {self.width} does not divide into {self.heads} heads.")
         if self.features == "map" and self.width % 4:

@@ -90,6 +90,12 @@ class Decoder(nn.Module):
             for last in (module.self_attention.output, module.cross_attention.output, module.mlp[-1]):
                 nn.init.normal_(cast(nn.Linear, last).weight, std=0.02 / (3 * self.config.layers) ** 0.5)
 
+    @torch.no_grad()
+    def sharpen(self, temperature: float) -> None:
+        """Divides all logits by ``temperature``, in the weights: greedy captions stay, the likelihoods move."""
+        self.final_norm.weight.div_(temperature)
+        self.final_norm.bias.div_(temperature)
+
     def start(self, encoder_hidden_states: Tensor) -> DecoderCache:
         """The cache of photos (B, N, D) before any word: their keys and values, computed once."""
         return DecoderCache([block.cross_attention.key_value(encoder_hidden_states) for block in self.blocks])

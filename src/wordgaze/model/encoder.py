@@ -165,14 +165,79 @@ class FeatureMapEncoder(nn.Module):
         return int(shape[1]), int(shape[2]), int(shape[3])
 
 
+class PairedEncoder(VitEncoder):
+    """A ViT, and beside each of its patches what a second network, mostly a convolutional one, has there.
+
+    pixels (B, 3, H, W) → (B, N, width): the patch token, then each of ``config.beside_maps``, brought to the grid of
+    patches (bilinear) and normalised over its channels. The second network's batch norms keep their statistics.
+    """
+
+    beside: Any
+
+    def __init__(
+        self, config: EncoderConfig, weights: str | None = None, beside_weights: str | None = None
+    ) -> None:
+        super().__init__(config, weights)
+        assert config.beside is not None
+        self.beside = _create(
+            config.beside, beside_weights, features_only=True, out_indices=config.beside_maps
+        )
+        self.beside.to(memory_format=torch.channels_last)
+        channels = self.beside.feature_info.channels()
+        self.beside_norms = nn.ModuleList(nn.LayerNorm(count) for count in channels)
+        self.width += sum(channels)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> PairedEncoder:
+        super().train(mode)
+        self.beside.eval()
+        return self
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        maps = self.beside(pixel_values.contiguous(memory_format=torch.channels_last))
+        cells = (_resampled(each, self.grid).flatten(2).transpose(1, 2) for each in maps)
+        normed = (norm(each) for norm, each in zip(self.beside_norms, cells, strict=True))
+        return torch.cat((super().forward(pixel_values), *normed), dim=-1)
+
+    def layers(self) -> list[nn.Module]:
+        """The second network as one layer, then the ViT's blocks."""
+        return [self.beside, *super().layers()]
+
+    def begin(self, pixel_values: Tensor, count: int) -> Tensor:
+        self._check_whole(count)
+        return self(pixel_values)
+
+    def finish(self, features: Tensor, count: int) -> Tensor:
+        self._check_whole(count)
+        return features
+
+    def _check_whole(self, count: int) -> None:
+        if count <= len(self.layers()):
+            raise ConfigError(
+                "The first layers of two networks can't be run alone; set encoder.freeze to 'all' or cache to null."
+            )
+
+
+def _resampled(feature_map: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, channels, h, w) → (B, channels, H_p, W_p)."""
+    if feature_map.shape[2:] == grid:
+        return feature_map
+    return nn.functional.interpolate(feature_map, grid, mode="bilinear", align_corners=False)
+
+
 Encoder = VitEncoder | FeatureMapEncoder
 
 
-def build_encoder(config: EncoderConfig, weights: str | None = None) -> Encoder:
+def build_encoder(
+    config: EncoderConfig, weights: str | None = None, beside_weights: str | None = None
+) -> Encoder:
     """The encoder of ``config``; ``weights`` is None (random), ``"hub"`` (timm's), or a file with timm's names.
 
-    Raises ConfigError for an unknown name or size, ModelError for weights that can't be had.
+    ``beside_weights`` likewise, of the network ``config.beside``. Raises ConfigError for an unknown name or size,
+    ModelError for weights that can't be had.
     """
+    if config.beside is not None:
+        return PairedEncoder(config, weights, beside_weights)
     return (FeatureMapEncoder if config.features == "map" else VitEncoder)(config, weights)
 
 

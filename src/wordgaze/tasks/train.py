@@ -40,7 +40,7 @@ from wordgaze.training.callbacks import (
     TrainingLog,
     drop_rows_behind,
 )
-from wordgaze.training.config import TrainingConfig, TrainOptions
+from wordgaze.training.config import EncoderOptions, TrainingConfig, TrainOptions
 from wordgaze.training.feature_cache import FeatureCache, cache_key
 from wordgaze.training.module import CaptionModule
 from wordgaze.training.pretrained import gpt2_config, gpt2_tokenizer, load_gpt2
@@ -53,6 +53,7 @@ _MAY_CHANGE = {
 }
 _EMPTY = {"--data.train": "[]", "--data.validation": "{}"}
 _HOW_IT_LEARNS = {"freeze", "learning_rate", "layer_decay", "cache", "cache_views"}  # an encoder of any size
+_GROWS = {"image_size", "beside", "beside_maps", "beside_pretrained"}
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,8 @@ def train(
         raise DataError(
             f"{len(training)} training photos do not fill a batch of {config.data.batch_size}; lower it."
         )
+    if config.train.objective == "scst":
+        model.decoder.sharpen(config.train.temperature)
     references = [photo.captions for photo in training] if config.train.objective == "scst" else None
     module = CaptionModule(
         model, tokenizer, config, {name: photos.photos for name, photos in validation.items()}, references
@@ -245,7 +248,7 @@ def build_model(config: TrainingConfig, vocab_size: int) -> CaptionModel:
     else:
         sizes = {k: v for k, v in dataclasses.asdict(config.decoder).items() if k != "pretrained"}
         decoder = DecoderConfig(vocab_size=vocab_size, **sizes)
-    model = CaptionModel(CaptionModelConfig(encoder, decoder), options.pretrained)
+    model = CaptionModel(CaptionModelConfig(encoder, decoder), options.pretrained, options.beside_pretrained)
     if pretrained is not None:
         load_gpt2(model.decoder, pretrained)
     return model
@@ -257,17 +260,34 @@ def _initial_model(config: TrainingConfig) -> ModelParts | None:
     if name is None:
         return None
     parts = load_folder(resolve(None if name == "bundled" else name))
+    grown = _grown(config.encoder, parts.model.config.encoder)
     for group in ("tokenizer", "encoder", "decoder"):
         asked = dataclasses.asdict(getattr(config, group))
         default = dataclasses.asdict(type(getattr(config, group))())
         has = {} if group == "tokenizer" else dataclasses.asdict(getattr(parts.model.config, group))
         for field, value in asked.items():
-            if field not in _HOW_IT_LEARNS and value not in (None, default[field], has.get(field)):
+            if field not in {*_HOW_IT_LEARNS, *_GROWS} and value not in (
+                None,
+                default[field],
+                has.get(field),
+            ):
                 raise ConfigError(
                     f"{group}.{field} is {value!r}, but train.initial_model names {name}, which has its own; "
                     f"leave {group}.{field} out, or train from the beginning."
                 )
+    if grown != parts.model.config.encoder:
+        parts.model = parts.model.grown(grown, config.encoder.beside_pretrained)
+        size = parts.model.preprocessing_defaults()["size"]
+        parts.preprocessing = dataclasses.replace(parts.preprocessing, size=size)
     return parts
+
+
+def _grown(options: EncoderOptions, initial: EncoderConfig) -> EncoderConfig:
+    """The initial model's encoder, with what ``options`` ask for of the fields in which a model can grow."""
+    new: dict[str, Any] = {} if options.image_size is None else {"image_size": options.image_size}
+    if options.beside is not None:
+        new |= {"beside": options.beside, "beside_maps": tuple(options.beside_maps)}
+    return dataclasses.replace(initial, **new)
 
 
 def _device(train: TrainOptions) -> torch.device:

@@ -59,7 +59,8 @@ class TokenizerOptions:
 class EncoderOptions:
     """The encoder's sizes (:class:`~wordgaze.model.config.EncoderConfig`) and how it learns.
 
-    ``pretrained`` is ``hub``, a local file with timm's key names, or null (random). ``freeze`` is ``none``, ``all``, or
+    ``pretrained`` is ``hub``, a local file with timm's key names, or null (random); so is ``beside_pretrained``, of the
+    network ``beside``. ``freeze`` is ``none``, ``all``, or
     the number of first layers to keep as they are. Layer i of L learns at ``learning_rate * layer_decay ** (L - i)``.
     ``cache`` is a folder for the frozen layers' output of ``cache_views`` random views of each photo, which epochs take
     in turn; null computes it anew.
@@ -74,7 +75,10 @@ class EncoderOptions:
     heads: int = 4
     prefix_tokens: bool = False
     drop_path: float = 0.0
+    beside: str | None = None
+    beside_maps: tuple[int, ...] = (-2, -1)
     pretrained: str | None = "hub"
+    beside_pretrained: str | None = "hub"
     freeze: str | int = "none"
     learning_rate: float = 1e-4
     layer_decay: float = 0.8
@@ -120,17 +124,21 @@ class TrainOptions:
 
     ``learning_rate`` is the decoder's; both rates warm up over ``warmup_steps`` and fall along a cosine. The checkpoint
     ``last`` is written every ``checkpoint_every`` steps. ``initial_model`` (a model folder, a hub id, or ``bundled``)
-    gives sizes, tokenizer and first weights. ``patience``: the run ends after so many epochs without a better CIDEr.
+    gives sizes, tokenizer and first weights; ``encoder.image_size`` and ``encoder.beside`` may differ from
+    it, and it grows. ``patience``: the run ends after so many epochs without a better CIDEr.
 
     ``objective: scst`` is self-critical training (Rennie et al. 2017): it raises the CIDEr-D of ``samples`` captions
     drawn for each photo, above a ``baseline``: the mean of the photo's other samples (``samples``; Luo 2020), or its
-    ``greedy`` caption. ``cross_entropy_weight`` times the reference captions' cross-entropy is added.
+    ``greedy`` caption. Before the first step the model's logits are divided by ``temperature``, for good: one that was
+    taught with smoothed labels draws too many poor captions to learn from. ``cross_entropy_weight`` times the reference
+    captions' cross-entropy is added.
     """
 
     objective: str = "cross_entropy"
     initial_model: str | None = None
     samples: int = 5
     baseline: str = "samples"
+    temperature: float = 1.0
     cross_entropy_weight: float = 0.0
     patience: int = 0
     epochs: int = 10
@@ -162,6 +170,8 @@ class TrainOptions:
                 "train.objective is 'scst', which needs a model that captions already; "
                 "name it as train.initial_model: a model folder, or 'bundled'."
             )
+        if self.temperature <= 0:
+            raise ConfigError(f"train.temperature is {self.temperature}; it must be above 0.")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(
                 f"train.ema_decay is {self.ema_decay}; it must lie in [0, 1), 0 for no average."

@@ -136,7 +136,7 @@ def cache_key(
     digest.update(json.dumps(settings, sort_keys=True).encode())
     for name, tensor in model.encoder.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     for photo in dataset.photos:
         status = photo.path.stat() if photo.path.exists() else None
         identity = (str(photo.path.resolve()), status and status.st_size, status and status.st_mtime_ns)

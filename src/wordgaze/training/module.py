@@ -53,6 +53,7 @@ class CaptionModule(LightningModule):
         self.validation = validation
         self.frozen_layers = freeze_encoder(model, config.encoder.freeze)
         self.cached = False  # whether training batches hold the frozen layers' output
+        self._kept: dict[tuple[int, int], Tensor] = {}
         self.captions: dict[str, list[str]] = {}
         self.validated_step: int | None = None
         self._reward = None if references is None else CiderReward(references)
@@ -138,40 +139,51 @@ class CaptionModule(LightningModule):
             np.random.default_rng((train.seed, self.current_epoch, photo, 2)) for photo in batch.photos
         )
         seeds = [int(stream.integers(2**62)) for stream in streams]
-        drawn = self._search(encoder_hidden_states, self._sampling, seeds)
-        samples = [sample for photo in drawn for sample in photo]
-        rewards = self._rewards(batch, drawn).view(len(drawn), train.samples)
+        samples = self._drawn(encoder_hidden_states, self._sampling, seeds)
+        texts = [self.tokenizer.decode(sample.token_ids) for sample in samples]
+        rewards = self._rewards(batch, samples, texts)
         if train.baseline == "samples":
             advantages = above_others(rewards)
         else:
-            greedy = replace(self._sampling, sample=False, num_captions=1)
-            advantages = rewards - self._rewards(batch, self._search(encoder_hidden_states, greedy))[:, None]
+            options = replace(self._sampling, sample=False, num_captions=1)
+            greedy = self._drawn(encoder_hidden_states, options)
+            advantages = rewards - self._rewards(
+                batch, greedy, [self.tokenizer.decode(caption.token_ids) for caption in greedy]
+            )
         input_ids, labels = pad_captions([sample.token_ids for sample in samples], self.tokenizer.pad_id)
         input_ids, labels = input_ids.to(device), labels.to(device)
         logits, words = self._teacher_forced(input_ids, labels, encoder_hidden_states)
         lengths = (labels != IGNORED).sum(dim=1)
-        texts = [self.tokenizer.decode(sample.token_ids).split() for sample in samples]
+        said = [text.split() for text in texts]
         self.log_dict(
             {
                 "reward": rewards.mean(),
-                "repeats": sum(map(repeats, texts)) / len(texts),
+                "repeats": sum(map(repeats, said)) / len(said),
                 "endless": sum(not self._ended(sample) for sample in samples) / len(samples),
-                "words": sum(map(len, texts)) / len(texts),
+                "words": sum(map(len, said)) / len(said),
             }
         )
         return self_critical(logits, words, advantages.flatten().to(device).repeat_interleave(lengths))
 
-    def _rewards(self, batch: TrainingBatch, found: Sequence[Sequence[GeneratedCaption]]) -> Tensor:
-        """Of every caption in turn; what is said of a mirrored view is turned round before it is compared."""
+    def _drawn(
+        self, encoder_hidden_states: Tensor, options: GenerationOptions, seeds: Sequence[int] | None = None
+    ) -> list[GeneratedCaption]:
+        """The captions of all photos, a photo's beside each other."""
+        return [each for photo in self._search(encoder_hidden_states, options, seeds) for each in photo]
+
+    def _rewards(
+        self, batch: TrainingBatch, captions: Sequence[GeneratedCaption], texts: Sequence[str]
+    ) -> Tensor:
+        """(B, K) of K captions a photo; what is said of a mirrored view is turned round before it is compared."""
         assert self._reward is not None
-        photos, captions, ended = [], [], []
-        for photo, flipped, group in zip(batch.photos, batch.flipped, found, strict=True):
-            for caption in group:
-                text = self.tokenizer.decode(caption.token_ids)
-                photos.append(photo)
-                captions.append(swap_left_right(text) if flipped else text)
-                ended.append(self._ended(caption))
-        return torch.from_numpy(self._reward(photos, captions, ended)).float()
+        each = len(captions) // len(batch.photos)
+        photos = [photo for photo in batch.photos for _ in range(each)]
+        flipped = [mirrored for mirrored in batch.flipped for _ in range(each)]
+        turned = [
+            swap_left_right(text) if mirrored else text for text, mirrored in zip(texts, flipped, strict=True)
+        ]
+        rewards = self._reward(photos, turned, [self._ended(caption) for caption in captions])
+        return torch.from_numpy(rewards).float().view(len(batch.photos), each)
 
     def _ended(self, caption: GeneratedCaption) -> bool:
         return caption.token_ids[-1] == self.tokenizer.eos_id
@@ -197,9 +209,21 @@ class CaptionModule(LightningModule):
 
     def validation_step(self, batch: PhotoBatch, batch_index: int, dataloader_idx: int = 0) -> None:
         name = list(self.validation)[dataloader_idx]
-        found = self._search(self.model.encode(batch.pixel_values), self.validation_options)
+        if self.cached:
+            features = self._frozen_output(batch.pixel_values, (dataloader_idx, batch_index))
+            encoder_hidden_states = self.model.encode_frozen(features, self.frozen_layers)
+        else:
+            encoder_hidden_states = self.model.encode(batch.pixel_values)
+        found = self._search(encoder_hidden_states, self.validation_options)
         for index, captions in zip(batch.indices, found, strict=True):
             self.captions[name][index] = self.tokenizer.decode(captions[0].token_ids)
+
+    def _frozen_output(self, pixel_values: Tensor, place: tuple[int, int]) -> Tensor:
+        """Computed once a run, and kept in memory as the training photos' on disk: in float16."""
+        if place not in self._kept:
+            output = self.model.encoder.begin(pixel_values, self.frozen_layers)
+            self._kept[place] = output.to(torch.float16)
+        return self._kept[place].to(torch.float32)
 
     def on_validation_epoch_end(self) -> None:
         self.validated_step = self.trainer.global_step

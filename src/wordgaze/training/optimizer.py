@@ -69,4 +69,5 @@ def warmup_cosine(
 
 def _after_layers(model: CaptionModel) -> list[nn.Module]:
     norm = getattr(model.encoder, "norm", None) or getattr(model.encoder.network, "norm", None)
-    return [] if norm is None else [norm]
+    norms = [norm, getattr(model.encoder, "beside_norms", None)]
+    return [module for module in norms if module is not None]
