@@ -36,7 +36,12 @@ BUNDLED = ROOT / "src" / "wordgaze" / "bundled"
 DOCS = ROOT / "docs"
 BOXES = ROOT.parent / "shared" / "data" / "coco" / "instances_val.json"
 
-ENCODER = "vit_tiny_patch16_224"  # what the card's text speaks of
+ENCODER, BESIDE = "vit_tiny_patch16_224", "tf_efficientnet_lite2"  # what the card's text speaks of
+PLACES = {
+    ("train", "initial_model"),
+    ("encoder", "beside_pretrained"),
+    ("encoder", "cache"),
+}  # each machine's own
 FEWEST = 20  # photos of a category, for a row of its own
 LISTED = 12
 WIDTH = 120
@@ -53,14 +58,15 @@ tags:
 # wordgaze's bundled captioner
 
 Photo in, English caption out, with the cross-attention that shows for every word where the model looked.
-{parameters:.1f} M parameters: a ViT-Ti/16 at {height} x {width} (patches of 16 x 16 pixels, a {down} x {across} grid)
-and a GPT-2-shaped decoder with cross-attention ({layers} layers of width {decoder_width}, {vocabulary} tokens).
+{parameters:.1f} M parameters: a ViT-Ti/16 at {height} x {width} (patches of 16 x 16 pixels, a {down} x {across} grid),
+{beside}and a GPT-2-shaped decoder with cross-attention ({layers} layers of width {decoder_width}, {vocabulary} tokens).
 
 ## Where it comes from
 
-The encoder was initialised from ViT-Ti/16 AugReg, pretrained on ImageNet-21k and ImageNet-1k (Steiner et al. 2022,
+The ViT was initialised from ViT-Ti/16 AugReg, pretrained on ImageNet-21k and ImageNet-1k (Steiner et al. 2022,
 Apache-2.0; timm's `vit_tiny_patch16_224.augreg_in21k_ft_in1k`), and fine-tuned as a whole with the decoder, which
-started from random weights. The tokenizer is byte-level BPE learned from the training captions and further text.
+started from random weights. {beside_origin}The tokenizer is byte-level BPE learned from the training captions and
+further text.
 
 - **Data**: {photos:,} photos with {captions:,} captions: Flickr8k's training split and unassigned photos,
   Flickr30k photos that are not in Flickr8k, and COCO photos. The photos belong to their authors and are not
@@ -120,6 +126,11 @@ Chosen by number: of each set's photos, ordered by CIDEr, the worst, the best, a
 """
 
 
+BESIDE_IS = "beside each patch what EfficientNet-Lite2 has there (its feature maps of stride 16 and 32), "
+BESIDE_FROM = """EfficientNet-Lite2 (Tan and Le 2019, Apache-2.0; timm's `tf_efficientnet_lite2.in1k`) is as ImageNet-1k
+left it. """
+
+
 class Stage(NamedTuple):
     """One training: the config it was started with, and the folder it left."""
 
@@ -172,9 +183,11 @@ def card(
 ) -> str:
     """The card's text; ``measured``: what ``measured_sections`` makes of the model's measurements."""
     model, decoder = parts.model, parts.model.config.decoder
-    if model.config.encoder.name != ENCODER:
+    encoder = model.config.encoder
+    if encoder.name != ENCODER or encoder.beside not in (None, BESIDE):
         raise SystemExit(
-            f"The card speaks of {ENCODER}, the model has {model.config.encoder.name}; change the text."
+            f"The card speaks of {ENCODER} and {BESIDE}, the model has {encoder.name} and {encoder.beside}; "
+            "change the text."
         )
     photos = captions = 0
     for source in parse_config(stages[0].run / "training.yaml").data.train:
@@ -187,6 +200,8 @@ def card(
         width=width,
         down=model.grid[0],
         across=model.grid[1],
+        beside=BESIDE_IS if encoder.beside else "",
+        beside_origin=BESIDE_FROM if encoder.beside else "",
         layers=decoder.layers,
         decoder_width=decoder.width,
         vocabulary=decoder.vocab_size,
@@ -229,7 +244,7 @@ def command(stage: Stage) -> str:
     words = ["wordgaze train --config", f"configs/{stage.config.name}"]
     for group, values in had.items():
         for name, value in values.items():
-            if value == wanted[group][name] or (group, name) == ("train", "initial_model"):
+            if value == wanted[group][name] or (group, name) in PLACES:
                 continue
             if not isinstance(value, bool | int | float | str):
                 raise SystemExit(

@@ -138,6 +138,8 @@ def train(
     _check_same_run(config, out, checkpoint is not None)
     checkpoints.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(config.train.seed, workers=True, verbose=False)
+    # That a feature map's network has weights for a head it has not is no news.
+    logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
 
     training = load_sources([_drawn(source, out, fresh) for source in config.data.train], check_files=True)
     validation = {

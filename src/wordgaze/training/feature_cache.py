@@ -7,8 +7,10 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ from wordgaze.model.caption_model import CaptionModel
 from wordgaze.training.config import AugmentationOptions
 
 _BATCH = 32
+_Loaded = TypeVar("_Loaded")
 
 
 class FeatureCache:
@@ -87,8 +90,11 @@ class FeatureCache:
         flipped = np.lib.format.open_memmap(
             self.path.with_suffix(".flipped.npy"), "r+" if done else "w+", dtype=bool, shape=(total,)
         )
-        for rows in _batches(done, total):
-            seen = [view(row // self.photos, row % self.photos) for row in rows]
+
+        def load(rows: range) -> list[tuple[Tensor, bool]]:
+            return [view(row // self.photos, row % self.photos) for row in rows]
+
+        for rows, seen in _one_ahead(load, _batches(done, total)):
             output = compute(torch.stack([pixels for pixels, _ in seen])).to(torch.float16).cpu().numpy()
             if features is None:
                 features = np.lib.format.open_memmap(
@@ -142,6 +148,18 @@ def cache_key(
         identity = (str(photo.path.resolve()), status and status.st_size, status and status.st_mtime_ns)
         digest.update(repr(identity).encode())
     return digest.hexdigest()[:16]
+
+
+def _one_ahead(load: Callable[[range], _Loaded], batches: Iterator[range]) -> Iterator[tuple[range, _Loaded]]:
+    """Each batch with what ``load`` makes of it; the next one is loaded while this one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        ahead: tuple[range, Future[_Loaded]] | None = None
+        for rows in batches:
+            behind, ahead = ahead, (rows, pool.submit(load, rows))
+            if behind is not None:
+                yield behind[0], behind[1].result()
+        if ahead is not None:
+            yield ahead[0], ahead[1].result()
 
 
 def _batches(start: int, stop: int) -> Iterator[range]:
