@@ -351,7 +351,10 @@ def test_an_initial_model_grows_and_learns_on_from_cached_features(tmp_path, sma
     parent = train(small_config(train={"epochs": 2}), tmp_path / "parent")
     grown = {"image_size": (64, 64), "beside": "test_efficientnet", "beside_pretrained": None}
     config = replace(
-        small_config(train={"initial_model": str(parent.folder), "epochs": 2}, data={"validation": {}}),
+        small_config(
+            train={"initial_model": str(parent.folder), "epochs": 2, "ema_decay": 0.9},
+            data={"validation": {}},
+        ),
         tokenizer=TokenizerOptions(),
         encoder=EncoderOptions(**grown, freeze="all", cache=str(tmp_path / "cache"), cache_views=2),
         decoder=DecoderOptions(),

@@ -18,8 +18,9 @@ from wordgaze import compat  # noqa: F401  (before lightning: torchmetrics impor
 import lightning.pytorch as pl
 import torch
 from jsonargparse import ArgumentParser
-from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities import rank_zero_only
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from wordgaze.data.annotations import CaptionSet, Source, load_sources
 from wordgaze.data.datamodule import CaptionDataModule
@@ -382,7 +383,10 @@ def _trainer(
 ) -> pl.Trainer:
     train = config.train
     names = list(module.validation)
-    callbacks: list[pl.Callback] = [EMAWeightAveraging(decay=train.ema_decay)] if train.ema_decay else []
+    callbacks: list[pl.Callback] = []
+    if train.ema_decay:
+        # By interpolation, which leaves frozen weights as they are; the weighted sum of EMAWeightAveraging rounds them.
+        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(train.ema_decay)))
     callbacks += [
         TrainingLog(out / LOG, train.log_every, config.data.batch_size, names, module.measured),
         SampleCaptions(out / SAMPLES, module.validation, say),
