@@ -14,6 +14,10 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from wordgaze import compat  # noqa: F401  (before timm: it imports torchvision)
+
+# isort: split
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -50,11 +54,6 @@ def timm_names(state: dict[str, Tensor], repeats: tuple[int, ...]) -> dict[str, 
 
 
 def main(out: str) -> None:
-    from wordgaze import compat  # noqa: F401  (before timm: it imports torchvision)
-
-    # isort: split
-    import timm
-
     file = next(file for file in metadata.files(PACKAGE) or [] if file.suffix == ".pth")
     network = timm.create_model("tf_efficientnet_lite2")
     repeats = tuple(len(stage) for stage in network.blocks)
