@@ -37,11 +37,8 @@ DOCS = ROOT / "docs"
 BOXES = ROOT.parent / "shared" / "data" / "coco" / "instances_val.json"
 
 ENCODER, BESIDE = "vit_tiny_patch16_224", "tf_efficientnet_lite2"  # what the card's text speaks of
-PLACES = {
-    ("train", "initial_model"),
-    ("encoder", "beside_pretrained"),
-    ("encoder", "cache"),
-}  # each machine's own
+# Where a run found its parts: each machine's own.
+PLACES = {("train", "initial_model"), ("encoder", "beside_pretrained"), ("encoder", "cache")}
 FEWEST = 20  # photos of a category, for a row of its own
 LISTED = 12
 WIDTH = 120

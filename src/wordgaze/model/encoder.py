@@ -64,7 +64,7 @@ class VitEncoder(nn.Module):
 
     def begin(self, pixel_values: Tensor, count: int) -> Tensor:
         """What the first ``count`` layers make of ``pixel_values``; beyond all, the whole encoder."""
-        if count > len(self.network.blocks):
+        if count > len(self.layers()):
             return self(pixel_values)
         self._check_plain()
         tokens = self.network.norm_pre(self.network._pos_embed(self.network.patch_embed(pixel_values)))
@@ -72,7 +72,7 @@ class VitEncoder(nn.Module):
 
     def finish(self, features: Tensor, count: int) -> Tensor:
         """The rest: ``finish(begin(x, n), n)`` equals ``forward(x)``."""
-        if count > len(self.network.blocks):
+        if count > len(self.layers()):
             return features
         return self._without_prefix(self.network.norm(self.network.blocks[count:](features)))
 
@@ -203,19 +203,10 @@ class PairedEncoder(VitEncoder):
         """The second network as one layer, then the ViT's blocks."""
         return [self.beside, *super().layers()]
 
-    def begin(self, pixel_values: Tensor, count: int) -> Tensor:
-        self._check_whole(count)
-        return self(pixel_values)
-
-    def finish(self, features: Tensor, count: int) -> Tensor:
-        self._check_whole(count)
-        return features
-
-    def _check_whole(self, count: int) -> None:
-        if count <= len(self.layers()):
-            raise ConfigError(
-                "The first layers of two networks can't be run alone; set encoder.freeze to 'all' or cache to null."
-            )
+    def _check_plain(self) -> None:
+        raise ConfigError(
+            "The first layers of two networks can't be run alone; set encoder.freeze to 'all' or cache to null."
+        )
 
 
 def _resampled(feature_map: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -263,7 +263,6 @@ def _initial_model(config: TrainingConfig) -> ModelParts | None:
     if name is None:
         return None
     parts = load_folder(resolve(None if name == "bundled" else name))
-    grown = _grown(config.encoder, parts.model.config.encoder)
     for group in ("tokenizer", "encoder", "decoder"):
         asked = dataclasses.asdict(getattr(config, group))
         default = dataclasses.asdict(type(getattr(config, group))())
@@ -278,6 +277,7 @@ def _initial_model(config: TrainingConfig) -> ModelParts | None:
                     f"{group}.{field} is {value!r}, but train.initial_model names {name}, which has its own; "
                     f"leave {group}.{field} out, or train from the beginning."
                 )
+    grown = _grown(config.encoder, parts.model.config.encoder)
     if grown != parts.model.config.encoder:
         parts.model = parts.model.grown(grown, config.encoder.beside_pretrained)
         size = parts.model.preprocessing_defaults()["size"]
