@@ -123,7 +123,10 @@ Chosen by number: of each set's photos, ordered by CIDEr, the worst, the best, a
 """
 
 
-BESIDE_IS = "beside each patch what EfficientNet-Lite2 has there (its feature maps of stride 16 and 32), "
+BESIDE_IS = (
+    "added to each patch what EfficientNet-Lite2 has there (its feature map of stride 16 and its last features, of "
+    "stride 32), "
+)
 BESIDE_FROM = """EfficientNet-Lite2 (Tan and Le 2019, Apache-2.0; timm's `tf_efficientnet_lite2.in1k`) is as ImageNet-1k
 left it. """
 

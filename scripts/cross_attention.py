@@ -42,6 +42,7 @@ from wordgaze.explanation.methods import DEFAULT_METHOD, DEFAULT_REPAIRS, Repair
 from wordgaze.hub import bundled_folder
 from wordgaze.model.attention import Attention
 from wordgaze.model.cache import DecoderCache
+from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.decoder import Decoder
 
 if TYPE_CHECKING:
@@ -162,8 +163,7 @@ def read(captioner: Captioner) -> Reading:
     ids = torch.tensor([tokens[:-1]])
     pixel_values = captioner.transform(open_photo(ROOT / PHOTO))[0][None]
     with torch.no_grad():
-        encoded = model.encoder(pixel_values)
-        states = model.bridge(encoded)
+        states = model.encode(pixel_values)
         logits, layers = read_by_hand(model.decoder, ids, states)
         attentions = model(ids, states, output_attentions=True).attentions
     place = max(
@@ -182,7 +182,6 @@ def read(captioner: Captioner) -> Reading:
         self_attention=torch.stack(attentions)[:, 0].mean(dim=(0, 1)),
         shapes={
             "pixel_values": tuple(pixel_values.shape),
-            "encoded": tuple(encoded.shape),
             "states": tuple(states.shape),
             "ids": tuple(ids.shape),
             "logits": tuple(logits.shape),
@@ -619,11 +618,21 @@ def size(count: float) -> str:
     return f"{count / 2**20:.2f} MiB" if count >= 2**19 else f"{count / 2**10:.1f} KiB"
 
 
+def of_beside(model: CaptionModel) -> str:
+    """A sentence on the second network, where there is one."""
+    beside = model.config.encoder.beside
+    if beside is None:
+        return ""
+    return (
+        f" A second network, `{beside}`, sees the same pixels; what its feature maps have at a patch is added to the "
+        "patch's vector."
+    )
+
+
 def table_of_shapes(reading: Reading) -> str:
     names = {
         "pixel_values": "the photo, RGB: `pixel_values`",
-        "encoded": "what the encoder makes of each patch",
-        "states": "the same at the decoder's width: `encoder_hidden_states`",
+        "states": "what the encoder makes of each patch, at the decoder's width: `encoder_hidden_states`",
         "key": "a key of each patch for each head, in each layer",
         "value": "a value of each patch for each head, in each layer",
         "ids": "the caption's tokens, the start first: `input_ids`",
@@ -714,8 +723,8 @@ def values_of_reading(reading: Reading) -> dict[str, object]:
         "width": model.config.decoder.width,
         "head_width": head_width,
         "root": f"{head_width**0.5:g}",
-        "encoder": model.config.encoder.name,
-        "encoder_layers": len(model.encoder.layers()),
+        "encoder": f"`{model.config.encoder.name}` of {len(model.encoder.network.blocks)} blocks",
+        "beside": of_beside(model),
         "layers": model.config.decoder.layers,
         "heads": model.config.decoder.heads,
         "method": explanation.method,

@@ -4,16 +4,30 @@ from pathlib import Path
 
 import pytest
 
+from wordgaze import compat  # noqa: F401  (before timm: it imports torchvision)
+
+# isort: split
+import timm
+
 from wordgaze.data.annotations import Source
 from wordgaze.data.shapes import write_shapes
 from wordgaze.hub import load_folder
 from wordgaze.tasks.train import parse_config, train
 
+BOTH_NETWORKS = 1 + len(timm.create_model("test_vit").blocks)
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_two_steps_of_a_config(config, tmp_path):
+    folder = two_steps(config, tmp_path)
+    size = parse_config(config).encoder.image_size
+    if size is not None:
+        assert load_folder(folder).preprocessing.size == size
+
+
+def two_steps(config: Path, tmp_path: Path) -> Path:
+    """The folder of a short run, begun from such a run of the config before it: ``runs/NAME`` is ``NAME.yaml``'s."""
     captions = write_shapes(tmp_path / "shapes", 16, size=48)
     source = f"{{captions: {captions}, limit: 8}}"
     overrides = [
@@ -22,30 +36,27 @@ def test_two_steps_of_a_config(config, tmp_path):
         *("--train.max_steps", "2", "--train.accelerator", "cpu", "--train.devices", "1"),
     ]
     plain = parse_config(config)
-    size = plain.encoder.image_size or (224, 224)
-    if plain.train.initial_model is not None:
-        overrides += ["--train.initial_model", "bundled"]
-        if plain.encoder.beside is not None:
-            overrides += ["--encoder.beside", "test_efficientnet", "--encoder.beside_pretrained", "null"]
-        if plain.encoder.cache is not None:
-            overrides += ["--encoder.cache", str(tmp_path / "cache")]
-    else:
-        size = (48, 48)
+    initial = plain.train.initial_model
+    if initial is None:
         overrides += [
             *("--tokenizer.vocab_size", "280", "--tokenizer.extra_text", "[]"),
-            *(
-                "--encoder.name",
-                "test_vit",
-                "--encoder.image_size",
-                "[48, 48]",
-                "--encoder.pretrained",
-                "null",
-            ),
+            *("--encoder.name", "test_vit", "--encoder.pretrained", "null"),
             *("--encoder.features", "patches", "--encoder.blocks", "0"),
             *("--decoder.width", "32", "--decoder.layers", "1", "--decoder.heads", "4"),
         ]
+        if plain.encoder.image_size is None:
+            overrides += ["--encoder.image_size", "[48, 48]"]
+    elif initial.startswith("runs/"):
+        before = config.with_name(f"{Path(initial).name}.yaml")
+        overrides += ["--train.initial_model", str(two_steps(before, tmp_path / "before"))]
+    if plain.encoder.beside is not None:
+        overrides += ["--encoder.beside", "test_efficientnet", "--encoder.beside_pretrained", "null"]
+    if isinstance(plain.encoder.freeze, int):
+        overrides += ["--encoder.freeze", str(BOTH_NETWORKS)]
+    if plain.encoder.cache is not None:
+        overrides += ["--encoder.cache", str(tmp_path / "cache")]
     parsed = parse_config(config, overrides)
     assert parsed.data.train == [Source(str(captions), limit=8)]
     result = train(parsed, tmp_path / "run")
     assert result.steps == 2
-    assert load_folder(result.folder).preprocessing.size == size
+    return result.folder

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import timm
 import torch
 from PIL import Image
@@ -71,30 +73,34 @@ def test_beginning_and_finishing_is_the_whole(config, counts, pixels):
             assert torch.allclose(encoder.finish(encoder.begin(pixels, count), count), whole, atol=1e-5)
 
 
-PAIRED = EncoderConfig("test_vit", beside="test_efficientnet")
+PAIRED = EncoderConfig("test_vit", beside="test_efficientnet", width=48)
 
 
-def test_a_second_networks_maps_lie_beside_the_patches(tmp_path, pixels):
+def test_what_a_second_network_sees_is_added_to_the_patches(tmp_path, pixels):
     for name in ("test_vit", "test_efficientnet"):
         save_file(timm.create_model(name).state_dict(), tmp_path / f"{name}.safetensors")
     files = [str(tmp_path / f"{name}.safetensors") for name in ("test_vit", "test_efficientnet")]
     encoder = build_encoder(PAIRED, *files).eval()
     vit = build_encoder(EncoderConfig("test_vit"), files[0]).eval()
-    maps = timm.create_model(
-        "test_efficientnet",
-        features_only=True,
-        out_indices=(-2, -1),
-        pretrained=True,
-        pretrained_cfg_overlay={"file": files[1]},
-    ).eval()
+    pretrained = {"pretrained": True, "pretrained_cfg_overlay": {"file": files[1]}}
+    network = timm.create_model("test_efficientnet", **pretrained).eval()
+    maps = timm.create_model("test_efficientnet", features_only=True, out_indices=(-2,), **pretrained).eval()
+
+    def normed(feature_map):
+        return torch.nn.functional.layer_norm(feature_map.movedim(1, -1), feature_map.shape[1:2])
+
     with torch.no_grad():
-        patches, fine = encoder(pixels), maps(pixels)[0]
-        assert torch.equal(patches[..., : vit.width], vit(pixels))
-    channels = fine.shape[1]
-    assert fine.shape[2:] == encoder.grid == (10, 10)  # stride 16, as the ViT's
-    expected = torch.nn.functional.layer_norm(fine.flatten(2).transpose(1, 2), (channels,))
-    assert torch.allclose(patches[..., vit.width : vit.width + channels], expected, atol=1e-5)
-    assert patches.shape[2] == encoder.width == vit.width + sum(maps.feature_info.channels())
+        fine, last = maps(pixels)[0], network.forward_features(pixels)
+        assert fine.shape[2:] == encoder.grid == (10, 10) and last.shape[2:] == (5, 5)
+        of_vit, of_fine, of_last = encoder.projections
+        coarse = torch.nn.functional.interpolate(
+            of_last(normed(last)).movedim(-1, 1), (10, 10), mode="bilinear"
+        )
+        expected = of_vit(vit(pixels)) + of_fine(normed(fine)).flatten(1, 2)
+        expected = expected + coarse.flatten(2).transpose(1, 2)
+        found = encoder(pixels)
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert found.shape == (2, 100, 48) and encoder.width == 48
 
 
 def test_a_second_networks_batch_norms_keep_their_statistics(pixels):
@@ -107,11 +113,19 @@ def test_a_second_networks_batch_norms_keep_their_statistics(pixels):
 
 def test_two_networks_are_cached_whole_or_not_at_all(pixels):
     encoder = build_encoder(PAIRED).eval()
-    count = len(encoder.layers()) + 1
+    both = len(encoder.layers())
     with torch.no_grad():
-        assert torch.equal(encoder.finish(encoder.begin(pixels, count), count), encoder(pixels))
-    with raises(ConfigError, match="freeze to 'all'"):
+        for count in (both, both + 1):
+            assert torch.allclose(
+                encoder.finish(encoder.begin(pixels, count), count), encoder(pixels), atol=1e-5
+            )
+    with raises(ConfigError, match=f"freeze to 'all' or {both} "):
         encoder.begin(pixels, 1)
+
+
+def test_a_map_that_a_second_network_has_not():
+    with raises(ConfigError, match="beside_maps"):
+        build_encoder(replace(PAIRED, beside_maps=(9,)))
 
 
 @mark.parametrize("width", [32, 64])  # the second is the encoder's: no bridge before it grows
@@ -130,6 +144,9 @@ def test_a_model_grows_without_forgetting(width, pixels):
     row = model.encoder.network.pos_embed[0, 1:].view(10, 10, -1).mean(dim=(0, 1))
     resampled = finer.encoder.network.pos_embed[0, 1:].view(12, 12, -1).mean(dim=(0, 1))
     assert torch.allclose(row, resampled, atol=1e-2)
+    assert model.grown(model.config.encoder, dropout=0.3).decoder.blocks[0].dropout.p == 0.3
+    with raises(ConfigError, match="test_efficientnet beside its ViT already"):
+        paired.grown(replace(PAIRED, beside="test_resnet"))
 
 
 @mark.parametrize(

@@ -19,11 +19,12 @@ from wordgaze.captioner import Captioner
 from wordgaze.data.annotations import read_captions
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.hub import load_folder
-from wordgaze.model.encoder import VitEncoder
+from wordgaze.model.encoder import PairedEncoder, VitEncoder
 from wordgaze.tasks import train as task
 from wordgaze.tasks.train import build_model, train
 from wordgaze.training.callbacks import Patience, SampleCaptions
 from wordgaze.training.config import DecoderOptions, EncoderOptions, TokenizerOptions
+from wordgaze.training.module import without_patches
 
 
 def weights_of(folder):
@@ -347,8 +348,10 @@ def test_frozen_layers_see_each_validation_photo_once(tmp_path, small_config, mo
     assert len(ciders) == 3 and max(ciders) == pytest.approx(kept.cider, abs=1e-5)
 
 
-def test_an_initial_model_grows_and_learns_on_from_cached_features(tmp_path, small_config):
+def test_an_initial_model_grows_and_learns_on_from_cached_features(tmp_path, small_config, monkeypatch):
     parent = train(small_config(train={"epochs": 2}), tmp_path / "parent")
+    blocks = len(load_folder(parent.folder).model.encoder.network.blocks)
+    how = {"freeze": blocks + 1, "cache": str(tmp_path / "cache"), "cache_views": 2, "patch_drop": 0.5}
     grown = {"image_size": (64, 64), "beside": "test_efficientnet", "beside_pretrained": None}
     config = replace(
         small_config(
@@ -356,19 +359,39 @@ def test_an_initial_model_grows_and_learns_on_from_cached_features(tmp_path, sma
             data={"validation": {}},
         ),
         tokenizer=TokenizerOptions(),
-        encoder=EncoderOptions(**grown, freeze="all", cache=str(tmp_path / "cache"), cache_views=2),
-        decoder=DecoderOptions(),
+        encoder=EncoderOptions(**grown, **how),
+        decoder=DecoderOptions(dropout=0.3),
     )
     result = train(config, tmp_path / "run")
     parts, before = load_folder(result.folder), load_folder(parent.folder)
     assert parts.preprocessing.size == (64, 64)
     assert parts.model.config.encoder.beside == "test_efficientnet"
+    assert parts.model.config.decoder == replace(before.model.config.decoder, dropout=0.3)
     for name, tensor in before.model.encoder.network.blocks.state_dict().items():
         assert torch.equal(tensor, parts.model.encoder.network.blocks.state_dict()[name]), name
-    new = parts.model.bridge.weight[:, before.model.encoder.width :]
-    assert new.abs().max() > 0
+    assert all(projection.weight.abs().max() > 0 for projection in parts.model.encoder.projections)
     with pytest.raises(ConfigError, match=r"leave encoder\.name out"):
         train(replace(config, encoder=EncoderOptions("vit_small_patch16_224")), tmp_path / "other")
+
+    # The next stage finds in the cache what the frozen networks make of its photos.
+    monkeypatch.setattr(PairedEncoder, "begin", None)
+    stage = replace(config.train, initial_model=str(result.folder), objective="scst", learning_rate=1e-3)
+    config = replace(config, encoder=EncoderOptions(**how), decoder=DecoderOptions(), train=stage)
+    after = load_folder(train(config, tmp_path / "next").folder).model
+    assert after.config == parts.model.config
+    assert not torch.equal(after.encoder.projections[1].weight, parts.model.encoder.projections[1].weight)
+
+
+def test_a_photo_goes_without_some_of_its_patches():
+    states = torch.arange(2 * 11).view(2, 11, 1).expand(2, 11, 3).float()
+    torch.manual_seed(0)
+    some = without_patches(states, 0.3, num_prefix=1)
+    assert some.shape == (2, 8, 3)
+    for photo, rows in zip(states, some, strict=True):
+        assert torch.equal(rows[0], photo[0])  # a class token is no patch
+        assert len(set(rows[:, 0].tolist())) == 8 and set(rows[:, 0].tolist()) < set(photo[:, 0].tolist())
+    assert some[0, 1:, 0].tolist() != (some[1, 1:, 0] - 11).tolist()
+    assert without_patches(states, 0.99).shape == (2, 1, 3)
 
 
 def test_a_model_folder_brings_its_sizes_and_tokenizer(tmp_path, small_config):

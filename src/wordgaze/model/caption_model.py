@@ -12,6 +12,7 @@ import torch
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
+from wordgaze.errors import ConfigError
 from wordgaze.model.cache import DecoderCache
 from wordgaze.model.config import CaptionModelConfig, EncoderConfig
 from wordgaze.model.decoder import Decoder, DecoderOutput
@@ -76,24 +77,36 @@ class CaptionModel(nn.Module):
         """
         return self.decoder(input_ids, self.start(encoder_hidden_states), output_attentions, logits_to_keep)
 
-    def grown(self, encoder: EncoderConfig, beside_weights: str | None = None) -> CaptionModel:
+    def grown(
+        self, encoder: EncoderConfig, beside_weights: str | None = None, dropout: float | None = None
+    ) -> CaptionModel:
         """This model with photos of another ``image_size``, with another network ``beside`` its ViT, or both.
 
         The weights stay: places of patches are resampled, and what is new in a patch weighs nothing at first.
+        ``dropout`` is the decoder's, as it was by default.
         """
-        model = CaptionModel(replace(self.config, encoder=encoder), None, beside_weights)
+        decoder = self.config.decoder if dropout is None else replace(self.config.decoder, dropout=dropout)
+        paired = encoder.beside != self.config.encoder.beside
+        if paired:
+            if self.config.encoder.beside is not None:
+                raise ConfigError(
+                    f"The model has {self.config.encoder.beside} beside its ViT already; leave encoder.beside out."
+                )
+            encoder = replace(encoder, width=decoder.width)  # the bridge becomes the ViT's projection
+        model = CaptionModel(CaptionModelConfig(encoder, decoder), None, beside_weights)
         state = self.state_dict()
         places = "encoder.network.pos_embed"
         if places in state and encoder.image_size != self.config.encoder.image_size:
             prefix = int(self.encoder.network.num_prefix_tokens)
             old, new = list(self.grid), list(model.grid)
             state[places] = resample_abs_pos_embed(state[places], new, old, num_prefix_tokens=prefix)
-        if isinstance(model.bridge, nn.Linear):
-            weight = torch.zeros_like(model.bridge.weight)
-            known = state.get("bridge.weight", torch.eye(len(weight)))
-            weight[:, : known.shape[1]] = known
-            state["bridge.weight"] = weight
-            state.setdefault("bridge.bias", torch.zeros(len(weight)))
+        if paired:
+            for projection in model.encoder.projections[1:]:
+                nn.init.zeros_(projection.weight)
+                nn.init.zeros_(projection.bias)
+            same = {"weight": torch.eye(decoder.width), "bias": torch.zeros(decoder.width)}
+            for name, value in same.items():
+                state[f"encoder.projections.0.{name}"] = state.pop(f"bridge.{name}", value)
         model.load_state_dict(state, strict=False)  # what is not in it stays as ``beside_weights`` has it
         return model
 

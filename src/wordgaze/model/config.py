@@ -19,7 +19,8 @@ class EncoderConfig:
     ``image_size`` (H, W) in pixels, the network's own by default. ``features`` is ``patches`` for a ViT, ``map`` for
     any network with a feature map, whose cells are then the patches (the hybrid of Dosovitskiy et al. 2021, section
     3.1), with ``blocks`` ViT blocks of ``width`` on top; ``map_index`` counts timm's feature maps. ``beside`` is a
-    second network, whose feature maps ``beside_maps`` are laid beside a ViT's patches.
+    second network: what its ``beside_maps`` and its last features have at a patch of the ViT is added to it, all
+    at ``width``.
     """
 
     name: str = "vit_tiny_patch16_224"
@@ -32,7 +33,7 @@ class EncoderConfig:
     prefix_tokens: bool = False
     drop_path: float = 0.0
     beside: str | None = None
-    beside_maps: tuple[int, ...] = (-2, -1)
+    beside_maps: tuple[int, ...] = (-2,)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "beside_maps", tuple(map(int, self.beside_maps)))  # JSON brings lists

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,6 +62,10 @@ class VitEncoder(nn.Module):
     def layers(self) -> list[nn.Module]:
         """The network's blocks, first to last, for freezing and layer-wise learning rates."""
         return list(self.network.blocks)
+
+    def after_layers(self) -> list[nn.Module]:
+        """What comes behind the last of the layers."""
+        return [self.network.norm]
 
     def begin(self, pixel_values: Tensor, count: int) -> Tensor:
         """What the first ``count`` layers make of ``pixel_values``; beyond all, the whole encoder."""
@@ -133,6 +138,9 @@ class FeatureMapEncoder(nn.Module):
         """The pretrained network as one layer, then the embedding of its cells and the blocks on top."""
         return [self.network, *self.blocks]
 
+    def after_layers(self) -> list[nn.Module]:
+        return [self.norm]
+
     def begin(self, pixel_values: Tensor, count: int) -> Tensor:
         """What the first ``count`` (at least 1) layers make of ``pixel_values``; beyond all, the whole encoder."""
         features = self.blocks[: count - 1](self._cells(pixel_values))
@@ -166,10 +174,12 @@ class FeatureMapEncoder(nn.Module):
 
 
 class PairedEncoder(VitEncoder):
-    """A ViT, and beside each of its patches what a second network, mostly a convolutional one, has there.
+    """A ViT, and added to each of its patches what a second network, mostly a convolutional one, has there.
 
-    pixels (B, 3, H, W) → (B, N, width): the patch token, then each of ``config.beside_maps``, brought to the grid of
-    patches (bilinear) and normalised over its channels. The second network's batch norms keep their statistics.
+    pixels (B, 3, H, W) → (B, N, width): of the ViT, of each of ``config.beside_maps`` and of the second network's last
+    features (timm's ``forward_features``, a head's convolution included) the cells are normalised over their channels,
+    projected to ``config.width``, brought to the grid of patches (bilinear), and added up. The second network's batch
+    norms keep their statistics.
     """
 
     beside: Any
@@ -179,13 +189,32 @@ class PairedEncoder(VitEncoder):
     ) -> None:
         super().__init__(config, weights)
         assert config.beside is not None
-        self.beside = _create(
-            config.beside, beside_weights, features_only=True, out_indices=config.beside_maps
-        )
+        self.beside = _create(config.beside, beside_weights, num_classes=0)
+        if not hasattr(self.beside, "forward_intermediates"):
+            raise ConfigError(
+                f"timm gives no feature maps of {config.beside}; choose another encoder.beside."
+            )
         self.beside.to(memory_format=torch.channels_last)
-        channels = self.beside.feature_info.channels()
+        self.beside_maps = list(config.beside_maps)
+        try:
+            maps = [self.beside.feature_info[index] for index in (*self.beside_maps, -1)]
+        except IndexError as error:
+            raise ConfigError(
+                f"encoder.beside_maps {config.beside_maps} counts from 0 or backwards from -1, and {config.beside} has "
+                f"{len(self.beside.feature_info)} maps."
+            ) from error
+        last = getattr(self.beside, "head_hidden_size", None) or self.beside.num_features
+        channels = [*(each["num_chs"] for each in maps[:-1]), last]
+        height, width = self.network.patch_embed.img_size
+        self.map_grids = [
+            (math.ceil(height / m["reduction"]), math.ceil(width / m["reduction"])) for m in maps
+        ]
+        patches = self.grid[0] * self.grid[1] + int(self.network.num_prefix_tokens)
+        cells = [down * across for down, across in self.map_grids]
+        self._shapes = [(patches, self.width), *zip(cells, channels, strict=True)]
         self.beside_norms = nn.ModuleList(nn.LayerNorm(count) for count in channels)
-        self.width += sum(channels)
+        self.projections = nn.ModuleList(nn.Linear(count, config.width) for count in (self.width, *channels))
+        self.width = config.width
         self.train(self.training)
 
     def train(self, mode: bool = True) -> PairedEncoder:
@@ -194,19 +223,51 @@ class PairedEncoder(VitEncoder):
         return self
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        maps = self.beside(pixel_values.contiguous(memory_format=torch.channels_last))
-        cells = (_resampled(each, self.grid).flatten(2).transpose(1, 2) for each in maps)
-        normed = (norm(each) for norm, each in zip(self.beside_norms, cells, strict=True))
-        return torch.cat((super().forward(pixel_values), *normed), dim=-1)
+        return self._joined(super().forward(pixel_values), self._maps(pixel_values))
 
     def layers(self) -> list[nn.Module]:
         """The second network as one layer, then the ViT's blocks."""
         return [self.beside, *super().layers()]
 
-    def _check_plain(self) -> None:
-        raise ConfigError(
-            "The first layers of two networks can't be run alone; set encoder.freeze to 'all' or cache to null."
+    def after_layers(self) -> list[nn.Module]:
+        return [*super().after_layers(), self.beside_norms, self.projections]
+
+    def begin(self, pixel_values: Tensor, count: int) -> Tensor:
+        """What both networks make of ``pixel_values``, in a row (B, F); beyond all layers, the whole encoder."""
+        if count > len(self.layers()):
+            return self(pixel_values)
+        if count < len(self.layers()):
+            raise ConfigError(
+                f"The first layers of two networks can't be run alone; set encoder.freeze to 'all' or "
+                f"{len(self.layers())} (both networks), or cache to null."
+            )
+        tokens = super().begin(pixel_values, len(self.network.blocks))
+        return torch.cat([each.flatten(1) for each in (tokens, *self._maps(pixel_values))], dim=1)
+
+    def finish(self, features: Tensor, count: int) -> Tensor:
+        if count > len(self.layers()):
+            return features
+        apart = features.split([cells * channels for cells, channels in self._shapes], dim=1)
+        tokens, *maps = (each.unflatten(1, shape) for each, shape in zip(apart, self._shapes, strict=True))
+        return self._joined(super().finish(tokens, len(self.network.blocks)), maps)
+
+    def _maps(self, pixel_values: Tensor) -> list[Tensor]:
+        """Cells (B, h·w, channels) of each map, the last features' at the end."""
+        last, maps = self.beside.forward_intermediates(
+            pixel_values.contiguous(memory_format=torch.channels_last), indices=self.beside_maps
         )
+        return [each.flatten(2).transpose(1, 2) for each in (*maps, last)]
+
+    def _joined(self, patches: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        """Patches (B, N, the ViT's width) and the cells of maps → (B, N, width)."""
+        joined = self.projections[0](patches)
+        for cells, grid, norm, projection in zip(
+            maps, self.map_grids, self.beside_norms, list(self.projections)[1:], strict=True
+        ):
+            # Projected first: to resample is linear as well, and there are fewer cells than patches.
+            projected = projection(norm(cells)).transpose(1, 2).unflatten(2, grid)
+            joined = joined + _resampled(projected, self.grid).flatten(2).transpose(1, 2)
+        return joined
 
 
 def _resampled(feature_map: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -41,7 +41,7 @@ from wordgaze.training.callbacks import (
     TrainingLog,
     drop_rows_behind,
 )
-from wordgaze.training.config import EncoderOptions, TrainingConfig, TrainOptions
+from wordgaze.training.config import DecoderOptions, EncoderOptions, TrainingConfig, TrainOptions
 from wordgaze.training.feature_cache import FeatureCache, cache_key
 from wordgaze.training.module import CaptionModule
 from wordgaze.training.pretrained import gpt2_config, gpt2_tokenizer, load_gpt2
@@ -53,7 +53,8 @@ _MAY_CHANGE = {
     *("train.patience", "train.accelerator", "train.precision", "data.workers", "encoder.cache"),
 }
 _EMPTY = {"--data.train": "[]", "--data.validation": "{}"}
-_HOW_IT_LEARNS = {"freeze", "learning_rate", "layer_decay", "cache", "cache_views"}  # an encoder of any size
+# An encoder or a decoder of any size.
+_HOW_IT_LEARNS = {"freeze", "learning_rate", "layer_decay", "patch_drop", "cache", "cache_views", "dropout"}
 _GROWS = {"image_size", "beside", "beside_maps", "beside_pretrained"}
 
 
@@ -277,9 +278,13 @@ def _initial_model(config: TrainingConfig) -> ModelParts | None:
                     f"{group}.{field} is {value!r}, but train.initial_model names {name}, which has its own; "
                     f"leave {group}.{field} out, or train from the beginning."
                 )
-    grown = _grown(config.encoder, parts.model.config.encoder)
-    if grown != parts.model.config.encoder:
-        parts.model = parts.model.grown(grown, config.encoder.beside_pretrained)
+    encoder, decoder = parts.model.config.encoder, parts.model.config.decoder
+    grown = _grown(config.encoder, encoder)
+    dropout = (
+        decoder.dropout if config.decoder.dropout == DecoderOptions().dropout else config.decoder.dropout
+    )
+    if (grown, dropout) != (encoder, decoder.dropout):
+        parts.model = parts.model.grown(grown, config.encoder.beside_pretrained, dropout)
         size = parts.model.preprocessing_defaults()["size"]
         parts.preprocessing = dataclasses.replace(parts.preprocessing, size=size)
     return parts
@@ -324,7 +329,9 @@ def _fill(
 
     def compute(pixel_values: torch.Tensor) -> torch.Tensor:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            return encoder.begin(pixel_values.to(device), module.frozen_layers)
+            # A few at a time: convolutions on CPUs are a third faster while their maps stay in its caches.
+            few = pixel_values.to(device).split(8 if device.type == "cpu" else len(pixel_values))
+            return torch.cat([encoder.begin(photos, module.frozen_layers) for photos in few])
 
     cache.fill(data.train_set.view, compute)
     encoder.cpu()

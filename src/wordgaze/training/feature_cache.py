@@ -28,6 +28,7 @@ from wordgaze.model.caption_model import CaptionModel
 from wordgaze.training.config import AugmentationOptions
 
 _BATCH = 32
+_NOT_FROZEN = {"width", "drop_path"}  # of the encoder's config
 _Loaded = TypeVar("_Loaded")
 
 
@@ -127,10 +128,14 @@ def cache_key(
     views: int,
     precision: str,
 ) -> str:
-    """A name for all that determines the frozen output: weights, layers, photos, views, seed, precision, timm."""
+    """A name for all that determines the frozen output: weights, layers, photos, views, seed, precision, timm.
+
+    What learns, or lies on top of the frozen layers, may differ: stages of a training share their cache.
+    """
     digest = hashlib.sha256()
+    encoder = asdict(model.config.encoder)
     settings = [
-        asdict(model.config.encoder),
+        {name: value for name, value in encoder.items() if name not in _NOT_FROZEN},
         layers,
         preprocessing.to_dict(),
         asdict(augmentation),
@@ -140,7 +145,10 @@ def cache_key(
         timm.__version__,
     ]
     digest.update(json.dumps(settings, sort_keys=True).encode())
+    learning = {name for name, parameter in model.encoder.named_parameters() if parameter.requires_grad}
     for name, tensor in model.encoder.state_dict().items():
+        if name in learning:
+            continue
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     for photo in dataset.photos:

@@ -114,6 +114,10 @@ class CaptionModule(LightningModule):
             encoder_hidden_states = self.model.encode_frozen(batch.inputs, self.frozen_layers)
         else:
             encoder_hidden_states = self.model.encode(batch.inputs)
+        if self.config.encoder.patch_drop:
+            encoder_hidden_states = without_patches(
+                encoder_hidden_states, self.config.encoder.patch_drop, self.model.num_prefix
+            )
         losses = []
         weight = 1.0 if self._reward is None else self.config.train.cross_entropy_weight
         if self._reward is not None:
@@ -265,3 +269,12 @@ class CaptionModule(LightningModule):
             self.captions[name] = [
                 next((share[name][i] for share in shares if share[name][i]), "") for i in range(len(captions))
             ]
+
+
+def without_patches(encoder_hidden_states: Tensor, share: float, num_prefix: int = 0) -> Tensor:
+    """Each photo (B, N, D) without a random ``share`` of its patches, but with its ``num_prefix`` first tokens."""
+    photos, tokens, width = encoder_hidden_states.shape
+    order = torch.rand(photos, tokens - num_prefix, device=encoder_hidden_states.device).argsort(dim=1)
+    kept = num_prefix + order[:, : max(1, round((tokens - num_prefix) * (1 - share)))]
+    patches = encoder_hidden_states.gather(1, kept[..., None].expand(-1, -1, width))
+    return torch.cat((encoder_hidden_states[:, :num_prefix], patches), dim=1)

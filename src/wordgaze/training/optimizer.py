@@ -26,7 +26,7 @@ def freeze_encoder(model: CaptionModel, freeze: str | int) -> int:
         raise ConfigError(f"encoder.freeze is {count}, but this encoder has {len(layers)} layers.")
     if count:
         model.encoder.requires_grad_(False)
-        for module in [*layers[count:], *_after_layers(model)]:
+        for module in [*layers[count:], *model.encoder.after_layers()]:
             module.requires_grad_(True)
     return count
 
@@ -37,7 +37,7 @@ def parameter_groups(
     """AdamW's groups: a rate for each encoder layer (Clark et al. 2020, appendix A), no decay on vectors."""
     layers = model.encoder.layers()
     depth = {id(p): i + 1 for i, layer in enumerate(layers) for p in layer.parameters()}
-    depth |= {id(p): len(layers) + 1 for module in _after_layers(model) for p in module.parameters()}
+    depth |= {id(p): len(layers) + 1 for module in model.encoder.after_layers() for p in module.parameters()}
     encoder_ids = {id(parameter) for parameter in model.encoder.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in model.parameters():
@@ -65,9 +65,3 @@ def warmup_cosine(
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-
-def _after_layers(model: CaptionModel) -> list[nn.Module]:
-    norm = getattr(model.encoder, "norm", None) or getattr(model.encoder.network, "norm", None)
-    norms = [norm, getattr(model.encoder, "beside_norms", None)]
-    return [module for module in norms if module is not None]
