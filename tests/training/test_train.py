@@ -372,6 +372,8 @@ def test_an_initial_model_grows_and_learns_on_from_cached_features(tmp_path, sma
     assert all(projection.weight.abs().max() > 0 for projection in parts.model.encoder.projections)
     with pytest.raises(ConfigError, match=r"leave encoder\.name out"):
         train(replace(config, encoder=EncoderOptions("vit_small_patch16_224")), tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"set encoder\.beside too"):
+        train(replace(config, encoder=EncoderOptions(beside_maps=(-3,))), tmp_path / "other")
 
     # The next stage finds in the cache what the frozen networks make of its photos.
     monkeypatch.setattr(PairedEncoder, "begin", None)

@@ -293,8 +293,13 @@ def _initial_model(config: TrainingConfig) -> ModelParts | None:
 def _grown(options: EncoderOptions, initial: EncoderConfig) -> EncoderConfig:
     """The initial model's encoder, with what ``options`` ask for of the fields in which a model can grow."""
     new: dict[str, Any] = {} if options.image_size is None else {"image_size": options.image_size}
+    maps = tuple(options.beside_maps)
     if options.beside is not None:
-        new |= {"beside": options.beside, "beside_maps": tuple(options.beside_maps)}
+        new |= {"beside": options.beside, "beside_maps": maps}
+    elif maps not in (EncoderOptions().beside_maps, initial.beside_maps):
+        raise ConfigError(
+            f"encoder.beside_maps {maps} names no network; set encoder.beside too, or leave them out."
+        )
     return dataclasses.replace(initial, **new)
 
 

@@ -1,0 +1,79 @@
+"""How long a caption of one photo takes, from opening the file, against the encoder alone; one thread, model loaded.
+
+    python scripts/benchmark_latency.py [PHOTO...] [--model DIR] [--num-beams 3] [--rounds 20] [--json OUT]
+
+Both are timed in turns, photo by photo; the ratio is that of the medians. The photo is demo/cat.jpg unless some are
+named. The machine should do nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wordgaze.captioner import Captioner
+from wordgaze.data.photos import open_photo
+
+PHOTO = Path(__file__).resolve().parents[1] / "demo" / "cat.jpg"
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(captioner: Captioner, photos: Sequence[Path], num_beams: int, rounds: int) -> dict[str, Any]:
+    """Medians in seconds, and their ratio."""
+    captions, encodings = [], []
+    with torch.inference_mode():
+        for turn in range(rounds + 2):  # the first two warm up
+            for photo in photos:
+                pixel_values = captioner.transform(open_photo(photo))[0][None]
+                whole = seconds(lambda photo=photo: captioner.caption(photo, num_beams=num_beams))  # type: ignore[misc]
+                alone = seconds(lambda pixels=pixel_values: captioner.model.encode(pixels))  # type: ignore[misc]
+                if turn > 1:
+                    captions.append(whole)
+                    encodings.append(alone)
+    whole, alone = statistics.median(captions), statistics.median(encodings)
+    return {
+        "photos": len(photos),
+        "rounds": rounds,
+        "num_beams": num_beams,
+        "threads": torch.get_num_threads(),
+        "caption_seconds": whole,
+        "encoder_seconds": alone,
+        "ratio": whole / alone,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("photos", type=Path, nargs="*", default=[PHOTO])
+    parser.add_argument("--model", help="a model folder; the bundled one by default")
+    parser.add_argument("--num-beams", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    captioner = Captioner.from_pretrained(arguments.model, "cpu")
+    result = measure(captioner, arguments.photos, arguments.num_beams, arguments.rounds)
+    print(
+        f"one thread, beam {result['num_beams']}: from file to caption {1e3 * result['caption_seconds']:.0f} ms, the "
+        f"encoder alone {1e3 * result['encoder_seconds']:.0f} ms: {result['ratio']:.2f} times as long"
+    )
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
