@@ -11,6 +11,7 @@ from wordgaze.errors import ConfigError, ModelError
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig
 from wordgaze.model.encoder import build_encoder, preprocessing_of
+from wordgaze.training.optimizer import freeze_encoder
 
 
 @fixture
@@ -111,16 +112,40 @@ def test_a_second_networks_batch_norms_keep_their_statistics(pixels):
     assert encoder.network.training
 
 
-def test_two_networks_are_cached_whole_or_not_at_all(pixels):
-    encoder = build_encoder(PAIRED).eval()
-    both = len(encoder.layers())
+@mark.parametrize("beside", ["test_efficientnet", "test_resnet"])
+def test_two_networks_begun_and_finished_are_the_whole(beside, pixels):
+    encoder = build_encoder(replace(PAIRED, beside=beside)).eval()
+    for parameter in encoder.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    layers = encoder.layers()
+    parts = [*layers, *encoder.after_layers()]
+    inside = {id(parameter) for part in parts for parameter in part.parameters()}
+    before_blocks = {"network.cls_token", "network.pos_embed", "network.reg_token"}
+    left_out = {name for name, parameter in encoder.named_parameters() if id(parameter) not in inside}
+    assert all(name in before_blocks or name.startswith("network.patch_embed") for name in left_out)
     with torch.no_grad():
-        for count in (both, both + 1):
-            assert torch.allclose(
-                encoder.finish(encoder.begin(pixels, count), count), encoder(pixels), atol=1e-5
-            )
-    with raises(ConfigError, match=f"freeze to 'all' or {both} "):
-        encoder.begin(pixels, 1)
+        for count in range(1, len(layers) + 2):
+            begun = encoder.begin(pixels, count)
+            assert torch.allclose(encoder.finish(begun, count), encoder(pixels), atol=1e-4), count
+
+
+def test_the_upper_part_of_a_second_network_learns_from_the_lower_ones_maps(pixels):
+    config = CaptionModelConfig(PAIRED, DecoderConfig(vocab_size=10, width=48, heads=4))
+    model = CaptionModel(config).train()
+    vit_and_lower = len(model.encoder.layers()) - 1
+    assert freeze_encoder(model, vit_and_lower) == vit_and_lower
+    with torch.no_grad():
+        begun = model.encoder.begin(pixels, vit_and_lower)
+    model.encode_frozen(begun, vit_and_lower).sum().backward()
+    learning = {name for name, value in model.encoder.named_parameters() if value.grad is not None}
+    upper = {name for name in learning if name.startswith("beside.")}
+    assert {name.split(".")[1] for name in upper} == {"blocks", "conv_head", "bn2"}
+    assert {name.split(".")[2] for name in upper if "blocks" in name} == {"4"}  # of 0 to 4
+    assert {name.split(".")[0] for name in learning - upper} == {"network", "beside_norms", "projections"}
+    assert {name for name in learning if name.startswith("network.")} == {
+        "network.norm.weight",
+        "network.norm.bias",
+    }
 
 
 def test_a_map_that_a_second_network_has_not():

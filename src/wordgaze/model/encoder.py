@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from timm.data import resolve_model_data_config
 from timm.layers import build_sincos2d_pos_embed
+from timm.models.efficientnet import EfficientNet
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
@@ -154,7 +155,7 @@ class FeatureMapEncoder(nn.Module):
         """(B, N, channels); some networks (Swin) give their maps channels last, and timm says which."""
         features = self.network(pixel_values.contiguous(memory_format=torch.channels_last))[0]
         last = str(getattr(self.network, "output_fmt", None)).endswith("NHWC")
-        return features.flatten(1, 2) if last else features.flatten(2).transpose(1, 2)
+        return features.flatten(1, 2) if last else _cells_of(features)
 
     def _map_shape(self, config: EncoderConfig, size: tuple[int, int]) -> tuple[int, int, int]:
         """Channels, height and width of the feature map of a photo of ``size``."""
@@ -195,19 +196,22 @@ class PairedEncoder(VitEncoder):
                 f"timm gives no feature maps of {config.beside}; choose another encoder.beside."
             )
         self.beside.to(memory_format=torch.channels_last)
-        self.beside_maps = list(config.beside_maps)
+        self.beside_maps = sorted(config.beside_maps)
         try:
             maps = [self.beside.feature_info[index] for index in (*self.beside_maps, -1)]
         except IndexError as error:
             raise ConfigError(
-                f"encoder.beside_maps {config.beside_maps} counts from 0 or backwards from -1, and {config.beside} has "
+                f"encoder.beside_maps {config.beside_maps} counts backwards from -1, and {config.beside} has "
                 f"{len(self.beside.feature_info)} maps."
             ) from error
+        # Of an EfficientNet what comes behind the last of the maps can be run, and so taught, alone.
+        splits = self.beside_maps and isinstance(self.beside, EfficientNet)
+        self._lower_blocks = self.beside.stage_ends[self.beside_maps[-1]] if splits else None
         last = getattr(self.beside, "head_hidden_size", None) or self.beside.num_features
         channels = [*(each["num_chs"] for each in maps[:-1]), last]
         height, width = self.network.patch_embed.img_size
         self.map_grids = [
-            (math.ceil(height / m["reduction"]), math.ceil(width / m["reduction"])) for m in maps
+            (math.ceil(height / each["reduction"]), math.ceil(width / each["reduction"])) for each in maps
         ]
         patches = self.grid[0] * self.grid[1] + int(self.network.num_prefix_tokens)
         cells = [down * across for down, across in self.map_grids]
@@ -223,51 +227,76 @@ class PairedEncoder(VitEncoder):
         return self
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        return self._joined(super().forward(pixel_values), self._maps(pixel_values))
+        last, maps = self.beside.forward_intermediates(
+            pixel_values.contiguous(memory_format=torch.channels_last), indices=self.beside_maps
+        )
+        return self._joined(super().forward(pixel_values), [_cells_of(each) for each in (*maps, last)])
 
     def layers(self) -> list[nn.Module]:
-        """The second network as one layer, then the ViT's blocks."""
-        return [self.beside, *super().layers()]
+        """The second network up to its maps, the ViT's blocks, the rest of the second network.
+
+        One that is no EfficientNet is the first layer as a whole.
+        """
+        if self._lower_blocks is None:
+            return [self.beside, *super().layers()]
+        lower = nn.ModuleList(
+            [self.beside.conv_stem, self.beside.bn1, *self.beside.blocks[: self._lower_blocks]]
+        )
+        return [lower, *super().layers(), nn.ModuleList(self._upper())]
 
     def after_layers(self) -> list[nn.Module]:
         return [*super().after_layers(), self.beside_norms, self.projections]
 
     def begin(self, pixel_values: Tensor, count: int) -> Tensor:
-        """What both networks make of ``pixel_values``, in a row (B, F); beyond all layers, the whole encoder."""
+        """What the first ``count`` (at least 1) layers make of ``pixel_values``, (B, F); beyond all, the whole."""
         if count > len(self.layers()):
             return self(pixel_values)
-        if count < len(self.layers()):
-            raise ConfigError(
-                f"The first layers of two networks can't be run alone; set encoder.freeze to 'all' or "
-                f"{len(self.layers())} (both networks), or cache to null."
-            )
-        tokens = super().begin(pixel_values, len(self.network.blocks))
-        return torch.cat([each.flatten(1) for each in (tokens, *self._maps(pixel_values))], dim=1)
+        whole = self._last_is_frozen(count)
+        found = self.beside.forward_intermediates(
+            pixel_values.contiguous(memory_format=torch.channels_last),
+            indices=self.beside_maps,
+            stop_early=not whole,
+            intermediates_only=not whole,
+        )
+        maps = [*found[1], found[0]] if whole else found
+        tokens = super().begin(pixel_values, min(count - 1, len(self.network.blocks)))
+        return torch.cat([each.flatten(1) for each in (tokens, *map(_cells_of, maps))], dim=1)
 
     def finish(self, features: Tensor, count: int) -> Tensor:
         if count > len(self.layers()):
             return features
-        apart = features.split([cells * channels for cells, channels in self._shapes], dim=1)
-        tokens, *maps = (each.unflatten(1, shape) for each, shape in zip(apart, self._shapes, strict=True))
-        return self._joined(super().finish(tokens, len(self.network.blocks)), maps)
+        whole = self._last_is_frozen(count)
+        shapes = self._shapes if whole else self._shapes[:-1]
+        apart = features.split([cells * channels for cells, channels in shapes], dim=1)
+        tokens, *maps = (each.unflatten(1, shape) for each, shape in zip(apart, shapes, strict=True))
+        if not whole:
+            last = maps[-1].transpose(1, 2).unflatten(2, self.map_grids[-2])
+            for module in self._upper():
+                last = module(last)
+            maps.append(_cells_of(last))
+        return self._joined(super().finish(tokens, min(count - 1, len(self.network.blocks))), maps)
 
-    def _maps(self, pixel_values: Tensor) -> list[Tensor]:
-        """Cells (B, h·w, channels) of each map, the last features' at the end."""
-        last, maps = self.beside.forward_intermediates(
-            pixel_values.contiguous(memory_format=torch.channels_last), indices=self.beside_maps
-        )
-        return [each.flatten(2).transpose(1, 2) for each in (*maps, last)]
+    def _upper(self) -> list[nn.Module]:
+        return [*self.beside.blocks[self._lower_blocks :], self.beside.conv_head, self.beside.bn2]
+
+    def _last_is_frozen(self, count: int) -> bool:
+        return self._lower_blocks is None or count == len(self.layers())
 
     def _joined(self, patches: Tensor, maps: Sequence[Tensor]) -> Tensor:
-        """Patches (B, N, the ViT's width) and the cells of maps → (B, N, width)."""
+        """Patches (B, N, the ViT's width) and the cells (B, h·w, channels) of maps → (B, N, width)."""
         joined = self.projections[0](patches)
         for cells, grid, norm, projection in zip(
             maps, self.map_grids, self.beside_norms, list(self.projections)[1:], strict=True
         ):
             # Projected first: to resample is linear as well, and there are fewer cells than patches.
             projected = projection(norm(cells)).transpose(1, 2).unflatten(2, grid)
-            joined = joined + _resampled(projected, self.grid).flatten(2).transpose(1, 2)
+            joined = joined + _cells_of(_resampled(projected, self.grid))
         return joined
+
+
+def _cells_of(feature_map: Tensor) -> Tensor:
+    """(B, channels, h, w) → (B, h·w, channels)."""
+    return feature_map.flatten(2).transpose(1, 2)
 
 
 def _resampled(feature_map: Tensor, grid: tuple[int, int]) -> Tensor:
