@@ -14,7 +14,7 @@ from wordgaze.data.shapes import write_shapes
 from wordgaze.hub import load_folder
 from wordgaze.tasks.train import parse_config, train
 
-ALL_BUT_THE_UPPER = 1 + len(timm.create_model("test_vit").blocks)
+BOTH_NETWORKS = 2 + len(timm.create_model("test_vit").blocks)
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
 
@@ -52,7 +52,7 @@ def two_steps(config: Path, tmp_path: Path) -> Path:
     if plain.encoder.beside is not None:
         overrides += ["--encoder.beside", "test_efficientnet", "--encoder.beside_pretrained", "null"]
     if isinstance(plain.encoder.freeze, int):
-        overrides += ["--encoder.freeze", str(ALL_BUT_THE_UPPER + (plain.encoder.freeze == 14))]
+        overrides += ["--encoder.freeze", str(BOTH_NETWORKS)]
     if plain.encoder.cache is not None:
         overrides += ["--encoder.cache", str(tmp_path / "cache")]
     parsed = parse_config(config, overrides)
