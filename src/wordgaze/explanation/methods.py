@@ -86,7 +86,7 @@ class Repairs:
     smooth: float = 0.0
 
 
-DEFAULT_REPAIRS = Repairs(smooth=1.0)
+DEFAULT_REPAIRS = Repairs(smooth=1.5)
 """With ``DEFAULT_METHOD`` the best of what ``scripts/choose_maps.py`` measures for the bundled model, on pointing."""
 
 _LAYER = re.compile(r"layer-(\d+)(?:-head-(\d+))?")
