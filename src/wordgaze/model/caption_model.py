@@ -16,7 +16,7 @@ from wordgaze.errors import ConfigError
 from wordgaze.model.cache import DecoderCache
 from wordgaze.model.config import CaptionModelConfig, EncoderConfig
 from wordgaze.model.decoder import Decoder, DecoderOutput
-from wordgaze.model.encoder import build_encoder, preprocessing_of
+from wordgaze.model.encoder import PairedEncoder, build_encoder, preprocessing_of
 
 
 class CaptionModel(nn.Module):
@@ -101,9 +101,10 @@ class CaptionModel(nn.Module):
             old, new = list(self.grid), list(model.grid)
             state[places] = resample_abs_pos_embed(state[places], new, old, num_prefix_tokens=prefix)
         if paired:
-            for projection in model.encoder.projections[1:]:
-                nn.init.zeros_(projection.weight)
-                nn.init.zeros_(projection.bias)
+            assert isinstance(model.encoder, PairedEncoder)
+            for projection in list(model.encoder.projections)[1:]:
+                for parameter in projection.parameters():
+                    nn.init.zeros_(parameter)
             same = {"weight": torch.eye(decoder.width), "bias": torch.zeros(decoder.width)}
             for name, value in same.items():
                 state[f"encoder.projections.0.{name}"] = state.pop(f"bridge.{name}", value)
