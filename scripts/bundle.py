@@ -4,8 +4,9 @@
     python scripts/measure.py src/wordgaze/bundled measured             # what the card says of them
     python scripts/bundle.py --stage configs/bundled.yaml RUN --measured measured
 
-A model that was trained in several stages has a --stage for each, in their order; the last RUN holds the weights. Every
-number of the card is read from the runs or from the files in `measured`; the same files make the same card.
+A model of several stages has a --stage for each, in their order; the last RUN holds the weights, unless
+--weights names another folder (the mean of several, as scripts/soup.py writes it). Every number of the card is read
+from the runs or from the files in `measured`; the same files make the same card.
 """
 
 from __future__ import annotations
@@ -128,7 +129,8 @@ BESIDE_IS = (
     "stride 32), "
 )
 BESIDE_FROM = """EfficientNet-Lite2 (Tan and Le 2019, Apache-2.0; timm's `tf_efficientnet_lite2.in1k`) is as ImageNet-1k
-left it. """
+left it{learned}. """
+UPPER_LEARNED = " up to its feature map of stride 16, and fine-tuned with the decoder behind it"
 
 
 class Stage(NamedTuple):
@@ -145,6 +147,7 @@ def main() -> None:
     parser.add_argument(
         "--stage", type=Path, nargs=2, action="append", required=True, metavar=("CONFIG", "RUN")
     )
+    parser.add_argument("--weights", type=Path, help="the model folder to take, otherwise the last RUN")
     parser.add_argument("--measured", type=Path, help="the folder that scripts/measure.py wrote")
     parser.add_argument(
         "--padded", type=Path, nargs="*", default=[], help="scores of the sets with crop: pad"
@@ -158,7 +161,7 @@ def main() -> None:
     parser.add_argument("--logs", type=Path, default=DOCS, help="the folder for the logs")
     arguments = parser.parse_args()
     stages = [Stage(*pair) for pair in arguments.stage]
-    parts = load_folder(stages[-1].run)
+    parts = load_folder(arguments.weights or stages[-1].run)
     measured = ""
     if arguments.measured is not None:
         values = json.loads((arguments.measured / "calibration.json").read_text(encoding="utf-8"))
@@ -194,6 +197,8 @@ def card(
         content = json.loads(Path(source.captions).read_text(encoding="utf-8"))
         photos, captions = photos + len(content["images"]), captions + len(content["annotations"])
     height, width = parts.preprocessing.size
+    frozen = [parse_config(stage.run / "training.yaml").encoder.freeze for stage in stages[1:]]
+    upper_learned = any(freeze == len(model.encoder.layers()) - 1 for freeze in frozen)
     text = CARD.format(
         parameters=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         height=height,
@@ -201,7 +206,9 @@ def card(
         down=model.grid[0],
         across=model.grid[1],
         beside=BESIDE_IS if encoder.beside else "",
-        beside_origin=BESIDE_FROM if encoder.beside else "",
+        beside_origin=BESIDE_FROM.format(learned=UPPER_LEARNED if upper_learned else "")
+        if encoder.beside
+        else "",
         layers=decoder.layers,
         decoder_width=decoder.width,
         vocabulary=decoder.vocab_size,

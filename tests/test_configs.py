@@ -52,7 +52,7 @@ def two_steps(config: Path, tmp_path: Path) -> Path:
     if plain.encoder.beside is not None:
         overrides += ["--encoder.beside", "test_efficientnet", "--encoder.beside_pretrained", "null"]
     if isinstance(plain.encoder.freeze, int):
-        overrides += ["--encoder.freeze", str(BOTH_NETWORKS)]
+        overrides += ["--encoder.freeze", str(BOTH_NETWORKS - (14 - plain.encoder.freeze))]
     if plain.encoder.cache is not None:
         overrides += ["--encoder.cache", str(tmp_path / "cache")]
     parsed = parse_config(config, overrides)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -335,6 +336,29 @@ def test_rollout_carries_relevance_through_the_encoders_blocks(model, states, pi
     assert not np.allclose(expected, row, rtol=1e-3, atol=0)  # the blocks do mix
 
 
+def test_rollout_goes_through_blocks_that_see_no_prefix_tokens() -> None:
+    torch.manual_seed(0)
+    pixel_values = torch.randn(1, 3, 160, 160)
+    encoder = EncoderConfig("test_vit", beside="test_efficientnet", width=32)
+    paired = CaptionModel(CaptionModelConfig(encoder, DecoderConfig(12, width=32, layers=1, heads=2))).eval()
+    deeper = paired.grown(replace(encoder, blocks=1)).eval()
+    ids = [BOS, 3, 7, EOS]
+
+    def rows_of(model: CaptionModel) -> np.ndarray:
+        with torch.no_grad():
+            forced = forced_passes(model, model.encode(pixel_values), [ids])[0]
+        relevances = with_rollout(model, pixel_values, ids, forced).relevances
+        assert relevances is not None
+        return relevances[0].numpy()
+
+    before = rows_of(paired)
+    assert before.shape == (3, 100)
+    np.testing.assert_allclose(rows_of(deeper), before, rtol=1e-3)  # a new block adds nothing yet
+    deeper.encoder.blocks[0].attn.proj.weight.data.normal_()
+    after = rows_of(deeper)
+    assert after.shape == (3, 100) and not np.allclose(after, before, rtol=0.01)
+
+
 def test_rollout_through_no_blocks_is_the_gradient(pixel_values) -> None:
     torch.manual_seed(0)
     encoder = EncoderConfig("resnet10t", image_size=(64, 96), features="map", map_index=2, width=32, heads=2)
@@ -356,6 +380,9 @@ def test_an_encoder_whose_attention_can_not_be_read_is_said() -> None:
             layer = nn.Module()
             layer.attn = nn.Linear(2, 2)
             return [layer]
+
+        def after_layers(self) -> list[nn.Module]:
+            return []
 
     with pytest.raises(
         ConfigError, match="attention of this encoder's Module can't be read; choose another method"

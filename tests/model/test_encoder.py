@@ -112,9 +112,11 @@ def test_a_second_networks_batch_norms_keep_their_statistics(pixels):
     assert encoder.network.training
 
 
-@mark.parametrize("beside", ["test_efficientnet", "test_resnet"])
-def test_two_networks_begun_and_finished_are_the_whole(beside, pixels):
-    encoder = build_encoder(replace(PAIRED, beside=beside)).eval()
+@mark.parametrize(
+    ("beside", "blocks"), [("test_efficientnet", 0), ("test_efficientnet", 2), ("test_resnet", 0)]
+)
+def test_two_networks_begun_and_finished_are_the_whole(beside, blocks, pixels):
+    encoder = build_encoder(replace(PAIRED, beside=beside, blocks=blocks)).eval()
     for parameter in encoder.parameters():
         parameter.data += 0.02 * torch.randn_like(parameter)
     layers = encoder.layers()
@@ -169,6 +171,16 @@ def test_a_model_grows_without_forgetting(width, pixels):
     row = model.encoder.network.pos_embed[0, 1:].view(10, 10, -1).mean(dim=(0, 1))
     resampled = finer.encoder.network.pos_embed[0, 1:].view(12, 12, -1).mean(dim=(0, 1))
     assert torch.allclose(row, resampled, atol=1e-2)
+    deeper = replace(paired.config.encoder, blocks=2)
+    with torch.no_grad():
+        mixed = paired.grown(deeper)
+        assert torch.allclose(mixed.eval().encode(pixels), paired.encode(pixels), atol=1e-6)
+        assert mixed.encoder.blocks[0].attn.num_heads == 4  # the decoder's
+        mixed.encoder.blocks[1].mlp.fc2.weight.normal_()
+        deepest = mixed.grown(replace(deeper, blocks=3)).eval()
+        assert torch.allclose(deepest.encode(pixels), mixed.encode(pixels), atol=1e-6)
+    with raises(ConfigError, match="The model has 2 blocks"):
+        mixed.grown(replace(deeper, blocks=1))
     assert model.grown(model.config.encoder, dropout=0.3).decoder.blocks[0].dropout.p == 0.3
     with raises(ConfigError, match="test_efficientnet beside its ViT already"):
         paired.grown(replace(PAIRED, beside="test_resnet"))

@@ -352,7 +352,7 @@ def test_an_initial_model_grows_and_learns_on_from_cached_features(tmp_path, sma
     parent = train(small_config(train={"epochs": 2}), tmp_path / "parent")
     blocks = len(load_folder(parent.folder).model.encoder.network.blocks)
     how = {"freeze": blocks + 1, "cache": str(tmp_path / "cache"), "cache_views": 2, "patch_drop": 0.5}
-    grown = {"image_size": (64, 64), "beside": "test_efficientnet", "beside_pretrained": None}
+    grown = {"image_size": (64, 64), "beside": "test_efficientnet", "beside_pretrained": None, "blocks": 1}
     config = replace(
         small_config(
             train={"initial_model": str(parent.folder), "epochs": 2, "ema_decay": 0.9},
@@ -369,6 +369,7 @@ def test_an_initial_model_grows_and_learns_on_from_cached_features(tmp_path, sma
     assert parts.model.config.decoder == replace(before.model.config.decoder, dropout=0.3)
     for name, tensor in before.model.encoder.network.blocks.state_dict().items():
         assert torch.equal(tensor, parts.model.encoder.network.blocks.state_dict()[name]), name
+    assert parts.model.encoder.blocks[0].attn.proj.weight.abs().max() > 0
     assert all(projection.weight.abs().max() > 0 for projection in parts.model.encoder.projections)
     with pytest.raises(ConfigError, match=r"leave encoder\.name out"):
         train(replace(config, encoder=EncoderOptions("vit_small_patch16_224")), tmp_path / "other")

@@ -119,9 +119,11 @@ def with_rollout(
                 for layer, gradient in zip(weights, gradients, strict=False)
             ]
             if within is not None:
-                hidden = within.shape[-1] - row[0].shape[-1]  # prefix tokens that the decoder does not see
+                patches = row[0].shape[
+                    -1
+                ]  # the prefix tokens, which the decoder does not see, stand before them
                 with torch.autocast("cpu", enabled=False):
-                    row = [one @ within[hidden:, hidden:] for one in row]
+                    row = [one @ within[-patches:, -patches:] for one in row]
             rows.append(row)
     return replace(forced, relevances=tuple(torch.cat(layer) for layer in zip(*rows, strict=True)))
 
@@ -134,7 +136,8 @@ def _mixed(blocks: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor | No
             weights[0].transpose(0, 1), gradient[0].transpose(0, 1)
         )
         with torch.autocast("cpu", enabled=False):
-            mixed = step if mixed is None else step @ mixed
+            # Blocks behind a ViT's own may go without its prefix tokens, which stand first.
+            mixed = step if mixed is None else step @ mixed[-len(step) :]
     return None if mixed is None else mixed / mixed.sum(dim=-1, keepdim=True)
 
 
@@ -161,8 +164,7 @@ def open_encoder(encoder: nn.Module) -> tuple[nn.Module, list[Tensor]]:
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*encoder.parameters(), *encoder.buffers())}
     opened = copy.deepcopy(encoder, shared)
     read: list[Tensor] = []
-    layers: list[nn.Module] = opened.layers()  # type: ignore[operator]
-    for layer in layers:
+    for layer in (*opened.layers(), *opened.after_layers()):  # type: ignore[operator]
         attention = getattr(layer, "attn", None)
         if attention is None:
             continue

@@ -80,7 +80,7 @@ class CaptionModel(nn.Module):
     def grown(
         self, encoder: EncoderConfig, beside_weights: str | None = None, dropout: float | None = None
     ) -> CaptionModel:
-        """This model with photos of another ``image_size``, with another network ``beside`` its ViT, or both.
+        """This model with photos of another ``image_size``, a network ``beside`` its ViT, more ``blocks``, or all that.
 
         The weights stay: places of patches are resampled, and what is new in a patch weighs nothing at first.
         ``dropout`` is the decoder's, as it was by default.
@@ -93,7 +93,12 @@ class CaptionModel(nn.Module):
                     f"The model has {self.config.encoder.beside} beside its ViT already; leave encoder.beside out."
                 )
             encoder = replace(encoder, width=decoder.width)  # the bridge becomes the ViT's projection
-        model = CaptionModel(CaptionModelConfig(encoder, decoder), None, beside_weights)
+        old_blocks = self.config.encoder.blocks
+        if encoder.blocks < old_blocks:
+            raise ConfigError(f"The model has {old_blocks} blocks; encoder.blocks can't be {encoder.blocks}.")
+        if not old_blocks and encoder.beside is not None:
+            encoder = replace(encoder, heads=decoder.heads)
+        model = CaptionModel(CaptionModelConfig(encoder, decoder), None, beside_weights if paired else None)
         state = self.state_dict()
         places = "encoder.network.pos_embed"
         if places in state and encoder.image_size != self.config.encoder.image_size:
@@ -108,6 +113,11 @@ class CaptionModel(nn.Module):
             same = {"weight": torch.eye(decoder.width), "bias": torch.zeros(decoder.width)}
             for name, value in same.items():
                 state[f"encoder.projections.0.{name}"] = state.pop(f"bridge.{name}", value)
+        new_blocks = encoder.blocks - old_blocks
+        for block in list(getattr(model.encoder, "blocks", ()))[-new_blocks:] if new_blocks else ():
+            for last in (block.attn.proj, block.mlp.fc2):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
         model.load_state_dict(state, strict=False)  # what is not in it stays as ``beside_weights`` has it
         return model
 

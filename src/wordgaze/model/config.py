@@ -20,7 +20,7 @@ class EncoderConfig:
     any network with a feature map, whose cells are then the patches (the hybrid of Dosovitskiy et al. 2021, section
     3.1), with ``blocks`` ViT blocks of ``width`` on top; ``map_index`` counts timm's feature maps. ``beside`` is a
     second network: what its ``beside_maps`` and its last features have at a patch of the ViT is added to it, all
-    at ``width``.
+    at ``width``, again with ``blocks`` on top.
     """
 
     name: str = "vit_tiny_patch16_224"
@@ -43,9 +43,10 @@ class EncoderConfig:
             raise ConfigError(
                 f"encoder.features is {self.features!r}; choose 'patches' (a ViT) or 'map' (a feature map)."
             )
-        if self.features == "patches" and self.blocks:
+        if self.features == "patches" and self.beside is None and self.blocks:
             raise ConfigError(
-                "encoder.blocks adds ViT blocks to a feature map; set encoder.features to 'map' or blocks to 0."
+                "encoder.blocks adds ViT blocks to a feature map or to two networks; set encoder.features to 'map', "
+                "name a network as encoder.beside, or set blocks to 0."
             )
         if self.features == "map" and self.prefix_tokens:
             raise ConfigError("A feature map has no prefix tokens; set encoder.prefix_tokens to false.")

@@ -127,9 +127,7 @@ class FeatureMapEncoder(nn.Module):
         channels, *grid = self._map_shape(config, size)
         self.grid = (grid[0], grid[1])
         self.width = config.width
-        rates = torch.linspace(0, config.drop_path, config.blocks).tolist()
-        blocks = (Block(config.width, config.heads, qkv_bias=True, drop_path=rate) for rate in rates)
-        self.blocks = nn.Sequential(CellEmbedding(channels, config.width, self.grid), *blocks)
+        self.blocks = nn.Sequential(CellEmbedding(channels, config.width, self.grid), *_blocks(config))
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -179,8 +177,8 @@ class PairedEncoder(VitEncoder):
 
     pixels (B, 3, H, W) → (B, N, width): of the ViT, of each of ``config.beside_maps`` and of the second network's last
     features (timm's ``forward_features``, a head's convolution included) the cells are normalised over their channels,
-    projected to ``config.width``, brought to the grid of patches (bilinear), and added up. The second network's batch
-    norms keep their statistics.
+    projected to ``config.width``, brought to the grid of patches (bilinear), and added up; ``config.blocks`` ViT blocks
+    then let the patches see each other. The second network's batch norms keep their statistics.
     """
 
     beside: Any
@@ -218,6 +216,7 @@ class PairedEncoder(VitEncoder):
         self._shapes = [(patches, self.width), *zip(cells, channels, strict=True)]
         self.beside_norms = nn.ModuleList(nn.LayerNorm(count) for count in channels)
         self.projections = nn.ModuleList(nn.Linear(count, config.width) for count in (self.width, *channels))
+        self.blocks = _blocks(config)
         self.width = config.width
         self.train(self.training)
 
@@ -245,7 +244,7 @@ class PairedEncoder(VitEncoder):
         return [lower, *super().layers(), nn.ModuleList(self._upper())]
 
     def after_layers(self) -> list[nn.Module]:
-        return [*super().after_layers(), self.beside_norms, self.projections]
+        return [*super().after_layers(), self.beside_norms, self.projections, *self.blocks]
 
     def begin(self, pixel_values: Tensor, count: int) -> Tensor:
         """What the first ``count`` (at least 1) layers make of ``pixel_values``, (B, F); beyond all, the whole."""
@@ -291,7 +290,14 @@ class PairedEncoder(VitEncoder):
             # Projected first: to resample is linear as well, and there are fewer cells than patches.
             projected = projection(norm(cells)).transpose(1, 2).unflatten(2, grid)
             joined = joined + _cells_of(_resampled(projected, self.grid))
-        return joined
+        return self.blocks(joined)
+
+
+def _blocks(config: EncoderConfig) -> nn.Sequential:
+    rates = torch.linspace(0, config.drop_path, config.blocks).tolist()
+    return nn.Sequential(
+        *(Block(config.width, config.heads, qkv_bias=True, drop_path=rate) for rate in rates)
+    )
 
 
 def _cells_of(feature_map: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ _MAY_CHANGE = {
 _EMPTY = {"--data.train": "[]", "--data.validation": "{}"}
 # An encoder or a decoder of any size.
 _HOW_IT_LEARNS = {"freeze", "learning_rate", "layer_decay", "patch_drop", "cache", "cache_views", "dropout"}
-_GROWS = {"image_size", "beside", "beside_maps", "beside_pretrained"}
+_GROWS = {"image_size", "blocks", "beside", "beside_maps", "beside_pretrained"}
 
 
 @dataclass(frozen=True)
@@ -293,6 +293,8 @@ def _initial_model(config: TrainingConfig) -> ModelParts | None:
 def _grown(options: EncoderOptions, initial: EncoderConfig) -> EncoderConfig:
     """The initial model's encoder, with what ``options`` ask for of the fields in which a model can grow."""
     new: dict[str, Any] = {} if options.image_size is None else {"image_size": options.image_size}
+    if options.blocks:
+        new["blocks"] = options.blocks
     maps = tuple(options.beside_maps)
     if options.beside is not None:
         new |= {"beside": options.beside, "beside_maps": maps}

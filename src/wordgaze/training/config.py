@@ -60,8 +60,8 @@ class EncoderOptions:
     """The encoder's sizes (:class:`~wordgaze.model.config.EncoderConfig`) and how it learns.
 
     ``pretrained`` is ``hub``, a local file with timm's key names, or null (random); so is ``beside_pretrained``, of the
-    network ``beside``. ``freeze`` is ``none``, ``all``, or
-    the number of first layers to keep as they are. Layer i of L learns at ``learning_rate * layer_decay ** (L - i)``.
+    network ``beside``. ``freeze`` is ``none``, ``all``, or the number of first layers to keep as they are. Layer i of L
+    learns at ``learning_rate * layer_decay ** (L - i)``.
     ``patch_drop`` is the share of patches that a training photo goes without (Liu et al. 2022, PatchDropout).
     ``cache`` is a folder for the frozen layers' output of ``cache_views`` random views of each photo, which epochs take
     in turn; null computes it anew.
@@ -128,9 +128,9 @@ class TrainOptions:
 
     ``learning_rate`` is the decoder's; both rates warm up over ``warmup_steps`` and fall along a cosine. The checkpoint
     ``last`` is written every ``checkpoint_every`` steps. ``initial_model`` (a model folder, a hub id, or ``bundled``)
-    gives sizes, tokenizer and first weights; ``encoder.image_size`` and ``encoder.beside`` may differ from it, and it
-    grows; so may ``decoder.dropout``, unless it is the default. ``patience``: the run ends after so many epochs without
-    a better CIDEr.
+    gives sizes, tokenizer and first weights; ``encoder.image_size``, ``beside`` and ``blocks`` may differ from it, and
+    it grows; so may ``decoder.dropout``, unless it is the default. ``patience``: the run ends after so many epochs
+    without a better CIDEr.
 
     ``objective: scst`` is self-critical training (Rennie et al. 2017): it raises the CIDEr-D of ``samples`` captions
     drawn for each photo, above a ``baseline``: the mean of the photo's other samples (``samples``; Luo 2020), or its

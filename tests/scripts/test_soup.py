@@ -1,0 +1,52 @@
+"""The mean of several models as a model folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tests.model_folder import make_parts
+
+from scripts import soup
+from wordgaze.hub import TOKENIZER, load_folder, save_folder
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    """Two models of one encoder, whose decoders differ."""
+    names = [tmp_path / "one", tmp_path / "other"]
+    parts = [make_parts(0), make_parts(1)]
+    parts[1].model.encoder.load_state_dict(parts[0].model.encoder.state_dict())
+    for folder, each in zip(names, parts, strict=True):
+        save_folder(each, folder)
+    return names
+
+
+def test_weights_are_averaged_and_what_is_shared_keeps_its_bits(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mean"
+    monkeypatch.setattr(
+        sys, "argv", ["soup.py", *map(str, folders), "--out", str(out), "--length_penalty", "1.5"]
+    )
+    soup.main()
+    assert capsys.readouterr().out == f"{out}: the mean of 2 models\n"
+    one, other, mean = (load_folder(folder) for folder in (*folders, out))
+    for name, tensor in mean.model.encoder.state_dict().items():
+        assert torch.equal(tensor, one.model.encoder.state_dict()[name]), name
+    for name, tensor in mean.model.decoder.state_dict().items():
+        both = [each.model.decoder.state_dict()[name] for each in (one, other)]
+        assert torch.allclose(tensor, (both[0] + both[1]) / 2, atol=1e-6), name
+    assert not torch.equal(
+        one.model.decoder.token_embedding.weight, other.model.decoder.token_embedding.weight
+    )
+    assert (mean.generation.length_penalty, other.generation.length_penalty) == (1.5, 1.0)
+
+
+def test_models_of_two_tokenizers_have_no_mean(folders: list[Path]) -> None:
+    file = folders[0] / TOKENIZER
+    file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match="one differs from .*other in its encoder or tokenizer"):
+        soup.mean_of(folders)
