@@ -48,5 +48,5 @@ def test_weights_are_averaged_and_what_is_shared_keeps_its_bits(
 def test_models_of_two_tokenizers_have_no_mean(folders: list[Path]) -> None:
     file = folders[0] / TOKENIZER
     file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    with pytest.raises(SystemExit, match="one differs from .*other in its encoder or tokenizer"):
+    with pytest.raises(SystemExit, match=r"one differs from .*other in its encoder or tokenizer"):
         soup.mean_of(folders)
