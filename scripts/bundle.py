@@ -198,7 +198,7 @@ def card(
         photos, captions = photos + len(content["images"]), captions + len(content["annotations"])
     height, width = parts.preprocessing.size
     frozen = [parse_config(stage.run / "training.yaml").encoder.freeze for stage in stages[1:]]
-    upper_learned = any(freeze == len(model.encoder.layers()) - 1 for freeze in frozen)
+    upper_learned = any(isinstance(freeze, int) and freeze < len(model.encoder.layers()) for freeze in frozen)
     text = CARD.format(
         parameters=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         height=height,

@@ -3,7 +3,7 @@
     python scripts/soup.py runs/bundled_scst runs/bundled_upper_scst --out runs/bundled_soup
 
 For runs that began from the same weights and went different ways: what each learnt by heart differs, and the mean knows
-less of it. Tokenizer, preprocessing and the rest are the last model's, which all must share.
+less of it. Preprocessing and search are the last model's; encoder and tokenizer all must share.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def mean_of(folders: Sequence[Path]) -> ModelParts:
         for name, tensor in states[-1].items()
     }
     last.model.load_state_dict(mean)
-    return last
+    return replace(last, card=None, confidence=None)  # both speak of the last model alone
 
 
 if __name__ == "__main__":

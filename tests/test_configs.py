@@ -15,6 +15,7 @@ from wordgaze.hub import load_folder
 from wordgaze.tasks.train import parse_config, train
 
 BOTH_NETWORKS = 2 + len(timm.create_model("test_vit").blocks)
+VIT_TINY = 12  # the blocks of the configs' own ViT
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
 
@@ -52,7 +53,7 @@ def two_steps(config: Path, tmp_path: Path) -> Path:
     if plain.encoder.beside is not None:
         overrides += ["--encoder.beside", "test_efficientnet", "--encoder.beside_pretrained", "null"]
     if isinstance(plain.encoder.freeze, int):
-        overrides += ["--encoder.freeze", str(BOTH_NETWORKS - (14 - plain.encoder.freeze))]
+        overrides += ["--encoder.freeze", str(BOTH_NETWORKS - (2 + VIT_TINY - plain.encoder.freeze))]
     if plain.encoder.cache is not None:
         overrides += ["--encoder.cache", str(tmp_path / "cache")]
     parsed = parse_config(config, overrides)

@@ -42,6 +42,7 @@ def test_weights_are_averaged_and_what_is_shared_keeps_its_bits(
     assert not torch.equal(
         one.model.decoder.token_embedding.weight, other.model.decoder.token_embedding.weight
     )
+    assert mean.card != other.card and mean.confidence is None
     assert (mean.generation.length_penalty, other.generation.length_penalty) == (1.5, 1.0)
 
 

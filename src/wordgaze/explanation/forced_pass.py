@@ -119,9 +119,8 @@ def with_rollout(
                 for layer, gradient in zip(weights, gradients, strict=False)
             ]
             if within is not None:
-                patches = row[0].shape[
-                    -1
-                ]  # the prefix tokens, which the decoder does not see, stand before them
+                # The prefix tokens, which the decoder does not see, stand before the patches.
+                patches = row[0].shape[-1]
                 with torch.autocast("cpu", enabled=False):
                     row = [one @ within[-patches:, -patches:] for one in row]
             rows.append(row)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from wordgaze import compat  # noqa: F401  (before timm: it imports torchvision)
 
@@ -96,7 +97,8 @@ class CaptionModel(nn.Module):
         old_blocks = self.config.encoder.blocks
         if encoder.blocks < old_blocks:
             raise ConfigError(f"The model has {old_blocks} blocks; encoder.blocks can't be {encoder.blocks}.")
-        if not old_blocks and encoder.beside is not None:
+        new_blocks = encoder.blocks - old_blocks
+        if new_blocks and not old_blocks and encoder.beside is not None:
             encoder = replace(encoder, heads=decoder.heads)
         model = CaptionModel(CaptionModelConfig(encoder, decoder), None, beside_weights if paired else None)
         state = self.state_dict()
@@ -113,11 +115,10 @@ class CaptionModel(nn.Module):
             same = {"weight": torch.eye(decoder.width), "bias": torch.zeros(decoder.width)}
             for name, value in same.items():
                 state[f"encoder.projections.0.{name}"] = state.pop(f"bridge.{name}", value)
-        new_blocks = encoder.blocks - old_blocks
-        for block in list(getattr(model.encoder, "blocks", ()))[-new_blocks:] if new_blocks else ():
-            for last in (block.attn.proj, block.mlp.fc2):
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
+        added = list(cast(Iterable[Any], model.encoder.blocks))[-new_blocks:] if new_blocks else []
+        for block in added:
+            for parameter in (*block.attn.proj.parameters(), *block.mlp.fc2.parameters()):
+                nn.init.zeros_(parameter)
         model.load_state_dict(state, strict=False)  # what is not in it stays as ``beside_weights`` has it
         return model
 
