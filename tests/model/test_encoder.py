@@ -10,7 +10,7 @@ from wordgaze.data.transform import PhotoTransform, Preprocessing
 from wordgaze.errors import ConfigError, ModelError
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig
-from wordgaze.model.encoder import build_encoder, preprocessing_of
+from wordgaze.model.encoder import build_encoder, chosen, preprocessing_of
 from wordgaze.training.optimizer import freeze_encoder
 
 
@@ -129,6 +129,36 @@ def test_two_networks_begun_and_finished_are_the_whole(beside, blocks, pixels):
         for count in range(1, len(layers) + 2):
             begun = encoder.begin(pixels, count)
             assert torch.allclose(encoder.finish(begun, count), encoder(pixels), atol=1e-4), count
+
+
+KEPT = [
+    EncoderConfig("test_vit"),
+    EncoderConfig("test_vit", prefix_tokens=True),
+    EncoderConfig("test_vit_relpos"),
+    EncoderConfig("test_efficientnet", features="map", blocks=1, width=32, heads=4),
+    replace(PAIRED, blocks=1),
+]
+
+
+@mark.parametrize("config", KEPT, ids=lambda config: f"{config.name}-{config.beside}")
+def test_only_kept_patches_go_on(config, pixels):
+    """As if the network had been shown the photo without the others, each with its own place."""
+    encoder = build_encoder(config).eval()
+    for parameter in encoder.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    patches = encoder.grid[0] * encoder.grid[1]
+    everything = torch.arange(patches).flip(0).expand(2, -1)
+    with torch.no_grad():
+        whole, backwards = encoder(pixels), encoder(pixels, everything)
+        prefix = encoder.num_prefix
+        assert torch.allclose(backwards[:, prefix:].flip(1), whole[:, prefix:], atol=1e-4)
+        kept = torch.stack((everything[0, :5], everything[1, 3:8]))
+        some = encoder(pixels, kept)
+        assert some.shape == (2, prefix + 5, encoder.width)
+        alone = encoder(pixels[1:], kept[1:])
+        assert torch.allclose(some[1:], alone, atol=1e-4)
+        left_out_before = not torch.allclose(some, chosen(whole, kept, prefix), atol=1e-3)
+    assert left_out_before == (not config.name.startswith("test_vit_relpos"))  # whose forward is not ours
 
 
 def test_the_upper_part_of_a_second_network_learns_from_the_lower_ones_maps(pixels):

@@ -19,12 +19,12 @@ from wordgaze.captioner import Captioner
 from wordgaze.data.annotations import read_captions
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.hub import load_folder
-from wordgaze.model.encoder import PairedEncoder, VitEncoder
+from wordgaze.model.encoder import PairedEncoder, VitEncoder, chosen
 from wordgaze.tasks import train as task
 from wordgaze.tasks.train import build_model, train
 from wordgaze.training.callbacks import Patience, SampleCaptions
 from wordgaze.training.config import DecoderOptions, EncoderOptions, TokenizerOptions
-from wordgaze.training.module import without_patches
+from wordgaze.training.module import some_patches
 
 
 def weights_of(folder):
@@ -386,19 +386,22 @@ def test_an_initial_model_grows_and_learns_on_from_cached_features(tmp_path, sma
 
 
 def test_a_photo_goes_without_some_of_its_patches():
-    states = torch.arange(2 * 11).view(2, 11, 1).expand(2, 11, 3).float()
     torch.manual_seed(0)
-    some = without_patches(states, 0.3, num_prefix=1)
-    assert some.shape == (2, 8, 3)
-    for photo, rows in zip(states, some, strict=True):
-        assert torch.equal(rows[0], photo[0])  # a class token is no patch
-        assert len(set(rows[:, 0].tolist())) == 8 and set(rows[:, 0].tolist()) < set(photo[:, 0].tolist())
-    assert some[0, 1:, 0].tolist() != (some[1, 1:, 0] - 11).tolist()
-    assert without_patches(states, 0.99).shape == (2, 1, 3)
+    kept = some_patches(2, 10, 0.3, torch.device("cpu"))
+    assert kept.shape == (2, 7)
+    for photo in kept.tolist():
+        assert len(set(photo)) == 7 and set(photo) < set(range(10))
+    assert kept[0].tolist() != kept[1].tolist()
+    assert some_patches(2, 10, 0.99, torch.device("cpu")).shape == (2, 1)
+    states = torch.arange(2 * 11).view(2, 11, 1).expand(2, 11, 3)
+    some = chosen(states, kept, num_prefix=1)
+    assert some[:, 0, 0].tolist() == [0, 11]  # a class token is no patch
+    assert some[1, 1:, 2].tolist() == [11 + 1 + place for place in kept[1].tolist()]
 
 
 def test_a_model_folder_brings_its_sizes_and_tokenizer(tmp_path, small_config):
-    parent = train(small_config(train={"epochs": 1}), tmp_path / "parent").folder
+    how = {"stretch": 1.5, "crop": "center"}
+    parent = train(small_config(train={"epochs": 1}, data=how), tmp_path / "parent").folder
     train_on = {"initial_model": str(parent), "epochs": 1}
     with pytest.raises(ConfigError, match=r"leave tokenizer\.vocab_size out"):
         train(small_config(train=train_on, tokenizer={"vocab_size": 300}), tmp_path / "run")
@@ -406,6 +409,9 @@ def test_a_model_folder_brings_its_sizes_and_tokenizer(tmp_path, small_config):
     parts = load_folder(train(config, tmp_path / "run").folder)
     assert parts.model.config == load_folder(parent).model.config
     assert parts.tokenizer.vocab_size == 280
+    assert (parts.preprocessing.stretch, parts.preprocessing.crop) == (1.5, "center")
+    config = replace(config, data=replace(config.data, stretch=1.0))
+    assert load_folder(train(config, tmp_path / "as-they-are").folder).preprocessing.stretch == 1
 
 
 def test_self_critical_training_raises_its_reward(tmp_path, small_config):

@@ -49,9 +49,9 @@ class CaptionModel(nn.Module):
         """Tokens that are no patches, at the front of ``encoder_hidden_states``."""
         return self.encoder.num_prefix
 
-    def encode(self, pixel_values: Tensor) -> Tensor:
-        """``pixel_values`` (B, 3, H, W) → ``encoder_hidden_states`` (B, N, D)."""
-        return self.bridge(self.encoder(pixel_values))
+    def encode(self, pixel_values: Tensor, kept: Tensor | None = None) -> Tensor:
+        """``pixel_values`` (B, 3, H, W) → ``encoder_hidden_states`` (B, N, D); of patches ``kept`` (B, K) alone."""
+        return self.bridge(self.encoder(pixel_values, kept))
 
     def encode_frozen(self, features: Tensor, layers: int) -> Tensor:
         """:meth:`encode` from what ``encoder.begin(pixel_values, layers)`` gave."""

@@ -26,7 +26,8 @@ from wordgaze.model.config import EncoderConfig
 class VitEncoder(nn.Module):
     """Any timm ViT: pixels (B, 3, H, W) → patch tokens (B, N, width), after its final norm.
 
-    Class and register tokens are dropped unless ``prefix_tokens``, and then stand first.
+    Class and register tokens are dropped unless ``prefix_tokens``, and then stand first. Of the patches only those at
+    ``kept`` (B, K) go through the blocks, if given (Liu et al. 2022, PatchDropout).
     """
 
     network: Any  # timm gives its networks no common type
@@ -57,8 +58,13 @@ class VitEncoder(nn.Module):
             )
         self.grid = (int(height), int(width))
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        return self._without_prefix(self.network.forward_features(pixel_values))
+    def forward(self, pixel_values: Tensor, kept: Tensor | None = None) -> Tensor:
+        if kept is None or not self._is_plain():
+            tokens = self._without_prefix(self.network.forward_features(pixel_values))
+            return tokens if kept is None else chosen(tokens, kept, self.num_prefix)
+        tokens = self.network._pos_embed(self.network.patch_embed(pixel_values))
+        tokens = self.network.norm_pre(chosen(tokens, kept, int(self.network.num_prefix_tokens)))
+        return self._without_prefix(self.network.norm(self.network.blocks(tokens)))
 
     def layers(self) -> list[nn.Module]:
         """The network's blocks, first to last, for freezing and layer-wise learning rates."""
@@ -72,7 +78,10 @@ class VitEncoder(nn.Module):
         """What the first ``count`` layers make of ``pixel_values``; beyond all, the whole encoder."""
         if count > len(self.layers()):
             return self(pixel_values)
-        self._check_plain()
+        if not self._is_plain():
+            raise ConfigError(
+                "The first layers of this ViT can't be run alone; set encoder.freeze to 'all' or cache to null."
+            )
         tokens = self.network.norm_pre(self.network._pos_embed(self.network.patch_embed(pixel_values)))
         return self.network.blocks[:count](tokens)
 
@@ -85,12 +94,9 @@ class VitEncoder(nn.Module):
     def _without_prefix(self, tokens: Tensor) -> Tensor:
         return tokens[:, self.network.num_prefix_tokens - self.num_prefix :]
 
-    def _check_plain(self) -> None:
-        # Only here do we walk through timm's forward ourselves, so only its plain ViT will do.
-        if not isinstance(self.network, VisionTransformer):
-            raise ConfigError(
-                "The first layers of this ViT can't be run alone; set encoder.freeze to 'all' or cache to null."
-            )
+    def _is_plain(self) -> bool:
+        """Whether we may walk through timm's forward ourselves."""
+        return isinstance(self.network, VisionTransformer)
 
 
 class CellEmbedding(nn.Module):
@@ -113,7 +119,7 @@ class CellEmbedding(nn.Module):
 class FeatureMapEncoder(nn.Module):
     """The hybrid ViT (Dosovitskiy et al. 2021, section 3.1): a feature map's cells as patches, ViT blocks on top.
 
-    pixels (B, 3, H, W) → (B, N, width), N = the map's cells, row by row.
+    pixels (B, 3, H, W) → (B, N, width), N = the map's cells, row by row; with ``kept`` (B, K) of those cells alone.
     """
 
     num_prefix = 0
@@ -130,8 +136,9 @@ class FeatureMapEncoder(nn.Module):
         self.blocks = nn.Sequential(CellEmbedding(channels, config.width, self.grid), *_blocks(config))
         self.norm = nn.LayerNorm(config.width)
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        return self.finish(self.begin(pixel_values, 1), 1)
+    def forward(self, pixel_values: Tensor, kept: Tensor | None = None) -> Tensor:
+        patches = self.blocks[0](self._cells(pixel_values))
+        return self.norm(self.blocks[1:](patches if kept is None else chosen(patches, kept)))
 
     def layers(self) -> list[nn.Module]:
         """The pretrained network as one layer, then the embedding of its cells and the blocks on top."""
@@ -225,11 +232,12 @@ class PairedEncoder(VitEncoder):
         self.beside.eval()
         return self
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
+    def forward(self, pixel_values: Tensor, kept: Tensor | None = None) -> Tensor:
         last, maps = self.beside.forward_intermediates(
             pixel_values.contiguous(memory_format=torch.channels_last), indices=self.beside_maps
         )
-        return self._joined(super().forward(pixel_values), [_cells_of(each) for each in (*maps, last)])
+        patches = super().forward(pixel_values, kept)
+        return self._joined(patches, [_cells_of(each) for each in (*maps, last)], kept)
 
     def layers(self) -> list[nn.Module]:
         """The second network up to its maps, the ViT's blocks, the rest of the second network.
@@ -281,7 +289,7 @@ class PairedEncoder(VitEncoder):
     def _last_is_frozen(self, count: int) -> bool:
         return self._lower_blocks is None or count == len(self.layers())
 
-    def _joined(self, patches: Tensor, maps: Sequence[Tensor]) -> Tensor:
+    def _joined(self, patches: Tensor, maps: Sequence[Tensor], kept: Tensor | None = None) -> Tensor:
         """Patches (B, N, the ViT's width) and the cells (B, h·w, channels) of maps → (B, N, width)."""
         joined = self.projections[0](patches)
         for cells, grid, norm, projection in zip(
@@ -289,7 +297,8 @@ class PairedEncoder(VitEncoder):
         ):
             # Projected first: to resample is linear as well, and there are fewer cells than patches.
             projected = projection(norm(cells)).transpose(1, 2).unflatten(2, grid)
-            joined = joined + _cells_of(_resampled(projected, self.grid))
+            beside = _cells_of(_resampled(projected, self.grid))
+            joined = joined + (beside if kept is None else chosen(beside, kept))
         return self.blocks(joined)
 
 
@@ -298,6 +307,12 @@ def _blocks(config: EncoderConfig) -> nn.Sequential:
     return nn.Sequential(
         *(Block(config.width, config.heads, qkv_bias=True, drop_path=rate) for rate in rates)
     )
+
+
+def chosen(tokens: Tensor, kept: Tensor, num_prefix: int = 0) -> Tensor:
+    """Of ``tokens`` (B, N, D) the ``num_prefix`` first, and of the patches behind them those at ``kept`` (B, K)."""
+    patches = tokens.gather(1, num_prefix + kept[..., None].expand(-1, -1, tokens.shape[2]))
+    return torch.cat((tokens[:, :num_prefix], patches), dim=1)
 
 
 def _cells_of(feature_map: Tensor) -> Tensor:

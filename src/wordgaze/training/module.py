@@ -20,6 +20,7 @@ from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.result import GeneratedCaption
 from wordgaze.generation.search import generate
 from wordgaze.model.caption_model import CaptionModel
+from wordgaze.model.encoder import chosen
 from wordgaze.text.tokenizer import CaptionTokenizer
 from wordgaze.training.config import TrainingConfig
 from wordgaze.training.objectives import CiderReward, above_others, cross_entropy, self_critical
@@ -110,14 +111,7 @@ class CaptionModule(LightningModule):
 
     def training_step(self, batch: TrainingBatch, batch_index: int) -> torch.Tensor:
         """Encodes each photo once for all its captions."""
-        if self.cached:
-            encoder_hidden_states = self.model.encode_frozen(batch.inputs, self.frozen_layers)
-        else:
-            encoder_hidden_states = self.model.encode(batch.inputs)
-        if self.config.encoder.patch_drop:
-            encoder_hidden_states = without_patches(
-                encoder_hidden_states, self.config.encoder.patch_drop, self.model.num_prefix
-            )
+        encoder_hidden_states = self._encode(batch.inputs)
         losses = []
         weight = 1.0 if self._reward is None else self.config.train.cross_entropy_weight
         if self._reward is not None:
@@ -128,6 +122,17 @@ class CaptionModule(LightningModule):
         loss = torch.stack(losses).sum()
         self.log("loss", loss, prog_bar=True)
         return loss
+
+    def _encode(self, inputs: Tensor) -> Tensor:
+        """Of photos (B, 3, H, W), or what is cached of them, the patches that are left (B, K, D)."""
+        kept = None
+        if self.config.encoder.patch_drop:
+            patches = self.model.grid[0] * self.model.grid[1]
+            kept = some_patches(len(inputs), patches, self.config.encoder.patch_drop, inputs.device)
+        if not self.cached:
+            return self.model.encode(inputs, kept)
+        encoded = self.model.encode_frozen(inputs, self.frozen_layers)
+        return encoded if kept is None else chosen(encoded, kept, self.model.num_prefix)
 
     def _teacher_forced(
         self, input_ids: Tensor, labels: Tensor, encoder_hidden_states: Tensor
@@ -271,10 +276,7 @@ class CaptionModule(LightningModule):
             ]
 
 
-def without_patches(encoder_hidden_states: Tensor, share: float, num_prefix: int = 0) -> Tensor:
-    """Each photo (B, N, D) without a random ``share`` of its patches, but with its ``num_prefix`` first tokens."""
-    photos, tokens, width = encoder_hidden_states.shape
-    order = torch.rand(photos, tokens - num_prefix, device=encoder_hidden_states.device).argsort(dim=1)
-    kept = num_prefix + order[:, : max(1, round((tokens - num_prefix) * (1 - share)))]
-    patches = encoder_hidden_states.gather(1, kept[..., None].expand(-1, -1, width))
-    return torch.cat((encoder_hidden_states[:, :num_prefix], patches), dim=1)
+def some_patches(photos: int, patches: int, drop: float, device: torch.device) -> Tensor:
+    """(B, K): which of its ``patches`` each photo keeps, when a share ``drop`` of them goes at random; at least one."""
+    order = torch.rand(photos, patches, device=device).argsort(dim=1)
+    return order[:, : max(1, round(patches * (1 - drop)))]
