@@ -3,7 +3,12 @@
     python scripts/soup.py runs/bundled_scst runs/bundled_upper_scst --out runs/bundled_soup
 
 For runs that began from the same weights and went different ways: what each learnt by heart differs, and the mean knows
-less of it. Preprocessing and search are the last model's; encoder and tokenizer all must share.
+less of it. Preprocessing and search are the last model's; sizes and tokenizer all must share.
+
+    python scripts/soup.py runs/bundled_vit --out runs/bundled_begun --learnt runs/bundled_scst runs/bundled_paired
+
+adds what a stage has changed in its weights (Ilharco et al. 2023, task arithmetic) to a model that was trained
+otherwise; of several stages the mean.
 """
 
 from __future__ import annotations
@@ -24,27 +29,30 @@ def main() -> None:
     )
     parser.add_argument("folders", type=Path, nargs="+", help="model folders, weighing the same")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--learnt",
+        type=Path,
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("AFTER", "BEFORE"),
+        help="adds the weights of AFTER less those of BEFORE; of several pairs their mean",
+    )
     parser.add_argument("--length_penalty", type=float, help="of the search, otherwise the last model's")
     arguments = parser.parse_args()
     parts = mean_of(arguments.folders)
+    if arguments.learnt:
+        parts = with_learnt(arguments.folders[-1], parts, arguments.learnt)
     if arguments.length_penalty is not None:
         parts.generation = replace(parts.generation, length_penalty=arguments.length_penalty)
     save_folder(parts, arguments.out)
-    print(f"{arguments.out}: the mean of {len(arguments.folders)} models")
+    added = f", and what {len(arguments.learnt)} stages learnt" if arguments.learnt else ""
+    print(f"{arguments.out}: the mean of {len(arguments.folders)} models{added}")
 
 
 def mean_of(folders: Sequence[Path]) -> ModelParts:
     """The last of the models, with the mean of all their weights; those that all share keep their bits."""
-    models = [load_folder(folder) for folder in folders]
-    last = models[-1]
-    for folder, each in zip(folders, models, strict=True):
-        if (
-            each.model.config.encoder != last.model.config.encoder
-            or (folder / TOKENIZER).read_bytes() != (folders[-1] / TOKENIZER).read_bytes()
-        ):
-            raise SystemExit(
-                f"{folder} differs from {folders[-1]} in its encoder or tokenizer: they have no mean."
-            )
+    models = _load_alike(folders)
     states = [each.model.state_dict() for each in models]
     mean = {
         name: tensor
@@ -52,8 +60,32 @@ def mean_of(folders: Sequence[Path]) -> ModelParts:
         else torch.stack([state[name] for state in states]).mean(dim=0)
         for name, tensor in states[-1].items()
     }
-    last.model.load_state_dict(mean)
-    return replace(last, card=None, confidence=None)  # both speak of the last model alone
+    models[-1].model.load_state_dict(mean)
+    return replace(models[-1], card=None, confidence=None)  # both speak of the last model alone
+
+
+def with_learnt(folder: Path, mean: ModelParts, stages: Sequence[Sequence[Path]]) -> ModelParts:
+    """``mean``, of the sizes and tokenizer of ``folder``, plus AFTER less BEFORE, the mean of ``stages``."""
+    state = mean.model.state_dict()
+    for stage in stages:
+        after, before, _ = (each.model.state_dict() for each in _load_alike([*stage, folder]))
+        for name, tensor in state.items():
+            if tensor.is_floating_point():  # else a count of batch norm's
+                tensor += (after[name] - before[name]) / len(stages)
+    return mean
+
+
+def _load_alike(folders: Sequence[Path]) -> list[ModelParts]:
+    """The models; refused where one has other sizes, or another tokenizer, than the last."""
+    models = [load_folder(folder) for folder in folders]
+    sizes = [{name: tensor.shape for name, tensor in each.model.state_dict().items()} for each in models]
+    words = [(folder / TOKENIZER).read_bytes() for folder in folders]
+    for folder, size, tokenizer in zip(folders, sizes, words, strict=True):
+        if (size, tokenizer) != (sizes[-1], words[-1]):
+            raise SystemExit(
+                f"{folder} differs from {folders[-1]} in its sizes or tokenizer: their weights have no mean."
+            )
+    return models
 
 
 if __name__ == "__main__":

@@ -155,7 +155,8 @@ def prepare(config: TrainingConfig, runs: Path, arm: str, say: Say) -> Task:
 def _preprocessing(config: TrainingConfig) -> Preprocessing:
     bare = VitEncoder(EncoderConfig(config.encoder.name, config.encoder.image_size))
     preprocessing = Preprocessing(**preprocessing_of(bare.network))
-    return preprocessing if config.data.crop is None else replace(preprocessing, crop=config.data.crop)
+    asked = {"crop": config.data.crop, "stretch": config.data.stretch}
+    return replace(preprocessing, **{name: value for name, value in asked.items() if value is not None})
 
 
 def _coco(photos: Sequence[CaptionedPhoto]) -> dict[str, Any]:

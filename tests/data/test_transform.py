@@ -20,21 +20,36 @@ from wordgaze.errors import ConfigError
 HALF = (0.5, 0.5, 0.5)
 SIZES = [(640, 480), (480, 640), (500, 500), (333, 517)]
 CROPS = ["pad", "center"]
+STRETCHES = [1, Fraction(4, 3), 3]
 
 
-def preprocessing(crop: str = "pad", size: tuple[int, int] = (224, 224)) -> Preprocessing:
-    return Preprocessing(size, HALF, HALF, crop=crop)
+def preprocessing(
+    crop: str = "pad", size: tuple[int, int] = (224, 224), stretch: Fraction | int = 1
+) -> Preprocessing:
+    return Preprocessing(size, HALF, HALF, crop=crop, stretch=float(stretch))
 
 
 def photo_rectangle(
-    photo: tuple[int, int], size: tuple[int, int], crop: str, grid: tuple[int, int], row: int, column: int
+    photo: tuple[int, int],
+    size: tuple[int, int],
+    crop: str,
+    grid: tuple[int, int],
+    row: int,
+    column: int,
+    stretch: Fraction | int = 1,
 ) -> tuple[Fraction, Fraction, Fraction, Fraction]:
-    """Left, top, right, bottom in photo pixels of a patch, by the recipe in words: the longer side is fitted and
-    whole pixels are padded evenly, or the shorter side is fitted and the middle kept."""
+    """Left, top, right, bottom in photo pixels of a patch, by the recipe in words: the photo is squeezed, the longer
+    side is fitted and whole pixels are padded evenly, or the shorter side is fitted and the middle kept."""
+    missing = Fraction(size[1] * photo[1], size[0] * photo[0])  # above 1 where the photo is too narrow
+    if missing >= 1:
+        narrow, wide = Fraction(1) / min(missing, stretch), Fraction(1)
+    else:
+        narrow, wide = Fraction(1), Fraction(1) / min(1 / missing, stretch)
+    squeezed = {0: photo[0] * wide, 1: photo[1] * narrow}
     sides = []
-    for pixels, other, room, other_room, cell, cells in (
-        (photo[0], photo[1], size[1], size[0], column, grid[1]),
-        (photo[1], photo[0], size[0], size[1], row, grid[0]),
+    for real, pixels, other, room, other_room, cell, cells in (
+        (photo[0], squeezed[0], squeezed[1], size[1], size[0], column, grid[1]),
+        (photo[1], squeezed[1], squeezed[0], size[0], size[1], row, grid[0]),
     ):
         scales = Fraction(room, pixels), Fraction(other_room, other)
         if crop == "pad":
@@ -44,7 +59,7 @@ def photo_rectangle(
             scale = max(scales)
             offset = (room - pixels * scale) / 2
         edges = [Fraction(room * edge, cells) for edge in (cell, cell + 1)]
-        sides.append([(edge - offset) / scale for edge in edges])
+        sides.append([(edge - offset) / scale * real / pixels for edge in edges])
     (left, right), (top, bottom) = sides
     return left, top, right, bottom
 
@@ -57,8 +72,10 @@ def rectangle_mask(photo: tuple[int, int], rectangle: tuple[Fraction, ...]) -> n
     return np.outer(rows, columns)
 
 
-def geometry_of(photo: tuple[int, int], crop: str, size: tuple[int, int] = (224, 224)) -> Geometry:
-    return PhotoTransform(preprocessing(crop, size))(Image.new("RGB", photo))[1]
+def geometry_of(
+    photo: tuple[int, int], crop: str, size: tuple[int, int] = (224, 224), stretch: Fraction | int = 1
+) -> Geometry:
+    return PhotoTransform(preprocessing(crop, size, stretch))(Image.new("RGB", photo))[1]
 
 
 # Maps over photos
@@ -66,17 +83,18 @@ def geometry_of(photo: tuple[int, int], crop: str, size: tuple[int, int] = (224,
 
 @pytest.mark.parametrize("photo", SIZES)
 @pytest.mark.parametrize("crop", CROPS)
+@pytest.mark.parametrize("stretch", STRETCHES)
 @pytest.mark.parametrize(
     ("size", "grid"), [((224, 224), (14, 14)), ((192, 256), (6, 8)), ((224, 224), (7, 10))]
 )
 def test_a_hot_patch_lands_on_its_own_photo_pixels(
-    photo: tuple[int, int], crop: str, size: tuple[int, int], grid: tuple[int, int]
+    photo: tuple[int, int], crop: str, size: tuple[int, int], grid: tuple[int, int], stretch: Fraction | int
 ) -> None:
-    geometry = geometry_of(photo, crop, size)
+    geometry = geometry_of(photo, crop, size, stretch)
     for row, column in ((grid[0] // 2, grid[1] // 2), (2, grid[1] - 3), (grid[0] - 2, 1), (0, 0)):
         patch_map = np.zeros(grid)
         patch_map[row, column] = 2.0
-        rectangle = photo_rectangle(photo, size, crop, grid, row, column)
+        rectangle = photo_rectangle(photo, size, crop, grid, row, column, stretch)
         expected = rectangle_mask(photo, rectangle)
         placed = geometry.place(patch_map, smooth=False)
         assert (placed.shape, placed.dtype) == ((photo[1], photo[0]), np.float32)
@@ -193,6 +211,20 @@ def test_photos_keep_their_shape(photo: tuple[int, int], crop: str) -> None:
     assert across == pytest.approx(down, rel=0.5 / (min(photo) / max(across, down)))
 
 
+def test_a_photo_is_squeezed_as_far_as_it_may_be() -> None:
+    for crop in CROPS:
+        shown = [geometry_of((400, 300), crop, stretch=stretch).box for stretch in (Fraction(4, 3), 5)]
+        np.testing.assert_allclose(shown, [(0, 0, 400, 300)] * 2, atol=1e-9)  # all of it, and no more
+    np.testing.assert_allclose(
+        geometry_of((300, 600), "center", stretch=Fraction(4, 3)).box, (0, 100, 300, 500), atol=1e-9
+    )
+    left, top, right, bottom = geometry_of((300, 600), "pad", stretch=Fraction(4, 3)).box
+    assert (top, bottom) == (0, 600)
+    assert right - left == pytest.approx(450, abs=2) and left + right == pytest.approx(300, abs=2)
+    as_it_is = preprocessing("center", (192, 256), 2).widening((400, 300))
+    assert as_it_is == pytest.approx(1)  # the input has this shape
+
+
 def test_padding_is_the_mean_and_the_photo_is_normalized() -> None:
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     pixel_values, _ = PhotoTransform(Preprocessing((64, 64), mean, std))(
@@ -238,6 +270,8 @@ def test_preprocessing_is_saved_and_loaded() -> None:
         ({"std": ["a", "b", "c"]}, "std"),
         ({"interpolation": "cubic"}, "interpolation is 'cubic'; use bilinear, bicubic, lanczos"),
         ({"crop": "squeeze"}, "crop is 'squeeze'; use pad or center"),
+        ({"stretch": 0.75}, "stretch is 0.75; give a number from 1"),
+        ({"stretch": "4/3"}, "stretch is '4/3'"),
         ({"colour": 1}, "unknown colour"),
     ],
 )
@@ -426,6 +460,19 @@ def test_swapping_twice_gives_the_caption_back(shared_data: Path) -> None:
     captions = (shared_data / "data/captions_text.txt").read_text().splitlines()
     assert sum(swap_left_right(caption) != caption for caption in captions) > 100
     assert [swap_left_right(swap_left_right(caption)) for caption in captions] == captions
+
+
+def test_whole_photos_are_squeezed_as_at_test_time() -> None:
+    """Their ``ratio`` is theirs, not drawn; a window's is drawn."""
+    options = {"ratio": (0.5, 2.0), "flip": 0.0, "color": 0.0}
+    photo = ramp(320, 240)
+    for crop in CROPS:
+        squeezed = preprocessing(crop, (96, 96), Fraction(4, 3))
+        expected = PhotoTransform(squeezed)(photo)[0]
+        whole = TrainTransform(squeezed, whole=1.0, **options)(photo, np.random.default_rng(0))[0]
+        assert torch.allclose(whole, expected, atol=0.02)
+        window = TrainTransform(squeezed, whole=0.0, **options)(photo, np.random.default_rng(0))[0]
+        assert not torch.allclose(window, expected, atol=0.1)
 
 
 def test_training_can_show_whole_photos_otherwise_than_captioning() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,5 +50,33 @@ def test_weights_are_averaged_and_what_is_shared_keeps_its_bits(
 def test_models_of_two_tokenizers_have_no_mean(folders: list[Path]) -> None:
     file = folders[0] / TOKENIZER
     file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    with pytest.raises(SystemExit, match=r"one differs from .*other in its encoder or tokenizer"):
+    with pytest.raises(SystemExit, match=r"one differs from .*other in its sizes or tokenizer"):
         soup.mean_of(folders)
+
+
+def test_what_stages_learnt_is_added(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    third, out = tmp_path / "third", tmp_path / "sum"
+    save_folder(make_parts(2), third)
+    one, other = folders
+    stages = ["--learnt", str(other), str(one), "--learnt", str(one), str(third)]
+    monkeypatch.setattr(sys, "argv", ["soup.py", str(third), "--out", str(out), *stages])
+    soup.main()
+    assert capsys.readouterr().out == f"{out}: the mean of 1 models, and what 2 stages learnt\n"
+    states = [load_folder(folder).model.state_dict() for folder in (one, other, third, out)]
+    for name, tensor in states[3].items():
+        first, second, begun = (state[name].float() for state in states[:3])
+        expected = begun + ((second - first) + (first - begun)) / 2
+        assert torch.allclose(tensor.float(), expected, atol=1e-5), name
+
+
+def test_models_of_two_sizes_have_no_mean(folders: list[Path], tmp_path: Path) -> None:
+    parts = make_parts(0)
+    larger = replace(parts.model.config.encoder, image_size=(96, 96))
+    preprocessing = replace(parts.preprocessing, size=(96, 96))
+    save_folder(
+        replace(parts, model=parts.model.grown(larger), preprocessing=preprocessing), tmp_path / "larger"
+    )
+    with pytest.raises(SystemExit, match=r"one differs from .*larger in its sizes or tokenizer"):
+        soup.mean_of([folders[0], tmp_path / "larger"])

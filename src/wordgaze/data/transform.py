@@ -29,7 +29,8 @@ class Preprocessing:
 
     ``size``: (H, W) of the input. ``mean``, ``std``: per RGB channel, of values from 0 to 1. ``crop``:
     ``pad`` shows the whole photo, with the mean color around it; ``center`` fills the input and cuts off what
-    stands out.
+    stands out. Before that a photo of another shape than the input's is squeezed along its longer side, by a factor of
+    ``stretch`` at most: 1 keeps its shape.
     """
 
     size: tuple[int, int]
@@ -37,6 +38,7 @@ class Preprocessing:
     std: tuple[float, float, float]
     interpolation: str = "bicubic"
     crop: str = "pad"
+    stretch: float = 1.0
 
     def __post_init__(self) -> None:
         for name, length in (("size", 2), ("mean", 3), ("std", 3)):
@@ -59,6 +61,15 @@ class Preprocessing:
             )
         if self.crop not in _CROPS:
             raise ConfigError(f"preprocessing: crop is {self.crop!r}; use {' or '.join(_CROPS)}")
+        if not (isinstance(self.stretch, int | float) and 1 <= self.stretch < math.inf):
+            raise ConfigError(
+                f"preprocessing: stretch is {self.stretch!r}; give a number from 1, which keeps a photo's shape"
+            )
+
+    def widening(self, photo_size: tuple[int, int]) -> float:
+        """By what a photo's (w, h) width is multiplied, against its height, to come nearer to the input's shape."""
+        to_fit = (self.size[1] / self.size[0]) / (photo_size[0] / photo_size[1])
+        return min(max(to_fit, 1 / self.stretch), self.stretch)
 
     def to_dict(self) -> dict[str, Any]:
         values = asdict(self).items()
@@ -143,15 +154,16 @@ class PhotoTransform:
 
     def __call__(self, photo: Image.Image) -> tuple[torch.Tensor, Geometry]:
         (height, width), (photo_width, photo_height) = self.preprocessing.size, photo.size
+        widening = self.preprocessing.widening(photo.size)
         if self.preprocessing.crop == "center":
-            scale = max(width / photo_width, height / photo_height)
-            box = _window(photo.size, (width / scale, height / scale), (0.5, 0.5))
+            scale = max(width / (photo_width * widening), height / photo_height)
+            box = _window(photo.size, (width / scale / widening, height / scale), (0.5, 0.5))
             shown = photo.resize((width, height), self._resampling, box=box)
             pixel_values = _normalize(_channels_first(shown), self.preprocessing)
             return torch.from_numpy(pixel_values), Geometry(photo.size, (width, height), box)
 
-        scale = min(width / photo_width, height / photo_height)
-        shown_width = max(1, round(photo_width * scale))
+        scale = min(width / (photo_width * widening), height / photo_height)
+        shown_width = max(1, round(photo_width * widening * scale))
         shown_height = max(1, round(photo_height * scale))
         left, top = (width - shown_width) // 2, (height - shown_height) // 2
         shown = photo.resize((shown_width, shown_height), self._resampling)
@@ -171,8 +183,9 @@ class TrainTransform:
     With probability ``whole`` as much of the photo is shown as ``crop`` allows, by default as at test time (``pad``:
     all of it, at a random place in the padding; ``center``: the largest window of the input's shape), else a window of
     ``scale`` times that largest window's area. ``ratio``: how far the width may be stretched against the height, for
-    photos that were squeezed square before they came to us. ``flip``: the probability of a mirrored photo. ``color``:
-    how far brightness, contrast and saturation may move from 1.
+    photos that were squeezed square before they came to us, and for those that the model's ``stretch`` will squeeze;
+    with one, photos that are shown as a whole are squeezed as at test time. ``flip``: the probability of a mirrored
+    photo. ``color``: how far brightness, contrast and saturation may move from 1.
     """
 
     def __init__(
@@ -206,6 +219,8 @@ class TrainTransform:
         stretch = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
         place = tuple(rng.random(2))
         factors = rng.uniform(1 - self.color, 1 + self.color, 3)
+        if whole and self.preprocessing.stretch > 1:
+            stretch = self.preprocessing.widening(photo.size)
 
         height, width = self.preprocessing.size
         if whole and self.crop == "pad":

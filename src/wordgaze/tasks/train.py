@@ -157,8 +157,10 @@ def train(
     model = initial.model if initial else build_model(config, tokenizer.vocab_size)
     check_fits(config.generation, model.config.decoder.positions)
     preprocessing = initial.preprocessing if initial else Preprocessing(**model.preprocessing_defaults())
-    if config.data.crop is not None:
-        preprocessing = dataclasses.replace(preprocessing, crop=config.data.crop)
+    asked = {"crop": config.data.crop, "stretch": config.data.stretch}
+    preprocessing = dataclasses.replace(
+        preprocessing, **{name: value for name, value in asked.items() if value is not None}
+    )
     data = CaptionDataModule(
         training.photos,
         {name: photos.photos for name, photos in validation.items()},

@@ -25,7 +25,8 @@ class AugmentationOptions:
 class DataOptions:
     """``train`` may name several sources; ``validation`` names each set.
 
-    ``crop`` is the model's, ``center`` or, unless its ``train.initial_model`` says otherwise, ``pad``.
+    ``crop`` is the model's, ``center`` or, unless its ``train.initial_model`` says otherwise, ``pad``; ``stretch`` too
+    (:class:`~wordgaze.data.transform.Preprocessing`), by default 1.
     A source of ``format: shapes`` is drawn: ``limit`` scenes with its ``seed``, into the run's folder ``captions``.
     A training caption is read up to ``max_length`` ids.
     """
@@ -36,6 +37,7 @@ class DataOptions:
     captions_per_photo: int = 3
     max_length: int = 24
     crop: str | None = None
+    stretch: float | None = None
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
     workers: int = 0
 
@@ -62,7 +64,8 @@ class EncoderOptions:
     ``pretrained`` is ``hub``, a local file with timm's key names, or null (random); so is ``beside_pretrained``, of the
     network ``beside``. ``freeze`` is ``none``, ``all``, or the number of first layers to keep as they are. Layer i of L
     learns at ``learning_rate * layer_decay ** (L - i)``.
-    ``patch_drop`` is the share of patches that a training photo goes without (Liu et al. 2022, PatchDropout).
+    ``patch_drop`` is the share of patches that a training photo goes without (Liu et al. 2022, PatchDropout): before
+    the ViT's first block, or, of a cached photo, behind the encoder.
     ``cache`` is a folder for the frozen layers' output of ``cache_views`` random views of each photo, which epochs take
     in turn; null computes it anew.
     """
