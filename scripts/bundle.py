@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wordgaze.data.annotations import read_instances
+from wordgaze.data.transform import Preprocessing
 from wordgaze.evaluation.by_category import HARDLY, CategoryResult, Described, by_category
 from wordgaze.evaluation.calibration import RIGHT_CIDER, USUALLY
 from wordgaze.evaluation.ptb import tokenize_all
@@ -58,6 +59,7 @@ tags:
 Photo in, English caption out, with the cross-attention that shows for every word where the model looked.
 {parameters:.1f} M parameters: a ViT-Ti/16 at {height} x {width} (patches of 16 x 16 pixels, a {down} x {across} grid),
 {beside}and a GPT-2-shaped decoder with cross-attention ({layers} layers of width {decoder_width}, {vocabulary} tokens).
+{shown}
 
 ## Where it comes from
 
@@ -206,6 +208,7 @@ def card(
         down=model.grid[0],
         across=model.grid[1],
         beside=BESIDE_IS if encoder.beside else "",
+        shown=shown_sentence(parts.preprocessing),
         beside_origin=BESIDE_FROM.format(learned=UPPER_LEARNED if upper_learned else "")
         if encoder.beside
         else "",
@@ -219,6 +222,15 @@ def card(
         measured=measured or "## Scores\n\nNot measured yet.\n\n",
     )
     return wrapped(text)
+
+
+def shown_sentence(preprocessing: Preprocessing) -> str:
+    """What of a photo the model is shown."""
+    shown = {"center": "of a photo the middle", "pad": "the whole of a photo with a plain border"}
+    squeezed = (
+        f", which is first squeezed along its longer side, by a factor of at most {preprocessing.stretch:.2f}"
+    )
+    return f"It sees {shown[preprocessing.crop]}{squeezed if preprocessing.stretch > 1 else ''}."
 
 
 # --- The training ----------------------------------------------------------------------------------------------
@@ -357,7 +369,7 @@ def padded_sentence(paths: Sequence[Path]) -> str:
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
     values = ", ".join(f"{result['metrics']['CIDEr']:.3f} on {name}" for name, result in results.items())
     return (
-        "Photos are cropped to their central square. Shown whole, with padding (`crop: pad` in `preprocessor.json`), "
+        "Shown whole, with a plain border (`crop: pad` in `preprocessor.json`), "
         f"the same weights score CIDEr {values}.\n\n"
     )
 

@@ -707,14 +707,18 @@ def values_of_reading(reading: Reading) -> dict[str, object]:
     with torch.no_grad():
         lengths = parts_of_patches(reading.layers[-1], model.decoder.blocks[-1].cross_attention).norm(dim=-1)
     sinks = reading.rows.mean(dim=0).argsort(descending=True)[:SINKS]
-    shown = {"center": "The middle of the photo", "pad": "The whole photo, with a plain border,"}
+    shown = {"center": "The middle of the photo", "pad": "The whole photo with a plain border"}
+    preprocessing = reading.captioner.parts.preprocessing
+    squeezed = (
+        f", squeezed by a factor of at most {preprocessing.stretch:.2f}," if preprocessing.stretch > 1 else ""
+    )
     return {
         "caption": explanation.caption.text,
         "word": reading.word.text,
         "asks": reading.labels[reading.row],
         "predicts": reading.labels[reading.row + 1],
         "photo": PHOTO,
-        "shown": shown[reading.captioner.parts.preprocessing.crop],
+        "shown": shown[preprocessing.crop] + squeezed,
         "input_size": f"{width} × {height}",
         "grid": f"{rows} × {columns}",
         "patch_size": f"{width // columns} × {height // rows}",

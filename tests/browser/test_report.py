@@ -36,7 +36,7 @@ def draw(size: tuple[int, int]) -> Image.Image:
 
 def item(size: tuple[int, int] = (480, 320), crop: str = "pad", name: str = "ball.jpg") -> ReportItem:
     photo = draw(size)
-    preprocessing = Preprocessing((96, 128), (0.5,) * 3, (0.5,) * 3, crop=crop)
+    preprocessing = Preprocessing((96, 128), (0.5,) * 3, (0.5,) * 3, crop=crop, stretch=1.2)
     geometry: Geometry = PhotoTransform(preprocessing)(photo)[1]
     random = np.random.default_rng(3)
     maps = random.dirichlet(np.full(GRID[0] * GRID[1], 0.2), len(WORDS)).reshape(-1, *GRID)
