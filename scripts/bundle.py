@@ -226,10 +226,8 @@ def card(
 
 def shown_sentence(preprocessing: Preprocessing) -> str:
     """What of a photo the model is shown."""
-    shown = {"center": "of a photo the middle", "pad": "the whole of a photo with a plain border"}
-    squeezed = (
-        f", which is first squeezed along its longer side, by a factor of at most {preprocessing.stretch:.2f}"
-    )
+    shown = {"center": "the middle of a photo", "pad": "a whole photo with a plain border"}
+    squeezed = f"; first its longer side is squeezed, by a factor of at most {preprocessing.stretch:.2f}"
     return f"It sees {shown[preprocessing.crop]}{squeezed if preprocessing.stretch > 1 else ''}."
 
 

@@ -39,12 +39,17 @@ def main() -> None:
         help="adds the weights of AFTER less those of BEFORE; of several pairs their mean",
     )
     parser.add_argument("--length_penalty", type=float, help="of the search, otherwise the last model's")
+    parser.add_argument(
+        "--stretch", type=float, help="how far photos are squeezed, otherwise as the last model's"
+    )
     arguments = parser.parse_args()
     parts = mean_of(arguments.folders)
     if arguments.learnt:
         parts = with_learnt(arguments.folders[-1], parts, arguments.learnt)
     if arguments.length_penalty is not None:
         parts.generation = replace(parts.generation, length_penalty=arguments.length_penalty)
+    if arguments.stretch is not None:
+        parts.preprocessing = replace(parts.preprocessing, stretch=arguments.stretch)
     save_folder(parts, arguments.out)
     added = f", and what {len(arguments.learnt)} stages learnt" if arguments.learnt else ""
     print(f"{arguments.out}: the mean of {len(arguments.folders)} models{added}")
