@@ -65,7 +65,7 @@ class EncoderOptions:
     network ``beside``. ``freeze`` is ``none``, ``all``, or the number of first layers to keep as they are. Layer i of L
     learns at ``learning_rate * layer_decay ** (L - i)``.
     ``patch_drop`` is the share of patches that a training photo goes without (Liu et al. 2022, PatchDropout): before
-    the ViT's first block, or, of a cached photo, behind the encoder.
+    the first block, or, of a cached photo and where the ViT is not timm's plain one, behind the last.
     ``cache`` is a folder for the frozen layers' output of ``cache_views`` random views of each photo, which epochs take
     in turn; null computes it anew.
     """
