@@ -53,7 +53,8 @@ def two_steps(config: Path, tmp_path: Path) -> Path:
     if plain.encoder.beside is not None:
         overrides += ["--encoder.beside", "test_efficientnet", "--encoder.beside_pretrained", "null"]
     if isinstance(plain.encoder.freeze, int):
-        overrides += ["--encoder.freeze", str(BOTH_NETWORKS - (2 + VIT_TINY - plain.encoder.freeze))]
+        learning = 2 + VIT_TINY - plain.encoder.freeze
+        overrides += ["--encoder.freeze", str(max(1, BOTH_NETWORKS - learning))]
     if plain.encoder.cache is not None:
         overrides += ["--encoder.cache", str(tmp_path / "cache")]
     parsed = parse_config(config, overrides)
