@@ -155,7 +155,7 @@ def prepare(config: TrainingConfig, runs: Path, arm: str, say: Say) -> Task:
 def _preprocessing(config: TrainingConfig) -> Preprocessing:
     bare = VitEncoder(EncoderConfig(config.encoder.name, config.encoder.image_size))
     preprocessing = Preprocessing(**preprocessing_of(bare.network))
-    asked = {"crop": config.data.crop, "stretch": config.data.stretch}
+    asked: dict[str, Any] = {"crop": config.data.crop, "stretch": config.data.stretch}
     return replace(preprocessing, **{name: value for name, value in asked.items() if value is not None})
 
 
