@@ -154,9 +154,7 @@ def prepare(config: TrainingConfig, runs: Path, arm: str, say: Say) -> Task:
 
 def _preprocessing(config: TrainingConfig) -> Preprocessing:
     bare = VitEncoder(EncoderConfig(config.encoder.name, config.encoder.image_size))
-    preprocessing = Preprocessing(**preprocessing_of(bare.network))
-    asked: dict[str, Any] = {"crop": config.data.crop, "stretch": config.data.stretch}
-    return replace(preprocessing, **{name: value for name, value in asked.items() if value is not None})
+    return config.data.shown_by(Preprocessing(**preprocessing_of(bare.network)))
 
 
 def _coco(photos: Sequence[CaptionedPhoto]) -> dict[str, Any]:

@@ -62,9 +62,8 @@ class VitEncoder(nn.Module):
         if kept is None or not self._is_plain():
             tokens = self._without_prefix(self.network.forward_features(pixel_values))
             return tokens if kept is None else chosen(tokens, kept, self.num_prefix)
-        tokens = self.network._pos_embed(self.network.patch_embed(pixel_values))
-        tokens = self.network.norm_pre(chosen(tokens, kept, int(self.network.num_prefix_tokens)))
-        return self._without_prefix(self.network.norm(self.network.blocks(tokens)))
+        tokens = VitEncoder.begin(self, pixel_values, 0)
+        return VitEncoder.finish(self, chosen(tokens, kept, int(self.network.num_prefix_tokens)), 0)
 
     def layers(self) -> list[nn.Module]:
         """The network's blocks, first to last, for freezing and layer-wise learning rates."""
@@ -137,8 +136,8 @@ class FeatureMapEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, pixel_values: Tensor, kept: Tensor | None = None) -> Tensor:
-        patches = self.blocks[0](self._cells(pixel_values))
-        return self.norm(self.blocks[1:](patches if kept is None else chosen(patches, kept)))
+        patches = self.begin(pixel_values, 2)
+        return self.finish(patches if kept is None else chosen(patches, kept), 2)
 
     def layers(self) -> list[nn.Module]:
         """The pretrained network as one layer, then the embedding of its cells and the blocks on top."""

@@ -157,10 +157,7 @@ def train(
     model = initial.model if initial else build_model(config, tokenizer.vocab_size)
     check_fits(config.generation, model.config.decoder.positions)
     preprocessing = initial.preprocessing if initial else Preprocessing(**model.preprocessing_defaults())
-    asked: dict[str, Any] = {"crop": config.data.crop, "stretch": config.data.stretch}
-    preprocessing = dataclasses.replace(
-        preprocessing, **{name: value for name, value in asked.items() if value is not None}
-    )
+    preprocessing = config.data.shown_by(preprocessing)
     data = CaptionDataModule(
         training.photos,
         {name: photos.photos for name, photos in validation.items()},

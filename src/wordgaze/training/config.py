@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wordgaze.data.annotations import Source
+from wordgaze.data.transform import Preprocessing
 from wordgaze.errors import ConfigError
 from wordgaze.generation.options import GenerationOptions
 
@@ -45,6 +46,12 @@ class DataOptions:
         for name, least in (("batch_size", 1), ("captions_per_photo", 1), ("max_length", 1), ("workers", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be at least {least}.")
+
+    def shown_by(self, preprocessing: Preprocessing) -> Preprocessing:
+        """A model's ``preprocessing``, with the ``crop`` and ``stretch`` that are asked for here."""
+        crop = preprocessing.crop if self.crop is None else self.crop
+        stretch = preprocessing.stretch if self.stretch is None else self.stretch
+        return replace(preprocessing, crop=crop, stretch=stretch)
 
 
 @dataclass(frozen=True)
