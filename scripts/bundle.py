@@ -225,10 +225,16 @@ def card(
 
 
 def shown_sentence(preprocessing: Preprocessing) -> str:
-    """What of a photo the model is shown."""
+    """What of a photo the model is shown, and how often."""
     shown = {"center": "the middle of a photo", "pad": "a whole photo with a plain border"}
     squeezed = f"; first its longer side is squeezed, by a factor of at most {preprocessing.stretch:.2f}"
-    return f"It sees {shown[preprocessing.crop]}{squeezed if preprocessing.stretch > 1 else ''}."
+    twice = (
+        " It looks twice, the second time at the mirrored photo, and takes the mean of both views' patches."
+    )
+    return (
+        f"It sees {shown[preprocessing.crop]}{squeezed if preprocessing.stretch > 1 else ''}."
+        f"{twice if preprocessing.mirrored else ''}"
+    )
 
 
 # --- The training ----------------------------------------------------------------------------------------------

@@ -95,13 +95,15 @@ def all_maps(
     ]
     for (boxed,), pixel_values, (scene,) in batches(captioner, photos, 1):
         with torch.no_grad():
-            states = model.encode(pixel_values)
+            states = captioner.encode(pixel_values)
         captions = [captioner.tokenizer.encode(text) for text in boxed.photo.captions[:per_photo]]
         for ids, plain in zip(captions, forced_passes(model, states, captions), strict=True):
             passes = {
                 "": plain,
                 "gradient": with_gradients(model, states, ids, plain),
-                "rollout": with_rollout(model, pixel_values, ids, plain),
+                "rollout": with_rollout(
+                    model, pixel_values, ids, plain, captioner.parts.preprocessing.mirrored
+                ),
             }
             spans = captioner.tokenizer.words(ids)
             found = {}

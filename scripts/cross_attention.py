@@ -56,6 +56,7 @@ TEMPLATE = Path(__file__).with_suffix(".md")
 PAGE, PICTURES, MEASUREMENTS = "cross-attention.md", "cross-attention", "cross-attention/measurements.json"
 BY_HAND = 5  # patches of the row that is worked out
 SINKS = 4
+MIRRORED = " It runs twice, the second time on the mirrored photo; a patch is the mean of its two vectors."
 LONGEST = 32  # words of a caption, when its cost is shown
 WAYS = ("fused", "explicit", "fused, keys and values anew")
 KEPT = ("nothing", "patches", "patches and words")  # from one word to the next
@@ -102,7 +103,7 @@ captioner = Captioner.from_pretrained(device="cpu")
 pixel_values, _ = captioner.transform(open_photo("{photo}"))
 ids = torch.tensor([captioner.tokenizer.encode("{caption}")[:-1]])  # without the end
 with torch.no_grad():
-    patches = captioner.model.encode(pixel_values[None])
+    patches = captioner.encode(pixel_values[None])
     logits, layers = read_by_hand(captioner.model.decoder, ids, patches)
     print(torch.allclose(logits, captioner.model(ids, patches).logits, atol=1e-3))
     for block, layer in zip(captioner.model.decoder.blocks, layers):
@@ -163,7 +164,7 @@ def read(captioner: Captioner) -> Reading:
     ids = torch.tensor([tokens[:-1]])
     pixel_values = captioner.transform(open_photo(ROOT / PHOTO))[0][None]
     with torch.no_grad():
-        states = model.encode(pixel_values)
+        states = captioner.encode(pixel_values)
         logits, layers = read_by_hand(model.decoder, ids, states)
         attentions = model(ids, states, output_attentions=True).attentions
     place = max(
@@ -729,6 +730,7 @@ def values_of_reading(reading: Reading) -> dict[str, object]:
         "root": f"{head_width**0.5:g}",
         "encoder": f"`{model.config.encoder.name}` of {len(model.encoder.network.blocks)} blocks",
         "beside": of_beside(model),
+        "mirrored": MIRRORED if preprocessing.mirrored else "",
         "layers": model.config.decoder.layers,
         "heads": model.config.decoder.heads,
         "method": explanation.method,

@@ -42,6 +42,11 @@ def main() -> None:
     parser.add_argument(
         "--stretch", type=float, help="how far photos are squeezed, otherwise as the last model's"
     )
+    parser.add_argument(
+        "--mirrored",
+        action=argparse.BooleanOptionalAction,
+        help="whether a photo is seen a second time, mirrored, otherwise as the last model has it",
+    )
     arguments = parser.parse_args()
     parts = mean_of(arguments.folders)
     if arguments.learnt:
@@ -50,6 +55,8 @@ def main() -> None:
         parts.generation = replace(parts.generation, length_penalty=arguments.length_penalty)
     if arguments.stretch is not None:
         parts.preprocessing = replace(parts.preprocessing, stretch=arguments.stretch)
+    if arguments.mirrored is not None:
+        parts.preprocessing = replace(parts.preprocessing, mirrored=arguments.mirrored)
     save_folder(parts, arguments.out)
     added = f", and what {len(arguments.learnt)} stages learnt" if arguments.learnt else ""
     print(f"{arguments.out}: the mean of {len(arguments.folders)} models{added}")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from tests.model_folder import CARD, make_parts, mixed, model_folder, photos  # noqa: F401
 
 from wordgaze import hub
@@ -422,6 +422,32 @@ def test_lower_precision_is_close_and_leaves_the_weights(
     assert math.isclose(rough.caption.log_probability, exact.caption.log_probability, rel_tol=0.05)
     assert {parameter.dtype for parameter in lower.model.parameters()} == {torch.float32}
     assert lower.caption(photos[0]).text
+
+
+def test_a_photo_and_its_mirrored_view_get_one_caption_where_both_are_seen(
+    captioner: Captioner, model_folder: Path, photos: list[Path]
+) -> None:
+    both = Captioner.from_pretrained(model_folder, "cpu", mirrored=True)
+    assert not captioner.parts.preprocessing.mirrored
+    size = captioner.parts.preprocessing.size[::-1]  # so that nothing is resampled
+    pairs = [(photo, ImageOps.mirror(photo)) for photo in (Image.open(path).resize(size) for path in photos)]
+    for photo, turned in pairs:
+        assert close(both.caption(photo), both.caption(turned))
+        assert not close(captioner.caption(photo), captioner.caption(turned))
+    seen, mirrored = (both.explain(each, "a red dog") for each in pairs[0])
+    for word, other in zip(seen.words, mirrored.words, strict=True):
+        np.testing.assert_allclose(word.map, other.map[:, ::-1], atol=1e-4)
+        assert math.isclose(word.evidence, other.evidence, abs_tol=1e-3)
+
+
+def test_how_often_a_photo_is_seen_is_the_models_unless_it_is_said(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    both = Captioner.from_pretrained(model_folder, "cpu", mirrored=True)
+    both.save_pretrained(tmp_path / "both")
+    for mirrored, expected in ((None, True), (True, True), (False, False)):
+        loaded = Captioner.from_pretrained(tmp_path / "both", "cpu", mirrored=mirrored)
+        assert loaded.parts.preprocessing.mirrored == expected
 
 
 def test_a_device_or_precision_that_is_not_there(model_folder: Path) -> None:

@@ -272,6 +272,7 @@ def test_preprocessing_is_saved_and_loaded() -> None:
         ({"crop": "squeeze"}, "crop is 'squeeze'; use pad or center"),
         ({"stretch": 0.75}, "stretch is 0.75; give a number from 1"),
         ({"stretch": "4/3"}, "stretch is '4/3'"),
+        ({"mirrored": 1}, "mirrored is 1; use true or false"),
         ({"colour": 1}, "unknown colour"),
     ],
 )

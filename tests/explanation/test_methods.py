@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -372,6 +373,39 @@ def test_rollout_through_no_blocks_is_the_gradient(pixel_values) -> None:
         for name in ("gradient", "rollout")
     ]
     np.testing.assert_allclose(*found, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_mirrored_photo_has_mirrored_maps_where_both_views_are_seen(model, pixel_values, method) -> None:
+    ids = [BOS, 3, 7, 4, EOS]
+
+    def maps_of(photo: torch.Tensor, mirrored: bool) -> np.ndarray:
+        with torch.no_grad():
+            states = model.encode_mirrored(photo) if mirrored else model.encode(photo)
+        options = {"pixel_values": photo, "mirrored": mirrored}
+        return of_one(model, states, ids, _a_word_per_token(ids), method, **options).maps
+
+    maps, turned = (maps_of(photo, True) for photo in (pixel_values, pixel_values.flip(-1)))
+    np.testing.assert_allclose(turned[:, :, ::-1], maps, rtol=1e-3, atol=1e-6)
+    assert not np.allclose(turned, maps, rtol=1e-2, atol=1e-6)
+    once = maps_of(pixel_values.flip(-1), False)[:, :, ::-1]
+    assert not np.allclose(once, maps_of(pixel_values, False), rtol=1e-2, atol=1e-6)
+
+
+def test_a_second_view_of_an_encoder_that_knows_no_sides_changes_no_map(model, pixel_values) -> None:
+    model = copy.deepcopy(model)
+    network = model.encoder.network
+    network.pos_embed.data.zero_()
+    network.patch_embed.proj.weight.data += network.patch_embed.proj.weight.data.flip(-1)
+    ids = [BOS, 3, 7, 4, EOS]
+    found = []
+    for mirrored in (False, True):
+        with torch.no_grad():
+            states = model.encode_mirrored(pixel_values) if mirrored else model.encode(pixel_values)
+        plain = forced_passes(model, states, [ids])[0]
+        found.append(with_rollout(model, pixel_values, ids, plain, mirrored).relevances)
+    for once, twice in zip(*found, strict=True):
+        np.testing.assert_allclose(twice, once, rtol=1e-3, atol=1e-9)
 
 
 def test_an_encoder_whose_attention_can_not_be_read_is_said() -> None:

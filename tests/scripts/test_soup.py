@@ -29,11 +29,8 @@ def test_weights_are_averaged_and_what_is_shared_keeps_its_bits(
     folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "mean"
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        ["soup.py", *map(str, folders), "--out", str(out), "--length_penalty", "1.5", "--stretch", "1.3"],
-    )
+    flags = ["--length_penalty", "1.5", "--stretch", "1.3", "--mirrored"]
+    monkeypatch.setattr(sys, "argv", ["soup.py", *map(str, folders), "--out", str(out), *flags])
     soup.main()
     assert capsys.readouterr().out == f"{out}: the mean of 2 models\n"
     one, other, mean = (load_folder(folder) for folder in (*folders, out))
@@ -48,6 +45,7 @@ def test_weights_are_averaged_and_what_is_shared_keeps_its_bits(
     assert mean.card != other.card and mean.confidence is None
     assert (mean.generation.length_penalty, other.generation.length_penalty) == (1.5, 1.0)
     assert (mean.preprocessing.stretch, other.preprocessing.stretch) == (1.3, 1.0)
+    assert (mean.preprocessing.mirrored, other.preprocessing.mirrored) == (True, False)
 
 
 def test_models_of_two_tokenizers_have_no_mean(folders: list[Path]) -> None:

@@ -32,6 +32,7 @@ def command(
     model: str | None,
     device: str | None,
     precision: str,
+    mirrored: bool | None,
     batch_size: int | None,
     **options: Any,
 ) -> None:
@@ -44,7 +45,7 @@ def command(
     from wordgaze.tasks.caption_files import caption_files, photos_in, require_confidence
 
     photos = photos_in(paths)
-    captioner = Captioner.from_pretrained(model, device, precision)
+    captioner = Captioner.from_pretrained(model, device, precision, mirrored)
     generation = captioner.generation_options(**given(**options))
     if confidence:
         require_confidence(captioner, generation)

@@ -74,6 +74,7 @@ def command(
     model: str | None,
     device: str | None,
     precision: str,
+    mirrored: bool | None,
     batch_size: int | None,
     **options: Any,
 ) -> None:
@@ -115,7 +116,7 @@ def command(
     else:
         from wordgaze.captioner import Captioner
 
-        captioner = Captioner.from_pretrained(model, device, precision)
+        captioner = Captioner.from_pretrained(model, device, precision, mirrored)
         generation = captioner.generation_options(**given(**options))
         with progress(len(photos), lines=False) as advance:
             evaluation = evaluate_model(

@@ -40,6 +40,7 @@ def command(
     model: str | None,
     device: str | None,
     precision: str,
+    mirrored: bool | None,
     **options: Any,
 ) -> None:
     """Show for every word of a photo's caption where in the photo the model looked.
@@ -64,7 +65,7 @@ def command(
 
     from wordgaze.captioner import Captioner
 
-    captioner = Captioner.from_pretrained(model, device, precision)
+    captioner = Captioner.from_pretrained(model, device, precision, mirrored)
     failed = False
     with progress(len(photos)) as advance:
         for result in explain_files(captioner, photos, output, text, method, raw=raw, **given(**options)):

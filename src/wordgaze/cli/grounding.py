@@ -44,6 +44,7 @@ def command(
     model: str | None,
     device: str | None,
     precision: str,
+    mirrored: bool | None,
     batch_size: int | None,
     **options: Any,
 ) -> None:
@@ -61,7 +62,7 @@ def command(
     from wordgaze.tasks.grounding import boxed_photos, measure_faithfulness, measure_grounding
 
     photos = boxed_photos(captions, images, instances)
-    captioner = Captioner.from_pretrained(model, device, precision)
+    captioner = Captioner.from_pretrained(model, device, precision, mirrored)
     generation = captioner.generation_options(**given(**options))
     sized = given(batch_size=batch_size)
     with progress(len(photos), lines=False) as advance:

@@ -42,7 +42,10 @@ def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]
 
 
 def model_options(command: Command) -> Command:
-    """``--model``, ``--device``, ``--precision`` and ``--debug``; gives ``model, device, precision``."""
+    """``--model``, ``--device``, ``--precision``, ``--mirrored`` and ``--debug``.
+
+    Gives ``model, device, precision, mirrored``.
+    """
     return _all(
         click.option(
             "--model",
@@ -56,6 +59,11 @@ def model_options(command: Command) -> Command:
             default="float32",
             show_default=True,
             help="Of the arithmetic.",
+        ),
+        click.option(
+            "--mirrored/--no-mirrored",
+            default=None,
+            help="Look at each photo a second time, mirrored: better, slower. [default: the model's]",
         ),
         debug_option,
     )(command)

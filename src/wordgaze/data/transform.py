@@ -30,7 +30,8 @@ class Preprocessing:
     ``size``: (H, W) of the input. ``mean``, ``std``: per RGB channel, of values from 0 to 1. ``crop``:
     ``pad`` shows the whole photo, with the mean color around it; ``center`` fills the input and cuts off what
     stands out. Before that a photo of another shape than the input's is squeezed along its longer side, by a factor of
-    ``stretch`` at most: 1 keeps its shape.
+    ``stretch`` at most: 1 keeps its shape. ``mirrored``: the model sees it a second time, mirrored, and takes the mean
+    of both views' patches (:meth:`~wordgaze.model.caption_model.CaptionModel.encode_mirrored`).
     """
 
     size: tuple[int, int]
@@ -39,6 +40,7 @@ class Preprocessing:
     interpolation: str = "bicubic"
     crop: str = "pad"
     stretch: float = 1.0
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
         for name, length in (("size", 2), ("mean", 3), ("std", 3)):
@@ -65,6 +67,8 @@ class Preprocessing:
             raise ConfigError(
                 f"preprocessing: stretch is {self.stretch!r}; give a number from 1, which keeps a photo's shape"
             )
+        if not isinstance(self.mirrored, bool):
+            raise ConfigError(f"preprocessing: mirrored is {self.mirrored!r}; use true or false")
 
     def widening(self, photo_size: tuple[int, int]) -> float:
         """By what a photo's (w, h) width is multiplied, against its height, to come nearer to the input's shape."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from wordgaze.errors import ConfigError
+from wordgaze.model.caption_model import with_mirrored
 
 if TYPE_CHECKING:
     from wordgaze.model.caption_model import CaptionModel
@@ -88,7 +89,7 @@ def with_gradients(
             own = torch.arange(len(some))
             found.append(
                 [
-                    _positive(layer[own, :, some], gradient[own, :, some])
+                    _positive(layer[own, :, some].transpose(0, 1), gradient[own, :, some].transpose(0, 1))
                     for layer, gradient in zip(weights, gradients, strict=True)
                 ]
             )
@@ -96,48 +97,67 @@ def with_gradients(
 
 
 def with_rollout(
-    model: CaptionModel, pixel_values: Tensor, ids: Sequence[int], forced: ForcedPass
+    model: CaptionModel,
+    pixel_values: Tensor,
+    ids: Sequence[int],
+    forced: ForcedPass,
+    mirrored: bool = False,
 ) -> ForcedPass:
     """Adds ``relevances`` as :func:`with_gradients`, carried on through the encoder's own blocks to its input tokens.
 
     A patch's state holds what the blocks have mixed into it. Each block's share is I + Ā, Ā being its self-attention
     times the gradient of the prediction, positive part, mean over the heads (Chefer et al. 2021, equations 5 and 6);
     the product of all, its rows made to sum to one, leads from states back to patches. ``pixel_values`` (1, 3, H, W).
+    ``mirrored``: the states are the mean of two views (``encode_mirrored``), and so is what leads back.
 
     Raises ConfigError when the encoder's blocks are not timm's ViT blocks, whose weights can be read.
     """
     with torch.inference_mode(False), torch.enable_grad(), _evaluating(model):
         encoder, blocks = open_encoder(model.encoder)
-        states = model.bridge(encoder(pixel_values.detach().clone().requires_grad_()))
-        said, weights = _said(model, states, ids)
+        pixel_values = pixel_values.detach().clone().requires_grad_()
+        states = model.bridge(encoder(with_mirrored(pixel_values) if mirrored else pixel_values))
+        said, weights = _said(model, model.mean_of_views(states) if mirrored else states, ids)
         rows = []
         for position in range(len(ids) - 1):
             gradients = torch.autograd.grad(said[0, position], (*weights, *blocks), retain_graph=True)
-            within = _mixed(blocks, gradients[len(weights) :])
             row = [
-                _positive(layer[0, None, :, position], gradient[0, None, :, position])
+                _positive(layer[0, :, position, None], gradient[0, :, position, None])
                 for layer, gradient in zip(weights, gradients, strict=False)
             ]
-            if within is not None:
-                # The prefix tokens, which the decoder does not see, stand before the patches.
-                patches = row[0].shape[-1]
-                with torch.autocast("cpu", enabled=False):
-                    row = [one @ within[-patches:, -patches:] for one in row]
+            if blocks:
+                # Each of two views has half a part in the states, and so half of the gradient.
+                within = [
+                    _mixed(blocks, [len(states) * each for each in gradients[len(weights) :]], view)
+                    for view in range(len(states))
+                ]
+                row = [_carried(model, layer, within) for layer in row]
             rows.append(row)
     return replace(forced, relevances=tuple(torch.cat(layer) for layer in zip(*rows, strict=True)))
 
 
-def _mixed(blocks: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor | None:
-    """What the encoder's states hold of its tokens (E, E), rows summing to one; None without blocks."""
+def _carried(model: CaptionModel, row: Tensor, within: Sequence[Tensor]) -> Tensor:
+    """A row (1, S) over states → over patches, by what the states of one or two views hold of their tokens (E, E)."""
+    states = row.shape[-1]
+    with torch.autocast("cpu", enabled=False):
+        # The prefix tokens, which the decoder does not see, stand before the patches.
+        seen, *mirrored = (each[-states:, -states:] for each in within)
+        carried = row @ seen
+        for view in mirrored:
+            turned = model.turned_back(row[..., None])[..., 0] @ view
+            carried = (carried + model.turned_back(turned[..., None])[..., 0]) / 2
+    return carried
+
+
+def _mixed(blocks: Sequence[Tensor], gradients: Sequence[Tensor], view: int) -> Tensor:
+    """What the encoder's states of a view hold of its tokens (E, E), rows summing to one."""
     mixed = None
     for weights, gradient in zip(blocks, gradients, strict=True):
-        step = torch.eye(weights.shape[-1]) + _positive(
-            weights[0].transpose(0, 1), gradient[0].transpose(0, 1)
-        )
+        step = torch.eye(weights.shape[-1]) + _positive(weights[view], gradient[view])
         with torch.autocast("cpu", enabled=False):
             # Blocks behind a ViT's own may go without its prefix tokens, which stand first.
             mixed = step if mixed is None else step @ mixed[-len(step) :]
-    return None if mixed is None else mixed / mixed.sum(dim=-1, keepdim=True)
+    assert mixed is not None
+    return mixed / mixed.sum(dim=-1, keepdim=True)
 
 
 def _said(
@@ -151,8 +171,8 @@ def _said(
 
 
 def _positive(weights: Tensor, gradient: Tensor) -> Tensor:
-    """Ā of Chefer et al. 2021, equation 5: (rows, heads, columns) → (rows, columns)."""
-    return (weights * gradient).float().clamp(min=0).mean(dim=1).detach().cpu()
+    """Ā of Chefer et al. 2021, equation 5: (heads, rows, columns) → (rows, columns)."""
+    return (weights * gradient).float().clamp(min=0).mean(dim=0).detach().cpu()
 
 
 def open_encoder(encoder: nn.Module) -> tuple[nn.Module, list[Tensor]]:

@@ -152,13 +152,14 @@ def word_maps(
     *,
     raw: bool = False,
     pixel_values: Tensor | None = None,
+    mirrored: bool = False,
 ) -> list[WordMaps]:
     """The maps of some captions of one photo: of each its ids, start token first, and where its words are.
 
     The photo's states are (1, S, D). Since the ids are read again, the maps belong to this caption whatever search
-    found it. ``raw``: the softmax rows of the method's layers, as they are. ``pixel_values`` (1, 3, H, W): for
-    ``rollout``. Leaves nothing behind on ``model``. Raises ConfigError for an unknown method, and for ``rollout`` where
-    the encoder's attention can't be read.
+    found it. ``raw``: the softmax rows of the method's layers, as they are. For ``rollout``: ``pixel_values``
+    (1, 3, H, W), and whether the states are of ``encode_mirrored``. Leaves nothing behind on ``model``. Raises
+    ConfigError for an unknown method, and for ``rollout`` where the encoder's attention can't be read.
     """
     config = model.config.decoder
     chosen = find_method(method, config.layers, config.heads)
@@ -171,7 +172,7 @@ def word_maps(
             passes["gradient"] = with_gradients(model, encoder_hidden_states, ids, plain)
         if "rollout" in needs:
             assert pixel_values is not None
-            passes["rollout"] = with_rollout(model, pixel_values, ids, plain)
+            passes["rollout"] = with_rollout(model, pixel_values, ids, plain, mirrored)
         rows = rows_of(chosen, passes, model.num_prefix, raw)
         if not raw:
             rows = repair(rows, model.grid, DEFAULT_REPAIRS)

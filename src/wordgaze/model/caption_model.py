@@ -53,6 +53,24 @@ class CaptionModel(nn.Module):
         """``pixel_values`` (B, 3, H, W) → ``encoder_hidden_states`` (B, N, D); of patches ``kept`` (B, K) alone."""
         return self.bridge(self.encoder(pixel_values, kept))
 
+    def encode_mirrored(self, pixel_values: Tensor) -> Tensor:
+        """:meth:`encode`, the mean of the photos and of their mirrored views, whose patches are turned back.
+
+        What the encoder makes of a thing depends a little on the side that it faces; the mean depends on it less. The
+        encoder runs twice.
+        """
+        return self.mean_of_views(self.encode(with_mirrored(pixel_values)))
+
+    def mean_of_views(self, encoder_hidden_states: Tensor) -> Tensor:
+        """Of what :func:`with_mirrored` has made of photos, (2·B, N, D) → (B, N, D)."""
+        seen, mirrored = encoder_hidden_states.chunk(2)
+        return (seen + self.turned_back(mirrored)) / 2
+
+    def turned_back(self, encoder_hidden_states: Tensor) -> Tensor:
+        """States (B, N, D) of mirrored photos, each patch at the place that it has in the photo."""
+        prefix, patches = encoder_hidden_states.tensor_split([self.num_prefix], dim=1)
+        return torch.cat([prefix, patches.unflatten(1, self.grid).flip(2).flatten(1, 2)], dim=1)
+
     def encode_frozen(self, features: Tensor, layers: int) -> Tensor:
         """:meth:`encode` from what ``encoder.begin(pixel_values, layers)`` gave."""
         return self.bridge(self.encoder.finish(features, layers))
@@ -128,3 +146,8 @@ class CaptionModel(nn.Module):
         if self.config.encoder.image_size is not None:
             values["size"] = self.config.encoder.image_size
         return values
+
+
+def with_mirrored(pixel_values: Tensor) -> Tensor:
+    """Photos (B, 3, H, W) and behind them their mirrored views: (2·B, 3, H, W)."""
+    return torch.cat([pixel_values, pixel_values.flip(-1)])

@@ -27,7 +27,8 @@ class DataOptions:
     """``train`` may name several sources; ``validation`` names each set.
 
     ``crop`` is the model's, ``center`` or, unless its ``train.initial_model`` says otherwise, ``pad``; ``stretch`` too
-    (:class:`~wordgaze.data.transform.Preprocessing`), by default 1.
+    (:class:`~wordgaze.data.transform.Preprocessing`), by default 1. A model that sees photos mirrored, too, goes on to,
+    once it is trained; until then each photo is seen once.
     A source of ``format: shapes`` is drawn: ``limit`` scenes with its ``seed``, into the run's folder ``captions``.
     A training caption is read up to ``max_length`` ids.
     """

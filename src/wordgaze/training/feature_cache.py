@@ -133,11 +133,12 @@ def cache_key(
     What learns, or lies on top of the frozen layers, may differ: stages of a training share their cache.
     """
     digest = hashlib.sha256()
-    encoder = asdict(model.config.encoder)
+    encoder, shown = asdict(model.config.encoder), preprocessing.to_dict()
+    del shown["mirrored"]  # a matter of captioning alone
     settings = [
         {name: value for name, value in encoder.items() if name not in _NOT_FROZEN},
         layers,
-        preprocessing.to_dict(),
+        shown,
         asdict(augmentation),
         dataset.seed,
         views,
