@@ -19,8 +19,9 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from wordgaze.data.annotations import read_instances
 from wordgaze.data.transform import Preprocessing
@@ -32,6 +33,7 @@ from wordgaze.generation.confidence import Confidence
 from wordgaze.hub import ModelParts, load_folder, save_folder
 from wordgaze.tasks.calibrate import JudgedPhoto, read_judged
 from wordgaze.tasks.train import parse_config
+from wordgaze.training.config import TrainingConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLED = ROOT / "src" / "wordgaze" / "bundled"
@@ -135,11 +137,17 @@ left it{learned}. """
 UPPER_LEARNED = " up to its feature map of stride 16, and fine-tuned with the decoder behind it"
 
 
-class Stage(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Stage:
     """One training: the config it was started with, and the folder it left."""
 
     config: Path
     run: Path
+
+    @cached_property
+    def had(self) -> TrainingConfig:
+        """What the run was trained with: its config and what was said on the command line."""
+        return parse_config(self.run / "training.yaml")
 
 
 def main() -> None:
@@ -195,11 +203,11 @@ def card(
             "change the text."
         )
     photos = captions = 0
-    for source in parse_config(stages[0].run / "training.yaml").data.train:
+    for source in stages[0].had.data.train:
         content = json.loads(Path(source.captions).read_text(encoding="utf-8"))
         photos, captions = photos + len(content["images"]), captions + len(content["annotations"])
     height, width = parts.preprocessing.size
-    frozen = [parse_config(stage.run / "training.yaml").encoder.freeze for stage in stages[1:]]
+    frozen = [stage.had.encoder.freeze for stage in stages[1:]]
     upper_learned = any(isinstance(freeze, int) and freeze < len(model.encoder.layers()) for freeze in frozen)
     text = CARD.format(
         parameters=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
@@ -248,7 +256,7 @@ def stage_line(stage: Stage, hardware: str) -> str:
     """The command of a stage, what it took, and the best of its epochs."""
     with (stage.run / "log.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    config = parse_config(stage.run / "training.yaml")
+    config = stage.had
     best = max((row for row in rows if row["CIDEr"]), key=lambda row: float(row["CIDEr"]))
     hours = max(float(row["seconds"]) for row in rows) / 3600
     return (
@@ -261,9 +269,7 @@ def stage_line(stage: Stage, hardware: str) -> str:
 
 def command(stage: Stage) -> str:
     """The command that repeats the run: the config, and what the run had otherwise, where those are plain values."""
-    wanted, had = (
-        dataclasses.asdict(parse_config(path)) for path in (stage.config, stage.run / "training.yaml")
-    )
+    wanted, had = map(dataclasses.asdict, (parse_config(stage.config), stage.had))
     words = ["wordgaze train --config", f"configs/{stage.config.name}"]
     for group, values in had.items():
         for name, value in values.items():

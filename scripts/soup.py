@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -79,8 +80,8 @@ def mean_of(folders: Sequence[Path]) -> ModelParts:
 def with_learnt(folder: Path, mean: ModelParts, stages: Sequence[Sequence[Path]]) -> ModelParts:
     """``mean``, of the sizes and tokenizer of ``folder``, plus AFTER less BEFORE, the mean of ``stages``."""
     state = mean.model.state_dict()
-    for stage in stages:
-        after, before, _ = (each.model.state_dict() for each in _load_alike([*stage, folder]))
+    *learnt, _ = (each.model.state_dict() for each in _load_alike([*chain(*stages), folder]))
+    for after, before in zip(learnt[::2], learnt[1::2], strict=True):
         for name, tensor in state.items():
             if tensor.is_floating_point():  # else a count of batch norm's
                 tensor += (after[name] - before[name]) / len(stages)
