@@ -56,7 +56,9 @@ TEMPLATE = Path(__file__).with_suffix(".md")
 PAGE, PICTURES, MEASUREMENTS = "cross-attention.md", "cross-attention", "cross-attention/measurements.json"
 BY_HAND = 5  # patches of the row that is worked out
 SINKS = 4
-MIRRORED = " All this is done twice, the second time to the mirrored photo; a patch is the mean of its two vectors."
+MIRRORED = (
+    " All this is done twice, the second time to the mirrored photo; a patch is the mean of its two vectors."
+)
 LONGEST = 32  # words of a caption, when its cost is shown
 WAYS = ("fused", "explicit", "fused, keys and values anew")
 KEPT = ("nothing", "patches", "patches and words")  # from one word to the next

@@ -5,10 +5,10 @@
 For runs that began from the same weights and went different ways: what each learnt by heart differs, and the mean knows
 less of it. Preprocessing and search are the last model's; sizes and tokenizer all must share.
 
-    python scripts/soup.py runs/bundled_vit --out runs/bundled_begun --learnt runs/bundled_scst runs/bundled_paired
+    python scripts/soup.py runs/bundled_vit --out runs/soup --learnt runs/bundled_scst runs/bundled_paired --scale 0.8
 
-adds what a stage has changed in its weights (Ilharco et al. 2023, task arithmetic) to a model that was trained
-otherwise; of several stages the mean.
+adds what a stage has changed in its weights, or a share of it, to a model that was trained otherwise (Ilharco et al.
+2023, task arithmetic); of several stages the mean.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def main() -> None:
         metavar=("AFTER", "BEFORE"),
         help="adds the weights of AFTER less those of BEFORE; of several pairs their mean",
     )
+    parser.add_argument("--scale", type=float, default=1.0, help="how much of that mean is added")
     parser.add_argument("--length_penalty", type=float, help="of the search, otherwise the last model's")
     parser.add_argument(
         "--stretch", type=float, help="how far photos are squeezed, otherwise as the last model's"
@@ -51,7 +52,7 @@ def main() -> None:
     arguments = parser.parse_args()
     parts = mean_of(arguments.folders)
     if arguments.learnt:
-        parts = with_learnt(arguments.folders[-1], parts, arguments.learnt)
+        parts = with_learnt(arguments.folders[-1], parts, arguments.learnt, arguments.scale)
     if arguments.length_penalty is not None:
         parts.generation = replace(parts.generation, length_penalty=arguments.length_penalty)
     if arguments.stretch is not None:
@@ -77,14 +78,16 @@ def mean_of(folders: Sequence[Path]) -> ModelParts:
     return replace(models[-1], card=None, confidence=None)  # both speak of the last model alone
 
 
-def with_learnt(folder: Path, mean: ModelParts, stages: Sequence[Sequence[Path]]) -> ModelParts:
-    """``mean``, of the sizes and tokenizer of ``folder``, plus AFTER less BEFORE, the mean of ``stages``."""
+def with_learnt(
+    folder: Path, mean: ModelParts, stages: Sequence[Sequence[Path]], scale: float = 1.0
+) -> ModelParts:
+    """``mean``, of the sizes and tokenizer of ``folder``, plus ``scale`` times the mean of ``stages``' changes."""
     state = mean.model.state_dict()
     *learnt, _ = (each.model.state_dict() for each in _load_alike([*chain(*stages), folder]))
     for after, before in zip(learnt[::2], learnt[1::2], strict=True):
         for name, tensor in state.items():
             if tensor.is_floating_point():  # else a count of batch norm's
-                tensor += (after[name] - before[name]) / len(stages)
+                tensor += (after[name] - before[name]) * (scale / len(stages))
     return mean
 
 

@@ -61,14 +61,14 @@ def test_what_stages_learnt_is_added(
     third, out = tmp_path / "third", tmp_path / "sum"
     save_folder(make_parts(2), third)
     one, other = folders
-    stages = ["--learnt", str(other), str(one), "--learnt", str(one), str(third)]
+    stages = ["--learnt", str(other), str(one), "--learnt", str(one), str(third), "--scale", "0.8"]
     monkeypatch.setattr(sys, "argv", ["soup.py", str(third), "--out", str(out), *stages])
     soup.main()
     assert capsys.readouterr().out == f"{out}: the mean of 1 models, and what 2 stages learnt\n"
     states = [load_folder(folder).model.state_dict() for folder in (one, other, third, out)]
     for name, tensor in states[3].items():
         first, second, begun = (state[name].float() for state in states[:3])
-        expected = begun + ((second - first) + (first - begun)) / 2
+        expected = begun + 0.8 * ((second - first) + (first - begun)) / 2
         assert torch.allclose(tensor.float(), expected, atol=1e-5), name
 
 

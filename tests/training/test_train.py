@@ -24,7 +24,7 @@ from wordgaze.tasks import train as task
 from wordgaze.tasks.train import build_model, train
 from wordgaze.training.callbacks import Patience, SampleCaptions
 from wordgaze.training.config import DecoderOptions, EncoderOptions, TokenizerOptions
-from wordgaze.training.module import some_patches
+from wordgaze.training.module import CaptionModule, some_patches
 
 
 def weights_of(folder):
@@ -422,6 +422,24 @@ def test_self_critical_training_raises_its_reward(tmp_path, small_config):
     assert sum(rewards[-10:]) / 10 > 1.5 * sum(rewards[:5]) / 5
     assert all(0 <= float(row["endless"]) <= 1 and 0 <= float(row["repeats"]) <= 1 for row in rows)
     assert all(float(row["words"]) > 0 for row in rows)
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_samples_are_drawn_without_dropout_and_learnt_from_with_it_if_asked(
+    tmp_path, small_config, monkeypatch, wanted
+):
+    config = self_critical(small_config, tmp_path, max_steps=2, sample_dropout=wanted)
+    dropout = {"_drawn": set(), "_teacher_forced": set()}
+    for name, seen in dropout.items():
+        original = getattr(CaptionModule, name)
+
+        def watched(self, *arguments, original=original, seen=seen):
+            seen.add(self.model.decoder.training)
+            return original(self, *arguments)
+
+        monkeypatch.setattr(CaptionModule, name, watched)
+    train(config, tmp_path / "run")
+    assert dropout == {"_drawn": {False}, "_teacher_forced": {wanted}}
 
 
 def test_gradients_of_several_batches_make_one_step(tmp_path, small_config):

@@ -146,7 +146,8 @@ class TrainOptions:
     ``objective: scst`` is self-critical training (Rennie et al. 2017): it raises the CIDEr-D of ``samples`` captions
     drawn for each photo, above a ``baseline``: the mean of the photo's other samples (``samples``; Luo 2020), or its
     ``greedy`` caption. Before the first step the model's logits are divided by ``temperature``, for good: one that was
-    taught with smoothed labels draws too many poor captions to learn from. ``cross_entropy_weight`` times the reference
+    taught with smoothed labels draws too many poor captions to learn from. Samples are drawn without dropout; with
+    ``sample_dropout`` the pass that learns from them has the decoder's. ``cross_entropy_weight`` times the reference
     captions' cross-entropy is added.
     """
 
@@ -155,6 +156,7 @@ class TrainOptions:
     samples: int = 5
     baseline: str = "samples"
     temperature: float = 1.0
+    sample_dropout: bool = False
     cross_entropy_weight: float = 0.0
     patience: int = 0
     epochs: int = 10

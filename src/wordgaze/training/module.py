@@ -161,7 +161,9 @@ class CaptionModule(LightningModule):
             )
         input_ids, labels = pad_captions([sample.token_ids for sample in samples], self.tokenizer.pad_id)
         input_ids, labels = input_ids.to(device), labels.to(device)
+        self.model.decoder.train(self.config.train.sample_dropout)
         logits, words = self._teacher_forced(input_ids, labels, encoder_hidden_states)
+        self.model.decoder.eval()
         lengths = (labels != IGNORED).sum(dim=1)
         said = [text.split() for text in texts]
         self.log_dict(
