@@ -258,7 +258,7 @@ class Captioner(
 
     ``device``: ``auto`` (CUDA, then Apple's MPS, then the CPU) or a torch device. ``precision``: ``float32``,
     ``bfloat16`` or ``float16``, of the arithmetic; weights stay float32. ``mirrored``: whether a photo is seen a second
-    time, mirrored, for somewhat better captions and about half again the time; None: as the model has it. Raises
+    time, mirrored, for perhaps better captions in about 1.4 times the time; None: as the model has it. Raises
     ConfigError for a device or precision that can't be had.
     """
 

@@ -63,7 +63,7 @@ def model_options(command: Command) -> Command:
         click.option(
             "--mirrored/--no-mirrored",
             default=None,
-            help="Look at each photo a second time, mirrored: better, slower. [default: the model's]",
+            help="Look at each photo a second time, mirrored: slower, and perhaps better. [default: the model's]",
         ),
         debug_option,
     )(command)
