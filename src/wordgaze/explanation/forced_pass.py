@@ -126,10 +126,8 @@ def with_rollout(
             ]
             if blocks:
                 # Each of two views has half a part in the states, and so half of the gradient.
-                within = [
-                    _mixed(blocks, [len(states) * each for each in gradients[len(weights) :]], view)
-                    for view in range(len(states))
-                ]
+                whole = [len(states) * each for each in gradients[len(weights) :]]
+                within = [_mixed(blocks, whole, view) for view in range(len(states))]
                 row = [_carried(model, layer, within) for layer in row]
             rows.append(row)
     return replace(forced, relevances=tuple(torch.cat(layer) for layer in zip(*rows, strict=True)))
