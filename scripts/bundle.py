@@ -25,8 +25,8 @@ from typing import Any
 
 from wordgaze.data.annotations import read_instances
 from wordgaze.data.transform import Preprocessing
-from wordgaze.evaluation.by_category import HARDLY, CategoryResult, Described, by_category
-from wordgaze.evaluation.calibration import RIGHT_CIDER, USUALLY
+from wordgaze.evaluation.by_category import HARDLY, RELIABLY, CategoryResult, Described, by_category
+from wordgaze.evaluation.calibration import RIGHT_CIDER
 from wordgaze.evaluation.ptb import tokenize_all
 from wordgaze.evaluation.score import score_captions
 from wordgaze.generation.confidence import Confidence
@@ -166,6 +166,14 @@ def main() -> None:
         "--instances", type=Path, default=BOXES, help="the boxes that the photos were judged by"
     )
     parser.add_argument("--hardware", default="two CPU cores", help="what the hours were spent on")
+    parser.add_argument(
+        "--on",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("CONFIG", "HARDWARE"),
+        help="what a stage's were spent on, by its config's name, where that was something else",
+    )
     parser.add_argument("--notes", type=Path, help="Markdown to add on the training")
     parser.add_argument("--out", type=Path, default=BUNDLED, help="the model folder to write")
     parser.add_argument("--logs", type=Path, default=DOCS, help="the folder for the logs")
@@ -179,7 +187,8 @@ def main() -> None:
         measured = measured_sections(
             arguments.measured, arguments.instances, arguments.padded, parts.generation.num_beams
         )
-    text = card(parts, stages, measured, arguments.hardware, arguments.notes)
+    hardware = [dict(arguments.on).get(stage.config.stem, arguments.hardware) for stage in stages]
+    text = card(parts, stages, measured, hardware, arguments.notes)
     save_folder(parts, arguments.out, card=text, dtype="float16")
     for stage in stages:
         shutil.copyfile(stage.run / "log.csv", arguments.logs / log_name(stage))
@@ -190,11 +199,14 @@ def main() -> None:
 def card(
     parts: ModelParts,
     stages: Sequence[Stage],
-    measured: str = "",
-    hardware: str = "",
+    measured: str,
+    hardware: Sequence[str],
     notes: Path | None = None,
 ) -> str:
-    """The card's text; ``measured``: what ``measured_sections`` makes of the model's measurements."""
+    """The card's text; ``measured``: what ``measured_sections`` makes of the model's measurements.
+
+    ``hardware``: what each stage ran on.
+    """
     model, decoder = parts.model, parts.model.config.decoder
     encoder = model.config.encoder
     if encoder.name != ENCODER or encoder.beside not in (None, BESIDE):
@@ -225,7 +237,7 @@ def card(
         vocabulary=decoder.vocab_size,
         photos=photos,
         captions=captions,
-        stages="\n".join(stage_line(stage, hardware) for stage in stages),
+        stages="\n".join(map(stage_line, stages, hardware)),
         notes="" if notes is None else notes.read_text(encoding="utf-8").strip() + "\n",
         measured=measured or "## Scores\n\nNot measured yet.\n\n",
     )
@@ -249,7 +261,9 @@ def shown_sentence(preprocessing: Preprocessing) -> str:
 
 
 def log_name(stage: Stage) -> str:
-    return f"{stage.config.stem}-log.csv"
+    seed = stage.had.train.seed
+    other = f"-seed{seed}" if seed != parse_config(stage.config).train.seed else ""
+    return f"{stage.config.stem}{other}-log.csv"
 
 
 def stage_line(stage: Stage, hardware: str) -> str:
@@ -258,9 +272,10 @@ def stage_line(stage: Stage, hardware: str) -> str:
         rows = list(csv.DictReader(file))
     config = stage.had
     best = max((row for row in rows if row["CIDEr"]), key=lambda row: float(row["CIDEr"]))
-    hours = max(float(row["seconds"]) for row in rows) / 3600
+    minutes = max(float(row["seconds"]) for row in rows) / 60
+    took = f"{minutes / 60:.1f} hours" if minutes > 10 else f"{minutes:.1f} minutes"
     return (
-        f"- **Command**: `{command(stage)}` ({rows[-1]['step']} steps, seed {config.train.seed}, {hours:.1f} hours on "
+        f"- **Command**: `{command(stage)}` ({rows[-1]['step']} steps, seed {config.train.seed}, {took} on "
         f"{hardware}; the log is `docs/{log_name(stage)}`). The weights are those after epoch "
         f"{int(best['epoch']) + 1} of {config.train.epochs}, the best by the mean greedy CIDEr on the validation sets, "
         f"{float(best['CIDEr']):.3f}."
@@ -414,8 +429,8 @@ def category_table(results: Sequence[CategoryResult]) -> str:
 def verdicts(results: Sequence[CategoryResult]) -> str:
     """Which categories are which, and the rule."""
     groups = {
-        "right": f"Right when named (the interval of the precision begins above {USUALLY:.0%})",
-        "guesswork": f"Guesswork (it ends below {USUALLY:.0%})",
+        "right": f"Right when named (the interval of the precision begins above {RELIABLY:.0%})",
+        "guesswork": f"Guesswork (it ends below {RELIABLY:.0%})",
         "hardly named": f'Hardly ever named (the interval of "named" ends below {HARDLY:.0%})',
     }
     lines = []
@@ -449,8 +464,8 @@ def calibration_sentences(calibration: dict[str, Any]) -> str:
         wrong = found["wrong"]
         lines.append(
             f"- **Below {found['below']:.2f} captions are usually wrong**: {wrong['value']:.1%} of {wrong['n']} "
-            f"({span((wrong['low'], wrong['high']), '.1%')}). It is the highest threshold at which "
-            f"that interval begins above {USUALLY:.0%}."
+            f"({span((wrong['low'], wrong['high']), '.1%')}). It is the highest threshold at which so many as two "
+            "thirds are wrong and that interval begins above one half."
         )
     return "\n".join(lines)
 

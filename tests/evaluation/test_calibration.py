@@ -126,11 +126,18 @@ def test_the_threshold_is_the_highest_that_holds() -> None:
     confidence = np.repeat(np.arange(1, 10) / 10, 100)
     right = np.concatenate([np.arange(100) < 10 * tenth for tenth in range(1, 10)]).astype(float)
     found = usually_wrong(confidence, right)
-    # Under 0.4 there are 300, of which 240 are wrong; of the 400 up to there 300 are, and the interval begins lower.
-    assert found is not None and found.below == 0.4
-    assert (found.wrong.value, found.wrong.n) == (0.8, 300)
-    assert share(240, 300).low > USUALLY > share(300, 400).low
+    # Under 0.6 there are 500, of which 350 are wrong; of the 600 up to there 390 are, which is less than two thirds.
+    assert found is not None and found.below == 0.6
+    assert (found.wrong.value, found.wrong.n) == (0.7, 500)
+    assert 350 / 500 > USUALLY > 390 / 600
     assert usually_wrong(confidence, np.ones(900)) is None
+
+
+def test_a_threshold_needs_captions() -> None:
+    """Three of three wrong may be chance: the interval begins at 0.44."""
+    for wrong, found in ((3, None), (4, 1.0)):
+        threshold = usually_wrong(np.full(wrong, 0.3), np.zeros(wrong))
+        assert (threshold and threshold.below) == found, wrong
 
 
 def test_the_summary_is_json() -> None:

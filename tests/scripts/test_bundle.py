@@ -242,9 +242,24 @@ def test_the_command_of_a_run_says_what_differs_from_the_config(
         bundle.command(bundle.Stage(other, work.run))
 
 
+def test_a_stage_on_another_machine_and_a_run_with_another_seed(work: Work, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    second.mkdir()
+    shutil.copyfile(work.run / "log.csv", second / "log.csv")
+    (second / "training.yaml").write_text(describe(parse_config(work.config, ["--train.seed", "5"])))
+    more = ["--stage", work.config, second, "--weights", tmp_path / "whole", "--on", "small", "one GPU"]
+    words = " ".join(bundled(work, tmp_path / "out", *more).split())
+    assert "(120 steps, seed 0, 2.0 hours on one GPU; the log is `docs/small-log.csv`)" in words
+    assert (
+        "--train.seed 5` (120 steps, seed 5, 2.0 hours on one GPU; the log is `docs/small-seed5-log.csv`)"
+        in words
+    )
+    assert (tmp_path / "small-seed5-log.csv").exists()
+
+
 def test_another_encoder_needs_another_text(work: Work) -> None:
     with pytest.raises(SystemExit, match=f"speaks of {bundle.ENCODER}"):
-        bundle.card(make_parts(), [bundle.Stage(work.config, work.run)])
+        bundle.card(make_parts(), [bundle.Stage(work.config, work.run)], "", [""])
 
 
 def test_the_places_are_even_and_hold_both_ends() -> None:

@@ -64,12 +64,33 @@ def test_what_stages_learnt_is_added(
     stages = ["--learnt", str(other), str(one), "--learnt", str(one), str(third), "--scale", "0.8"]
     monkeypatch.setattr(sys, "argv", ["soup.py", str(third), "--out", str(out), *stages])
     soup.main()
-    assert capsys.readouterr().out == f"{out}: the mean of 1 models, and what 2 stages learnt\n"
+    assert capsys.readouterr().out == f"{out}: {third}, and what 2 stages learnt\n"
     states = [load_folder(folder).model.state_dict() for folder in (one, other, third, out)]
     for name, tensor in states[3].items():
         first, second, begun = (state[name].float() for state in states[:3])
         expected = begun + 0.8 * ((second - first) + (first - begun)) / 2
         assert torch.allclose(tensor.float(), expected, atol=1e-5), name
+
+
+def test_what_differs_is_rounded_row_by_row(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact, out = tmp_path / "exact", tmp_path / "rounded"
+    for folder, flags in ((exact, []), (out, ["--round", "4"])):
+        monkeypatch.setattr(sys, "argv", ["soup.py", *map(str, folders), "--out", str(folder), *flags])
+        soup.main()
+    before, after = (load_folder(folder).model for folder in (exact, out))
+    for name, tensor in before.encoder.state_dict().items():
+        assert torch.equal(tensor, after.encoder.state_dict()[name]), name
+    rounded = after.decoder.state_dict()
+    for name, tensor in before.decoder.state_dict().items():
+        if tensor.ndim < 2:
+            assert torch.equal(tensor, rounded[name]), name
+            continue
+        step = tensor.std(dim=1, keepdim=True).clamp(min=1e-6).log2().sub(4).floor().exp2()
+        assert ((tensor - rounded[name]).abs() <= step / 2).all(), name
+        assert torch.equal(rounded[name] / step, (rounded[name] / step).round()), name
+        assert torch.equal(rounded[name].half().float(), rounded[name]), name
 
 
 def test_models_of_two_sizes_have_no_mean(folders: list[Path], tmp_path: Path) -> None:

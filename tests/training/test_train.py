@@ -321,6 +321,13 @@ def test_a_run_ends_early_and_keeps_its_best(tmp_path, small_config):
         assert torch.equal(tensor, parent[name]), name
 
 
+def test_validation_waits_for_its_epochs_and_comes_at_the_end(tmp_path, small_config):
+    config = self_critical(small_config, tmp_path, epochs=3, validate_every=2)
+    train(config, tmp_path / "run")
+    validations = [row["step"] for row in rows_of(tmp_path / "run" / "log.csv") if row["CIDEr"]]
+    assert validations == ["0", "10", "15"]
+
+
 def test_a_run_that_ends_within_an_epoch_is_validated_there(tmp_path, small_config):
     config = self_critical(small_config, tmp_path, max_steps=7, learning_rate=1e-2)
     result = train(config, tmp_path / "run")

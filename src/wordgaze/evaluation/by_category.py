@@ -12,9 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from wordgaze.evaluation.bootstrap import bootstrap_mean
-from wordgaze.evaluation.calibration import USUALLY, Share, share
+from wordgaze.evaluation.calibration import Share, share
 from wordgaze.evaluation.categories import CATEGORIES, find_objects
 from wordgaze.evaluation.metric import Words
+
+RELIABLY = 0.75
+"""Naming a thing is right where the interval of how often it is there begins at this, and guesswork where it ends below."""
 
 HARDLY = 0.2
 """A thing is hardly ever named where the interval of how often ends below this."""
@@ -50,13 +53,13 @@ class CategoryResult(NamedTuple):
     def verdict(self) -> str:
         """``right``, ``guesswork`` or ``hardly named``, where an interval tells; else nothing.
 
-        Right and guesswork: the share of names that are right lies, with its interval, above or below ``USUALLY``.
+        Right and guesswork: the share of names that are right lies, with its interval, above or below ``RELIABLY``.
         """
         if self.named.high < HARDLY:
             return "hardly named"
-        if self.right.low >= USUALLY:
+        if self.right.low >= RELIABLY:
             return "right"
-        return "guesswork" if self.right.high < USUALLY else ""
+        return "guesswork" if self.right.high < RELIABLY else ""
 
 
 def by_category(photos: Sequence[Described], fewest: int) -> list[CategoryResult]:

@@ -16,8 +16,8 @@ from wordgaze.errors import DataError
 from wordgaze.evaluation.bootstrap import interval
 
 RIGHT_CIDER = 0.5
-USUALLY = 0.75
-"""What happens in this share of cases, even at the unfavorable end of the interval, happens "usually" in our words."""
+USUALLY = 2 / 3
+"""What happens in this share of cases, and in more than half of them at the interval's unfavorable end, is "usual"."""
 
 FOLDS = 10
 RIDGE = 1.0  # on standardized features
@@ -155,12 +155,12 @@ class Threshold(NamedTuple):
 def usually_wrong(confidence: np.ndarray, right: np.ndarray) -> Threshold | None:
     """The highest threshold, in hundredths, under which captions are usually wrong; None where there is none.
 
-    Usually: the interval of the share that is wrong begins at ``USUALLY`` or higher.
+    Usually: a share of ``USUALLY`` or more is wrong, and its interval begins above one half.
     """
     for below in np.arange(100, 0, -1) / 100:
         under = confidence < below
         wrong = share(float((right[under] == 0).sum()), int(under.sum()))
-        if wrong.low >= USUALLY:
+        if wrong.value >= USUALLY and wrong.low > 0.5:
             return Threshold(float(below), wrong)
     return None
 

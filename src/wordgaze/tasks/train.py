@@ -50,7 +50,8 @@ CONFIG_FILE = "training.yaml"
 LOG, SAMPLES = "log.csv", "samples.csv"
 _MAY_CHANGE = {
     *("train.epochs", "train.max_steps", "train.checkpoint_every", "train.log_every", "train.devices"),
-    *("train.patience", "train.accelerator", "train.precision", "data.workers", "encoder.cache"),
+    *("train.patience", "train.validate_every", "train.accelerator", "train.precision", "data.workers"),
+    "encoder.cache",
 }
 _EMPTY = {"--data.train": "[]", "--data.validation": "{}"}
 # An encoder or a decoder of any size.
@@ -415,6 +416,7 @@ def _trainer(
         precision=choose_precision(train.precision, train.accelerator),
         max_epochs=train.epochs,
         max_steps=train.max_steps,
+        check_val_every_n_epoch=train.validate_every,
         gradient_clip_val=train.gradient_clip or None,
         accumulate_grad_batches=train.accumulate,
         callbacks=callbacks,

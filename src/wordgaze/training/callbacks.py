@@ -196,10 +196,10 @@ class Said(Callback):
 
 
 class Patience(Callback):
-    """Ends the run after ``epochs`` validations in a row that were no better than the best CIDEr before them."""
+    """Ends the run after ``count`` validations in a row that were no better than the best CIDEr before them."""
 
-    def __init__(self, epochs: int, say: Say) -> None:
-        self.epochs = epochs
+    def __init__(self, count: int, say: Say) -> None:
+        self.count = count
         self.say = say
         self.best = -1.0
         self.waited = 0
@@ -214,9 +214,11 @@ class Patience(Callback):
         cider = float(trainer.callback_metrics["CIDEr"])
         self.waited = 0 if cider > self.best else self.waited + 1
         self.best = max(self.best, cider)
-        if self.waited >= self.epochs:
+        if self.waited >= self.count:
             trainer.should_stop = True
-            self.say(f"CIDEr has not risen above {self.best:.3f} in {self.waited} epochs: the run ends here")
+            self.say(
+                f"CIDEr has not risen above {self.best:.3f} in {self.waited} validations: the run ends here"
+            )
 
 
 def drop_rows_behind(path: Path, step: int) -> None:

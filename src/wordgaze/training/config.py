@@ -129,7 +129,7 @@ _CHOICES = {
 }
 _LEAST = {
     **{"epochs": 1, "accumulate": 1, "checkpoint_every": 1, "log_every": 1},
-    **{"samples": 2, "cross_entropy_weight": 0, "patience": 0},
+    **{"validate_every": 1, "samples": 2, "cross_entropy_weight": 0, "patience": 0},
 }
 
 
@@ -140,8 +140,9 @@ class TrainOptions:
     ``learning_rate`` is the decoder's; both rates warm up over ``warmup_steps`` and fall along a cosine. The checkpoint
     ``last`` is written every ``checkpoint_every`` steps. ``initial_model`` (a model folder, a hub id, or ``bundled``)
     gives sizes, tokenizer and first weights; ``encoder.image_size``, ``beside`` and ``blocks`` may differ from it, and
-    it grows; so may ``decoder.dropout``, unless it is the default. ``patience``: the run ends after so many epochs
-    without a better CIDEr.
+    it grows; so may ``decoder.dropout``, unless it is the default. Validation photos are captioned after every
+    ``validate_every`` epochs, and at the end. ``patience``: the run ends after so many validations without a better
+    CIDEr.
 
     ``objective: scst`` is self-critical training (Rennie et al. 2017): it raises the CIDEr-D of ``samples`` captions
     drawn for each photo, above a ``baseline``: the mean of the photo's other samples (``samples``; Luo 2020), or its
@@ -159,6 +160,7 @@ class TrainOptions:
     sample_dropout: bool = False
     cross_entropy_weight: float = 0.0
     patience: int = 0
+    validate_every: int = 1
     epochs: int = 10
     max_steps: int = -1
     learning_rate: float = 1e-3
