@@ -1,4 +1,4 @@
-"""Makes the README's picture and the output below its two lines anew, from the bundled model and its card."""
+"""Makes the README's picture, the output below its two lines, and its tables anew, from the files that hold them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,17 @@ def scores() -> str:
     return "\n".join(line for line in section.splitlines() if line.startswith("|"))
 
 
+def side_by_side() -> str:
+    """What the comparison's own command prints of its results."""
+    command = [sys.executable, "-m", "scripts.side_by_side", "table"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
 def main() -> None:
     text = README.read_text(encoding="utf-8")
     text = replace(text, "output of: wordgaze explain", f"```text\n{run_explain().rstrip()}\n```")
     text = replace(text, "scores of the card", scores())
+    text = replace(text, "side by side", side_by_side())
     README.write_text(text, encoding="utf-8")
 
 
