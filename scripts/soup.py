@@ -55,7 +55,7 @@ def main() -> None:
         "--round",
         type=int,
         metavar="BITS",
-        help="rounds what differs between the models to multiples of 2^-BITS of its row's standard deviation, or of less",
+        help="rounds what differs between the models, row by row, to steps of 2^-BITS standard deviations or less",
     )
     arguments = parser.parse_args()
     parts = mean_of(arguments.folders)

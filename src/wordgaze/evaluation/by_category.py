@@ -17,7 +17,7 @@ from wordgaze.evaluation.categories import CATEGORIES, find_objects
 from wordgaze.evaluation.metric import Words
 
 RELIABLY = 0.75
-"""Naming a thing is right where the interval of how often it is there begins at this, and guesswork where it ends below."""
+"""A name is right where the interval of how often the thing is there begins at this, guesswork where it ends below."""
 
 HARDLY = 0.2
 """A thing is hardly ever named where the interval of how often ends below this."""
