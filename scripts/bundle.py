@@ -145,6 +145,11 @@ class Stage:
     run: Path
 
     @cached_property
+    def wanted(self) -> TrainingConfig:
+        """What the config says."""
+        return parse_config(self.config)
+
+    @cached_property
     def had(self) -> TrainingConfig:
         """What the run was trained with: its config and what was said on the command line."""
         return parse_config(self.run / "training.yaml")
@@ -262,7 +267,7 @@ def shown_sentence(preprocessing: Preprocessing) -> str:
 
 def log_name(stage: Stage) -> str:
     seed = stage.had.train.seed
-    other = f"-seed{seed}" if seed != parse_config(stage.config).train.seed else ""
+    other = f"-seed{seed}" if seed != stage.wanted.train.seed else ""
     return f"{stage.config.stem}{other}-log.csv"
 
 
@@ -284,7 +289,7 @@ def stage_line(stage: Stage, hardware: str) -> str:
 
 def command(stage: Stage) -> str:
     """The command that repeats the run: the config, and what the run had otherwise, where those are plain values."""
-    wanted, had = map(dataclasses.asdict, (parse_config(stage.config), stage.had))
+    wanted, had = map(dataclasses.asdict, (stage.wanted, stage.had))
     words = ["wordgaze train --config", f"configs/{stage.config.name}"]
     for group, values in had.items():
         for name, value in values.items():

@@ -58,11 +58,11 @@ def main() -> None:
         help="rounds what differs between the models, row by row, to steps of 2^-BITS standard deviations or less",
     )
     arguments = parser.parse_args()
-    parts = mean_of(arguments.folders)
+    parts, shared = mean_of(arguments.folders)
     if arguments.learnt:
         parts = with_learnt(arguments.folders[-1], parts, arguments.learnt, arguments.scale)
     if arguments.round is not None:
-        round_weights(parts, arguments.folders, arguments.round)
+        round_weights(parts, shared, arguments.round)
     if arguments.length_penalty is not None:
         parts.generation = replace(parts.generation, length_penalty=arguments.length_penalty)
     if arguments.stretch is not None:
@@ -75,18 +75,25 @@ def main() -> None:
     print(f"{arguments.out}: {f'the mean of {count} models' if count > 1 else arguments.folders[0]}{added}")
 
 
-def mean_of(folders: Sequence[Path]) -> ModelParts:
-    """The last of the models, with the mean of all their weights; those that all share keep their bits."""
+def mean_of(folders: Sequence[Path]) -> tuple[ModelParts, set[str]]:
+    """The last of the models, with the mean of all their weights; those that all share keep their bits.
+
+    Also which tensors those are: of a single model none.
+    """
     models = _load_alike(folders)
     states = [each.model.state_dict() for each in models]
-    mean = {
-        name: tensor
+    same = {
+        name
+        for name, tensor in states[-1].items()
         if all(torch.equal(state[name], tensor) for state in states)
-        else torch.stack([state[name] for state in states]).mean(dim=0)
+    }
+    mean = {
+        name: tensor if name in same else torch.stack([state[name] for state in states]).mean(dim=0)
         for name, tensor in states[-1].items()
     }
     models[-1].model.load_state_dict(mean)
-    return replace(models[-1], card=None, confidence=None)  # both speak of the last model alone
+    parts = replace(models[-1], card=None, confidence=None)  # both speak of the last model alone
+    return parts, same if len(models) > 1 else set()
 
 
 def with_learnt(
@@ -102,18 +109,17 @@ def with_learnt(
     return mean
 
 
-def round_weights(parts: ModelParts, folders: Sequence[Path], bits: int) -> None:
-    """Rounds the matrices of ``parts`` that are not the same in all ``folders``, row by row.
+def round_weights(parts: ModelParts, shared: set[str], bits: int) -> None:
+    """Rounds the matrices of ``parts`` but those that are ``shared``, row by row.
 
     A row of standard deviation s becomes multiples of the largest power of two that is no more than s / 2**bits; of
     that step the root mean square error is 0.29. float16 keeps such numbers exactly, most of its last bits being zero.
     """
-    first, *others = (each.model.state_dict() for each in _load_alike(folders))
     for name, tensor in parts.model.state_dict().items():
-        if tensor.ndim < 2 or (others and all(torch.equal(first[name], other[name]) for other in others)):
+        if tensor.ndim < 2 or name in shared:
             continue
         rows = tensor.flatten(1)
-        deviation = rows.std(dim=1, keepdim=True).clamp(min=1e-6)  # of a row of zeros
+        deviation = rows.std(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float16).tiny)
         step = torch.exp2(torch.floor(torch.log2(deviation)) - bits)
         tensor.copy_((torch.round(rows / step) * step).view_as(tensor))
 
