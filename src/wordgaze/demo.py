@@ -306,12 +306,23 @@ def launch(
         from wordgaze.captioner import Captioner
 
         captioner = Captioner.from_pretrained()
-    ended = threading.Event()
-    with serve(captioner, port, examples) as page:
+    with serve(captioner, port, examples) as page, _end_signals() as ended:
         print(f"wordgaze: the demo is at {page.local_url} until Ctrl-C", file=sys.stderr, flush=True)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: ended.set())
         ended.wait()
+
+
+@contextmanager
+def _end_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set in this block; after it they do what they did before."""
+    ended = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield ended
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def check_gradio() -> None:

@@ -14,7 +14,9 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -274,6 +276,27 @@ def test_it_ends_clean_when_it_is_told_to(model_folder: Path, tmp_path: Path, nu
         finally:
             process.kill()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_can_be_ended_from_the_moment_it_says_where_it_is(
+    captioner: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gradio", reason='needs Gradio: pip install "wordgaze[demo]"')
+
+    class Impatient(io.StringIO):
+        def write(self, text: str) -> int:
+            if "until Ctrl-C" in text:
+                signal.raise_signal(signal.SIGINT)
+            return super().write(text)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    monkeypatch.setattr(
+        demo, "serve", lambda *_: nullcontext(SimpleNamespace(local_url="http://127.0.0.1:1/"))
+    )
+    monkeypatch.setattr(sys, "stderr", Impatient())
+    demo.launch(captioner)
+    assert [signal.getsignal(number) for number in numbers] == before  # a notebook goes on
 
 
 def test_the_files_of_a_space_fit_the_package() -> None:
