@@ -1,6 +1,6 @@
 """Three captioners at one budget: does our design earn its place?
 
-    python -m scripts.side_by_side ours|hugging_face|lstm      # an arm, 20 minutes each; one at a time
+    python -m scripts.side_by_side ours|hugging_face|lstm      # an arm, 40 minutes each; one at a time
     python -m scripts.side_by_side table                       # what the README shows of their results
 
 ``ours`` is what ``wordgaze train`` makes of the config; ``hugging_face`` a ``VisionEncoderDecoderModel`` with a GPT-2
