@@ -29,7 +29,9 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, l
     parser.add_argument("--out", type=Path, default=OUT, help="where results are, one JSON file an arm")
     parser.add_argument("--runs", type=Path, default=RUNS, help="where checkpoints go")
     parser.add_argument("--config", type=Path, default=CONFIG)
-    parser.add_argument("--minutes", type=float, default=40, help="of training, by the clock (default: 40)")
+    parser.add_argument(
+        "--minutes", type=float, default=40, help="of training, by the clock (default: %(default)s)"
+    )
     parser.add_argument(
         "--steps", type=int, help="instead of as many as are measured to fit into the minutes"
     )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wordgaze.captioner import Captioner
 
 ADDRESS = "127.0.0.1"
+_END_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 MAX_BYTES = 20 * 1024**2
 """Of an uploaded photo."""
 
@@ -306,20 +307,20 @@ def launch(
         from wordgaze.captioner import Captioner
 
         captioner = Captioner.from_pretrained()
-    with serve(captioner, port, examples) as page, _end_signals() as ended:
+    ended = threading.Event()
+    with _signals_kept(), serve(captioner, port, examples) as page:
+        for number in _END_SIGNALS:
+            signal.signal(number, lambda *_: ended.set())
         print(f"wordgaze: the demo is at {page.local_url} until Ctrl-C", file=sys.stderr, flush=True)
         ended.wait()
 
 
 @contextmanager
-def _end_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set in this block; after it they do what they did before."""
-    ended = threading.Event()
-    before = {
-        number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+def _signals_kept() -> Iterator[None]:
+    """Behind this block Ctrl-C and SIGTERM do what they did before it."""
+    before = {number: signal.getsignal(number) for number in _END_SIGNALS}
     try:
-        yield ended
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

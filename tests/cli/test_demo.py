@@ -14,7 +14,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -289,11 +289,14 @@ def test_it_can_be_ended_from_the_moment_it_says_where_it_is(
                 signal.raise_signal(signal.SIGINT)
             return super().write(text)
 
+    @contextmanager
+    def serve(*_: object) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(local_url="http://127.0.0.1:1/")
+        signal.raise_signal(signal.SIGINT)  # once more, while it closes
+
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
-    monkeypatch.setattr(
-        demo, "serve", lambda *_: nullcontext(SimpleNamespace(local_url="http://127.0.0.1:1/"))
-    )
+    monkeypatch.setattr(demo, "serve", serve)
     monkeypatch.setattr(sys, "stderr", Impatient())
     demo.launch(captioner)
     assert [signal.getsignal(number) for number in numbers] == before  # a notebook goes on
