@@ -1,0 +1,110 @@
+"""Files that a user names: an output never destroys an input, and is written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+from wordgaze.errors import ConfigError
+
+AnyPath: TypeAlias = "str | os.PathLike[str]"
+
+
+def check_outputs(outputs: Iterable[AnyPath], inputs: Iterable[AnyPath] = ()) -> None:
+    """Raise ConfigError where an output can't be written, or would be written over an input or another output.
+
+    ``inputs``: files, and folders, of which every file counts. Two paths are the same file as ``os.path.samefile``
+    means it: through links of both kinds, ``..``, and other spellings of its name. An output's own folder must exist.
+    """
+    targets: dict[str | tuple[int, int], Path] = {}
+    for output in map(Path, outputs):
+        _check_place(output)
+        for key in _keys(output):
+            if targets.setdefault(key, output) is not output:
+                raise ConfigError(
+                    f"{targets[key]} and {output} are the same file, and two things are to be written there; "
+                    "name two files."
+                )
+    if not targets:
+        return
+    for given in inputs:
+        for file in _files_of(given):
+            for key in _keys(file):
+                if key in targets:
+                    raise ConfigError(_clash(targets[key], file, Path(given)))
+
+
+def write_whole(path: AnyPath, write: Callable[[BinaryIO], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, which then takes its place; a failure leaves it as it was.
+
+    Through a link its target is replaced. What is no regular file (``/dev/stdout``) is written as it is.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:
+            write(file)
+        return
+    handle, name = tempfile.mkstemp(prefix=".wordgaze-", suffix=".tmp", dir=target.parent)
+    try:
+        with open(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(handle)
+        os.chmod(name, target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask())
+        os.replace(name, target)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def write_text(path: AnyPath, text: str, errors: str = "strict") -> None:
+    """Write ``text`` as UTF-8, whole or not at all; ``errors`` as of ``str.encode``. Raises OSError."""
+    data = text.encode("utf-8", errors)
+    write_whole(path, lambda file: file.write(data))
+
+
+def _check_place(output: Path) -> None:
+    if output.is_dir():
+        raise ConfigError(f"{output} is a folder, and a file is to be written; name a file.")
+    if not output.parent.is_dir():
+        raise ConfigError(
+            f"There is no folder {output.parent} for {output.name}; make it, or choose another."
+        )
+
+
+def _files_of(path: AnyPath) -> Iterator[Path]:
+    if not os.path.isdir(path):
+        yield Path(path)
+        return
+    for folder, _, names in os.walk(path):
+        for name in names:
+            yield Path(folder, name)
+
+
+def _keys(path: Path) -> Iterator[str | tuple[int, int]]:
+    """What a file is known by: its place, and where it exists what the file system calls it.
+
+    Only regular files: two outputs may both go to ``/dev/null``.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # it is not there, or its name can't be one
+        yield os.path.realpath(path)
+        return
+    if path.is_file():
+        yield (status.st_dev, status.st_ino)
+
+
+def _clash(output: Path, file: Path, given: Path) -> str:
+    named = f"{output} would be written over" if output == file else f"{output} is the same file as {file}"
+    where = "" if given == file else f" of {given}"
+    return f"{named}, which is an input{where}; choose another output."
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

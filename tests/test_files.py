@@ -1,0 +1,102 @@
+"""What a command writes: never over what it reads, and whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from wordgaze.errors import ConfigError
+from wordgaze.files import check_outputs, write_text, write_whole
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    (tmp_path / "photos").mkdir()
+    file = tmp_path / "photos" / "cat.png"
+    file.write_bytes(b"cat")
+    return file
+
+
+def symlink(photo: Path) -> Path:
+    link = photo.parent.parent / "link.png"
+    link.symlink_to(photo)
+    return link
+
+
+def hard_link(photo: Path) -> Path:
+    link = photo.parent.parent / "hard.png"
+    os.link(photo, link)
+    return link
+
+
+def through_parent(photo: Path) -> Path:
+    return photo.parent / ".." / "photos" / "cat.png"
+
+
+def through_linked_folder(photo: Path) -> Path:
+    link = photo.parent.parent / "linked"
+    link.symlink_to(photo.parent)
+    return link / "cat.png"
+
+
+@pytest.mark.parametrize("spell", [Path, symlink, hard_link, through_parent, through_linked_folder])
+@pytest.mark.parametrize("given", [lambda photo: photo, lambda photo: photo.parent])
+def test_an_output_that_is_an_input_is_refused(photo: Path, spell, given) -> None:
+    with pytest.raises(ConfigError, match=r"which is an input.*; choose another output"):
+        check_outputs([spell(photo)], [given(photo)])
+
+
+def test_other_files_of_an_input_folder_may_be_written(photo: Path) -> None:
+    check_outputs([photo.parent / "maps.html", photo.parent.parent / "cat.png"], [photo.parent])
+
+
+def test_an_input_that_is_not_there_yet_counts_too(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="which is an input"):
+        check_outputs([tmp_path / "a.json"], [tmp_path / "." / "a.json"])
+
+
+def test_two_outputs_are_two_files(photo: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="same file"):
+        check_outputs([photo, symlink(photo)])
+    with pytest.raises(ConfigError, match="same file"):
+        check_outputs([tmp_path / "new.json", tmp_path / "photos" / ".." / "new.json"])
+    check_outputs(["/dev/null", "/dev/null"], ["/dev/null"])
+
+
+def test_an_output_needs_a_folder_and_is_none(photo: Path) -> None:
+    with pytest.raises(ConfigError, match="is a folder"):
+        check_outputs([photo.parent])
+    with pytest.raises(ConfigError, match="There is no folder"):
+        check_outputs([photo.parent / "nowhere" / "a.json"])
+
+
+def test_a_failed_write_leaves_what_was_there_and_nothing_else(photo: Path) -> None:
+    def fail(file) -> None:
+        file.write(b"half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(photo, fail)
+    assert photo.read_bytes() == b"cat" and list(photo.parent.iterdir()) == [photo]
+
+
+def test_a_link_stays_a_link_and_a_mode_stays(photo: Path) -> None:
+    photo.chmod(0o640)
+    link = symlink(photo)
+    write_text(link, "dög")
+    assert link.is_symlink() and photo.read_text(encoding="utf-8") == "dög"
+    assert stat.S_IMODE(photo.stat().st_mode) == 0o640
+
+
+def test_a_new_file_has_the_usual_mode(tmp_path: Path) -> None:
+    write_text(tmp_path / "new.txt", "a")
+    (tmp_path / "usual.txt").write_text("a")
+    assert (tmp_path / "new.txt").stat().st_mode == (tmp_path / "usual.txt").stat().st_mode
+
+
+def test_what_is_no_regular_file_is_written_as_it_is() -> None:
+    write_text("/dev/null", "away")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
