@@ -9,6 +9,10 @@ class PhotoError(WordgazeError):
     """A photo can't be read."""
 
 
+class PhotoWarning(UserWarning):
+    """A photo was read, but is probably not what it should be: cut short, empty, wholly transparent."""
+
+
 class DataError(WordgazeError):
     """A caption file, a box file or a training set can't be used."""
 

@@ -6,7 +6,8 @@ import io
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -14,7 +15,7 @@ from typing import BinaryIO, TypeAlias
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from wordgaze.errors import PhotoError
+from wordgaze.errors import PhotoError, PhotoWarning
 
 PhotoSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray"
 
@@ -52,13 +53,25 @@ _DAMAGED_HEADER = "is damaged or cut short in its header; get the file again fro
 _pillow_limit_lock = threading.Lock()
 
 
-def open_photo(source: PhotoSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Opens a photo as 8-bit RGB: turned as its EXIF says, transparency on white, the first frame of many.
+def open_photo(
+    source: PhotoSource,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    strict: bool = False,
+    on_warning: Callable[[str], None] | None = None,
+) -> Image.Image:
+    """Return a photo as 8-bit RGB: turned as its EXIF says, transparency on white, the first frame of many.
 
     ``source``: a path, a file's bytes, a binary file, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4)
     of uint8 or of floats from 0 to 1. Returns a new image without metadata. Raises PhotoError, whose message
     leaves it to the caller to name the photo.
+
+    A photo that can be read but is probably not what it should be is described in a sentence of the same kind:
+    ``on_warning`` is called with it, or without one a PhotoWarning is emitted. ``strict`` refuses a photo that
+    is cut short, however little of it is missing.
     """
+    if on_warning is None:
+        on_warning = _emit_warning
     if isinstance(source, Image.Image):
         return _decode(source, max_pixels)
     if isinstance(source, np.ndarray):
@@ -73,6 +86,10 @@ def open_photo(source: PhotoSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     raise PhotoError(
         f"is a {type(source).__name__}; pass a path, bytes, a binary file, a PIL image or a NumPy array"
     )
+
+
+def _emit_warning(message: str) -> None:
+    warnings.warn(message, PhotoWarning, stacklevel=3)
 
 
 def find_photos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
