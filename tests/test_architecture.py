@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "wordgaze"
 
 # Room → the rooms it may import, besides itself and EVERYWHERE. The rows stand in the order of the data.
-EVERYWHERE: dict[str, set[str]] = {"errors": set(), "compat": set(), "files": {"errors"}}
+EVERYWHERE: dict[str, set[str]] = {"errors": set(), "compat": set(), "files": {"errors"}, "device": set()}
 LAYERS = [
     "data",
     "text",

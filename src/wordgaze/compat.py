@@ -61,11 +61,16 @@ def declare_missing_operators() -> bool:
     return _library is not None
 
 
+def declares_operators() -> bool:
+    """Return whether the two operators are ours, since torchvision's native part does not load."""
+    return _library is not None
+
+
 def torchvision_status() -> str:
     """One line for ``wordgaze doctor``: how torchvision stands beside this torch."""
     if _torchvision_folder() is None:
         return "missing"
-    if _library is not None:
+    if declares_operators():
         return "its native part does not load under this torch; wordgaze works without it"
     return "native part loads"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module, metadata
@@ -12,7 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from wordgaze import __version__
+from wordgaze import __version__, compat
 from wordgaze.cli.main import main
 from wordgaze.errors import ModelError
 from wordgaze.tasks import doctor
@@ -47,6 +48,10 @@ def without(package: str) -> Callable[[str], str]:
 
 def line(result: Result, start: str) -> str:
     return next(line for line in result.stdout.splitlines() if line.split("  ")[0].strip() == start)
+
+
+def line_of(result: Result, section: str, start: str) -> str:
+    return next(line for line in result.stdout.split(section)[1].splitlines() if line.split()[:1] == [start])
 
 
 def test_says_what_is_here_and_that_captions_work(diagnose: Diagnose) -> None:
@@ -128,3 +133,33 @@ def test_every_problem_says_what_to_do(diagnose: Diagnose, monkeypatch: pytest.M
     packages = [*doctor._FOR_CAPTIONS, *doctor._FOR_THE_REST, *doctor._EXTRAS]
     assert [entry.split()[0] for entry in missing][: len(packages)] == packages
     assert all("install" in entry for entry in missing)
+
+
+def test_torch_is_named_with_its_build(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.13.0+cu130")  # the wheel's metadata says 2.13.0
+    assert line(diagnose(), "torch").split() == ["torch", "2.13.0+cu130"]
+
+
+def test_transformers_beside_a_torchvision_that_does_not_load_is_warned_of(
+    diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compat, "declares_operators", lambda: True)
+    result = diagnose()
+    assert result.exit_code == 0
+    assert "`import wordgaze.compat` before transformers" in line_of(result, "Mind:", "transformers")
+    monkeypatch.setattr(compat, "declares_operators", lambda: False)
+    assert "before transformers" not in diagnose().stdout
+
+
+def test_a_load_above_the_cores_is_said_with_what_helps(
+    diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (3.0, 0.0, 0.0), raising=False)
+    result = diagnose()
+    assert result.exit_code == 0
+    assert line(result, "load").split("  ")[-1].strip() == "3.0 on 2 cores"
+    assert "--threads 1" in line_of(result, "Mind:", "load")
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.0, 0.0), raising=False)
+    assert "--threads" not in diagnose().stdout

@@ -33,7 +33,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch) -> Invoke:
         module = ModuleType("wordgaze.cli.try")
 
         @click.command()
-        @options.debug_option
+        @options.common_options
         def command() -> None:
             body()
 
@@ -88,10 +88,10 @@ def test_version() -> None:
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_command_has_help_and_debug(name: str) -> None:
+def test_every_command_has_help_and_the_common_flags(name: str) -> None:
     result = CliRunner().invoke(cli.main, [name, "--help"])
     assert result.exit_code == 0, result.output
-    assert "--debug" in result.stdout
+    assert "--debug" in result.stdout and "--threads" in result.stdout
 
 
 def test_an_error_of_the_user_is_one_sentence_and_status_2(invoke: Invoke) -> None:
@@ -112,6 +112,33 @@ def test_debug_adds_the_traceback_wherever_it_stands(invoke: Invoke, arguments: 
 def test_debug_does_not_outlive_its_run(invoke: Invoke) -> None:
     invoke(failing(PhotoError("no.")), "--debug")
     assert "Traceback" not in invoke(failing(PhotoError("no."))).stderr
+
+
+@pytest.mark.parametrize("arguments", [("--threads", "3", "try"), ("--threads", "9", "try", "--threads=3")])
+def test_threads_are_set_before_a_command_runs(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(options, "set_threads", asked.append)
+    result = invoke(lambda: click.echo(asked[-1]), *arguments)
+    assert (result.exit_code, result.output) == (0, "3\n")
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "two", "99999999999999999999"])
+def test_threads_are_a_number_of_them(invoke: Invoke, count: str) -> None:
+    result = invoke(lambda: None, "--threads", count)
+    assert result.exit_code == 2
+    assert "'--threads'" in result.stderr and count in result.stderr
+
+
+def test_train_takes_threads_for_no_setting_of_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(options, "set_threads", asked.append)
+    command = cli.main.get_command(click.Context(cli.main), "train")
+    assert command is not None
+    arguments = ["--config", "a.yaml", "--train.epochs", "3", "--threads", "2", "--train.seed=4"]
+    assert command.make_context("train", arguments).args == ["--train.epochs", "3", "--train.seed=4"]
+    assert asked == [2]
 
 
 def test_a_bug_says_that_it_is_one(invoke: Invoke) -> None:

@@ -6,11 +6,11 @@ import traceback
 
 import click
 
-from wordgaze.cli.options import debug_option, debugging
+from wordgaze.cli.options import common_options, debugging
 
 
 @click.command()
-@debug_option
+@common_options
 @click.pass_context
 def command(context: click.Context) -> None:
     """Say what is installed, what this machine can do, and what is missing for which feature.
@@ -25,11 +25,15 @@ def command(context: click.Context) -> None:
         if finding.error and debugging(context):
             traceback.print_exception(finding.error)
         findings.append(finding)
-    problems = [finding for finding in findings if finding.problem]
-    if problems:
-        click.echo("\nMissing:")
-    for finding in problems:
-        click.echo(f"  {finding.name:<16} {finding.problem}")
+    _list("Missing", {finding.name: finding.problem for finding in findings if finding.problem})
+    _list("Mind", {finding.name: finding.note for finding in findings if finding.note})
     broken = any(finding.stops_captions for finding in findings)
     click.echo("\nCaptions can't be made." if broken else "\nCaptions work.")
     context.exit(int(broken))
+
+
+def _list(title: str, lines: dict[str, str]) -> None:
+    if lines:
+        click.echo(f"\n{title}:")
+    for name, text in lines.items():
+        click.echo(f"  {name:<16} {text}")

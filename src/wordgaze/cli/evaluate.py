@@ -23,6 +23,7 @@ _OF_FILES = (
     "per_image",
     "html_path",
     "debug",
+    "threads",
 )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from wordgaze import __version__
-from wordgaze.cli.options import debug_option, debugging
+from wordgaze.cli.options import common_options, debugging
 from wordgaze.errors import WordgazeError
 
 # Each is `command` in the file of its name beside this one.
@@ -88,7 +88,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
 @click.version_option(__version__, prog_name="wordgaze", message="%(prog)s %(version)s")
-@debug_option
+@common_options
 def main() -> None:
     """Captions photos, and shows for every word where in the photo the model looked.
 

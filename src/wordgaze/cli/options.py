@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+from wordgaze.device import set_threads
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _DEBUG = "wordgaze.debug"  # the key in click's Context.meta, which the group and its commands share
@@ -32,6 +34,24 @@ def debug_option(command: Command) -> Command:
     )(command)
 
 
+def _set_threads(context: click.Context, _: click.Parameter, value: int | None) -> None:
+    if value is not None:
+        set_threads(value)
+
+
+def common_options(command: Command) -> Command:
+    """``--threads`` and ``--debug``, of every command; its function gets no argument for them."""
+    threads = click.option(
+        "--threads",
+        type=click.IntRange(1, 1024),
+        metavar="N",
+        expose_value=False,
+        callback=_set_threads,
+        help="Compute with N threads; 1 where other programs keep the cores busy. [default: one a core]",
+    )
+    return threads(debug_option(command))
+
+
 def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         for option in reversed(options):
@@ -42,7 +62,7 @@ def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]
 
 
 def model_options(command: Command) -> Command:
-    """``--model``, ``--device``, ``--precision``, ``--mirrored`` and ``--debug``.
+    """``--model``, ``--device``, ``--precision``, ``--mirrored``, ``--threads`` and ``--debug``.
 
     Gives ``model, device, precision, mirrored``.
     """
@@ -65,7 +85,7 @@ def model_options(command: Command) -> Command:
             default=None,
             help="Look at each photo a second time, mirrored: slower, and perhaps better. [default: the model's]",
         ),
-        debug_option,
+        common_options,
     )(command)
 
 

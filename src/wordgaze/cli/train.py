@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from wordgaze.cli.options import debug_option
+from wordgaze.cli.options import common_options
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.option("--config", required=True, metavar="FILE", help="A YAML file, such as configs/shapes.yaml.")
 @click.option("--out", metavar="DIR", help="Where the run lives; runs/NAME of the config by default.")
 @click.option("--restart", is_flag=True, help="Begin anew instead of going on where DIR stopped.")
-@debug_option
+@common_options
 @click.pass_context
 def command(context: click.Context, config: str, out: str | None, restart: bool) -> None:
     """Train a captioner; the same command goes on where it stopped.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from wordgaze import __version__
+from wordgaze.device import busy, load
 
 # In this order: compat, which looks at torchvision, stands between torch and timm.
 _FOR_CAPTIONS = {
@@ -42,13 +44,17 @@ _EXTRAS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: what was seen, and if anything is amiss, what that costs and what to do."""
+    """One thing looked at: what was seen, and if anything is amiss, what that costs and what to do.
+
+    ``note``: nothing is missing, but something else can go wrong, or slowly.
+    """
 
     name: str
     detail: str
     problem: str = ""
     needed: bool = False  # no caption without it
     error: Exception | None = None
+    note: str = ""
 
     @property
     def stops_captions(self) -> bool:
@@ -64,10 +70,12 @@ def examine() -> Iterator[Finding]:
     for name, feature in _FOR_THE_REST.items():
         yield _look(name, partial(_package, name, feature, "reinstall wordgaze"))
     for name, (extra, feature) in _EXTRAS.items():
-        yield _look(name, partial(_package, name, feature, f'pip install "wordgaze[{extra}]"'))
+        look = _transformers if name == "transformers" else _package
+        yield _look(name, partial(look, name, feature, f'pip install "wordgaze[{extra}]"'))
     yield _look("java", _java)
     yield _look("photo formats", _photo_formats)
     yield _look("devices", _devices)
+    yield _look("load", _load)
     yield _look("bfloat16", _bfloat16)
     yield _look("cache folder", _cache_folder)
     yield _look("bundled model", _bundled_model, needed=True)
@@ -88,7 +96,9 @@ def _needed_package(name: str, module: str) -> Finding:
     except PackageNotFoundError:
         return Finding(name, "not installed", "captions: reinstall wordgaze")
     imported = import_module(module)
-    if name == "torchvision":
+    if name == "torch":
+        detail = imported.__version__  # it says which build this is, as in 2.13.0+cpu; the metadata need not
+    elif name == "torchvision":
         detail += f", {imported.torchvision_status()}"
     return Finding(name, detail)
 
@@ -98,6 +108,19 @@ def _package(name: str, feature: str, remedy: str) -> Finding:
         return Finding(name, version(name))
     except PackageNotFoundError:
         return Finding(name, "not installed", f"{feature}: {remedy}")
+
+
+def _transformers(name: str, feature: str, remedy: str) -> Finding:
+    from wordgaze import compat
+
+    finding = _package(name, feature, remedy)
+    if finding.problem or not compat.declares_operators():
+        return finding
+    return replace(
+        finding,
+        note='fails beside this torch with "Could not import module", as torchvision\'s native part does not load; '
+        "`import wordgaze.compat` before transformers, or install torch and torchvision of one build",
+    )
 
 
 def _java() -> Finding:
@@ -129,6 +152,15 @@ def _devices() -> Finding:
     if torch.backends.mps.is_available():
         found.append("mps")
     return Finding("devices", ", ".join(found))
+
+
+def _load() -> Finding:
+    import torch
+
+    now = load()
+    if now is None:
+        return Finding("load", "unknown on this system")
+    return Finding("load", f"{now:.1f} on {os.cpu_count()} cores", note=busy(torch.get_num_threads()) or "")
 
 
 def _bfloat16() -> Finding:

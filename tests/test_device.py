@@ -1,0 +1,52 @@
+"""How many threads torch starts, and what is said where the cores are taken."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from wordgaze import device
+
+
+@pytest.fixture
+def threads_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process has its own threads again afterwards."""
+    for name in device._VARIABLES:
+        monkeypatch.setenv(name, "1")
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads_kept")
+def test_threads_hold_for_a_torch_that_is_loaded_and_for_what_is_loaded_later() -> None:
+    device.set_threads(3)
+    assert torch.get_num_threads() == 3
+    assert {os.environ[name] for name in device._VARIABLES} == {"3"}
+
+
+@pytest.mark.parametrize(
+    ("load", "cores", "threads", "said"),
+    [
+        (3.24, 2, 2, "a load of 3.2 on 2 cores, and torch's 2 threads wait for each other; --threads 1"),
+        (1.5, 1, 4, "a load of 1.5 on 1 core, and torch's 4 threads"),
+        (1.9, 2, 2, None),
+        (2.0, 2, 2, None),  # full, and nobody waits
+        (9.0, 2, 1, None),  # one thread waits for no other
+    ],
+)
+def test_a_busy_machine_is_one_whose_load_is_above_its_cores(
+    monkeypatch: pytest.MonkeyPatch, load: float, cores: int, threads: int, said: str | None
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    found = device.busy(threads)
+    assert found is None if said is None else said in found
+
+
+def test_a_system_that_tells_no_load_is_not_called_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "getloadavg", raising=False)
+    assert device.load() is None
+    assert device.busy(64) is None
