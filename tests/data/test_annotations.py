@@ -160,7 +160,7 @@ def test_a_format_can_be_added(
 
     tables = Reader(lambda file: file.path.suffix == ".tsv", read)
     known = dict(READERS)
-    monkeypatch.setattr("wordgaze.data.annotations.READERS", {"tsv": tables, **known})
+    monkeypatch.setattr("wordgaze.data.captions.READERS", {"tsv": tables, **known})
     captions = read_captions(write("a.jpg\tA dog \nb.jpg\t", "captions.tsv"))
     assert list(captions) == [CaptionedPhoto("a.jpg", tmp_path / "a.jpg", ("A dog",))]
     assert "1 empty captions" in captions.description

@@ -1,0 +1,30 @@
+"""A folder of photos, with a ``.txt`` of captions beside each."""
+
+from __future__ import annotations
+
+from wordgaze.data.photos import find_photos
+from wordgaze.data.readers.caption_file import CaptionedPhoto, CaptionFile, Reader
+from wordgaze.errors import DataError
+
+
+def _read(file: CaptionFile) -> list[CaptionedPhoto]:
+    """A folder of photos; ``name.txt`` holds the captions of ``name.jpg``, one a line."""
+    if not file.path.is_dir():
+        raise DataError(f"{file.path}: not a folder; name the folder that holds the .txt files")
+    photos = []
+    for photo in find_photos([file.root]):
+        name = photo.relative_to(file.root)
+        text = (file.path / name).with_suffix(".txt")
+        try:
+            captions = text.read_text(encoding="utf-8-sig").splitlines()
+        except FileNotFoundError:
+            captions = []
+        except UnicodeDecodeError as error:
+            raise DataError(f"{text}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+        except OSError as error:
+            raise DataError(f"{text}: can't be read ({error.strerror}); check its permissions") from None
+        photos.append(CaptionedPhoto(name.as_posix(), photo, tuple(captions)))
+    return photos
+
+
+READER = Reader(lambda file: file.path.is_dir(), _read)
