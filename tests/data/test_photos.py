@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wordgaze.data.photos import MAX_PIXELS, find_photos, open_photo
+from wordgaze.data.photos import MAX_PIXELS, open_photo
 from wordgaze.errors import PhotoError
 
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 200, 40), (20, 40, 210), (255, 255, 255)
@@ -337,14 +337,3 @@ def test_the_result_is_the_callers_own() -> None:
     mine = corners()
     open_photo(mine).paste(WHITE, (0, 0, 24, 16))
     assert pixels(mine) == pixels(corners())
-
-
-def test_photos_come_in_the_order_of_the_arguments_and_by_code_point(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a/z.png", "a-b.webp", "Z.jpg", "é.avif", "a/notes.txt", "README"):
-        (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "folder" / name).touch()
-    last, missing = tmp_path / "one.bmp", tmp_path / "missing.png"
-    found = find_photos([last, tmp_path / "folder", str(missing), last])
-    inside = [path.relative_to(tmp_path / "folder").as_posix() for path in found[1:-2]]
-    assert inside == ["Z.jpg", "a-b.webp", "a/z.png", "b.JPG", "é.avif"]
-    assert [found[0], *found[-2:]] == [last, missing, last]

@@ -7,27 +7,21 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from wordgaze.data.listing import why_missing
+from wordgaze.data.streams import is_special, open_special
 from wordgaze.errors import PhotoError, PhotoWarning
 
 PhotoSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray"
 
 MAX_PIXELS = 2 * (1024**3 // 12)
 """About 179 million, where Pillow stops too: decoded, such a photo takes half a gigabyte."""
-
-# fmt: off
-PHOTO_SUFFIXES = frozenset((
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".gif",
-    ".bmp", ".dib", ".tif", ".tiff", ".jp2", ".pbm", ".pgm", ".ppm", ".pnm",
-))
-# fmt: on
 
 # Not all that Pillow opens: some of its formats start other programs (EPS) or hide a second photo behind
 # a small header (ICO, ICNS), which the pixel check could not see.
@@ -92,34 +86,11 @@ def _emit_warning(message: str) -> None:
     warnings.warn(message, PhotoWarning, stacklevel=3)
 
 
-def find_photos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The photos that ``paths`` mean: files in their order, a folder's photos recursively by code point.
-
-    A path that does not exist stays in the list, and so does a folder that can't be listed: opening it says
-    so. Links to folders inside a folder are not followed.
-    """
-    photos: list[Path] = []
-    for path in paths:
-        if not os.path.isdir(path):
-            photos.append(Path(path))
-            continue
-        unreadable: list[OSError] = []
-        found = [
-            Path(folder, name)
-            for folder, _, names in os.walk(path, onerror=unreadable.append)
-            for name in names
-            if os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES
-        ]
-        found += [Path(error.filename) for error in unreadable]
-        photos += sorted(found, key=str)
-    return photos
-
-
 def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
     try:
-        return open(path, "rb")
+        return open_special(path) if is_special(path) else open(path, "rb")
     except (FileNotFoundError, NotADirectoryError):
-        raise PhotoError("no such file; check the path") from None
+        raise PhotoError(why_missing(path)) from None
     except IsADirectoryError:
         if os.access(path, os.R_OK | os.X_OK):
             raise PhotoError("is a folder, not a photo; name a photo inside it") from None

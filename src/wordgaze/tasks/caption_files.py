@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from wordgaze.captioner import BATCH_SIZE, Caption, Captioner
-from wordgaze.data.photos import find_photos, open_photo
+from wordgaze.data.listing import find_photos
+from wordgaze.data.photos import open_photo
 from wordgaze.errors import ConfigError, PhotoError
 from wordgaze.generation.options import GenerationOptions
 

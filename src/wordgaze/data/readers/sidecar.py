@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wordgaze.data.photos import find_photos
+from wordgaze.data.listing import find_photos
 from wordgaze.data.readers.caption_file import CaptionedPhoto, CaptionFile, Reader
 from wordgaze.errors import DataError
 

@@ -1,0 +1,70 @@
+"""Photos that are no regular files: stdin and named pipes, read whole, within bounds, and not waited for in vain."""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import stat
+import time
+from typing import BinaryIO
+
+from wordgaze.errors import PhotoError
+
+MAX_BYTES = 1024**3
+"""Of a photo through a pipe, which has to be held in memory."""
+
+PATIENCE = 5.0
+"""Seconds that a named pipe may go without a writer."""
+
+_CHUNK = 1024**2
+
+
+def read_stream(file: BinaryIO) -> bytes:
+    """Return all bytes of a stream; raises PhotoError for one that has no end."""
+    chunks, size = [], 0
+    while chunk := file.read(_CHUNK):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_BYTES:
+            raise PhotoError(f"is more than {MAX_BYTES:,} bytes through a pipe; save it in a file first")
+    return b"".join(chunks)
+
+
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Return whether ``path`` is there and neither a regular file nor a folder; raises OSError or ValueError."""
+    mode = os.stat(path).st_mode
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def open_special(path: str | os.PathLike[str]) -> BinaryIO:
+    """Return what comes through the pipe ``path``: the shell's ``<(...)``, ``/dev/stdin``, a FIFO with a writer.
+
+    Raises PhotoError for sockets and devices, of which a read may never return, OSError as ``open``.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISFIFO(mode):
+        kind = "socket" if stat.S_ISSOCK(mode) else "device"
+        raise PhotoError(f"is a {kind}, not a photo; name a file")
+    # Without O_NONBLOCK, open() itself waits for a writer, for ever if need be.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(handle, "rb", buffering=0) as file:
+        beginning = _first_bytes(handle)
+        os.set_blocking(handle, True)
+        return io.BytesIO(beginning + read_stream(file))
+
+
+def _first_bytes(handle: int) -> bytes:
+    """Return what a pipe holds already, perhaps nothing if it has a writer; raises PhotoError if it gets none."""
+    hung_up = select.poll()
+    hung_up.register(handle, 0)  # a hang-up is reported unasked: a writer came and has gone
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            beginning = os.read(handle, _CHUNK)
+        except BlockingIOError:  # there is a writer, and it has not written yet
+            return b""
+        if beginning or hung_up.poll(0):
+            return beginning
+        time.sleep(0.02)
+    raise PhotoError("is a pipe that nothing is written to; name a file")
