@@ -5,18 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wordgaze.captioner import Caption, Captioner, Explanation
-    from wordgaze.errors import WordgazeError
+    from wordgaze.captioner import Captioner
+    from wordgaze.errors import PhotoError, PhotoWarning, WordgazeError
+    from wordgaze.explanation.explanation import Explanation
+    from wordgaze.generation.caption import Caption
     from wordgaze.generation.options import GenerationOptions
 
 __version__ = "0.1.0"
-__all__ = ["Caption", "Captioner", "Explanation", "GenerationOptions", "WordgazeError", "__version__"]
+__all__ = [
+    "Caption",
+    "Captioner",
+    "Explanation",
+    "GenerationOptions",
+    "PhotoError",
+    "PhotoWarning",
+    "WordgazeError",
+    "__version__",
+]
 
 _HOMES = {
-    "Caption": "wordgaze.captioner",
+    "Caption": "wordgaze.generation.caption",
     "Captioner": "wordgaze.captioner",
-    "Explanation": "wordgaze.captioner",
+    "Explanation": "wordgaze.explanation.explanation",
     "GenerationOptions": "wordgaze.generation.options",
+    "PhotoError": "wordgaze.errors",
+    "PhotoWarning": "wordgaze.errors",
     "WordgazeError": "wordgaze.errors",
 }
 

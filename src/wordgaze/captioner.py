@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
-import numpy as np
 import torch
 from huggingface_hub import ModelHubMixin
 from PIL import Image
@@ -25,6 +23,7 @@ from wordgaze.data.transform import Geometry, PhotoTransform
 from wordgaze.errors import ConfigError, PhotoError
 from wordgaze.explanation import overlay
 from wordgaze.explanation.evidence import evidence, is_grounded
+from wordgaze.explanation.explanation import ExplainedWord, Explanation
 from wordgaze.explanation.methods import (
     DEFAULT_METHOD,
     WordMaps,
@@ -32,203 +31,25 @@ from wordgaze.explanation.methods import (
     find_method,
     word_maps,
 )
-from wordgaze.explanation.report import ReportItem, ReportWord, html_frame, html_report
-from wordgaze.generation.confidence import caption_features
+from wordgaze.generation.caption import Caption, CaptionWord
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.result import GeneratedCaption
 from wordgaze.generation.search import check_fits, generate
 
+__all__ = [
+    "BATCH_SIZE",
+    "Caption",
+    "CaptionWord",
+    "Captioner",
+    "ExplainedWord",
+    "Explanation",
+    "choose_device",
+]
+
 BATCH_SIZE = 16
 """Photos at a time, unless said otherwise."""
 
-EXPLANATION_SUFFIXES = (".png", ".html", ".json", ".npz")
-
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_Item = TypeVar("_Item")
-
-
-@dataclass(frozen=True)
-class CaptionWord:
-    """A word and its probability: the product over its tokens, each given the photo and all before it."""
-
-    text: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Caption:
-    """What the model says of a photo; ``str()`` is the text.
-
-    ``log_probability``: natural logarithm, of all tokens with the end token. ``alternatives``: the next best, best
-    first, when several captions were asked for. ``confidence``: how likely it is right, in [0, 1], as measured for the
-    best caption of the model's own search; None for other captions, and where the model has no ``confidence.json``.
-    """
-
-    text: str
-    log_probability: float
-    words: tuple[CaptionWord, ...]
-    alternatives: tuple[Caption, ...] = ()
-    confidence: float | None = None
-
-    def __str__(self) -> str:
-        return self.text
-
-    def features(self) -> tuple[float, ...]:
-        """What the confidence is made of (:mod:`wordgaze.generation.confidence`)."""
-        return caption_features(self.log_probability, [word.probability for word in self.words])
-
-    def to_dict(self) -> dict[str, Any]:
-        """What ``wordgaze caption --json`` prints of it."""
-        return {
-            "caption": self.text,
-            "log_probability": self.log_probability,
-            **({} if self.confidence is None else {"confidence": self.confidence}),
-            "words": [{"word": word.text, "probability": word.probability} for word in self.words],
-            "alternatives": [
-                {name: value for name, value in caption.to_dict().items() if name != "alternatives"}
-                for caption in self.alternatives
-            ],
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class ExplainedWord:
-    """A word and where the model looked for it.
-
-    ``map`` (H_p, W_p) float32, sums to one over the patches. ``entropy``: of the map, in bits. ``peak``: (x, y), the
-    photo pixel under the center of the highest of the patches that show any photo. ``evidence``: in bits, how much
-    likelier the photo made the word; ``grounded``: whether the map may be read as what the word stands for
-    (:mod:`wordgaze.explanation.evidence`).
-    """
-
-    text: str
-    probability: float
-    entropy: float
-    map: np.ndarray
-    peak: tuple[int, int]
-    evidence: float
-    grounded: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """A caption and, for each of its words, a map over the photo.
-
-    ``photo``: upright, RGB. ``geometry`` lays a map over the photo's own pixels: ``geometry.place(word.map)``.
-    ``grid_size``: patches down and across, (H_p, W_p). ``words_attention`` (words, 1 + words): what each word paid of
-    self-attention to the caption's start and to the words before it. ``raw``: maps are the method's softmax rows as
-    they are. ``name``: the photo's file name, if it has one.
-    """
-
-    caption: Caption
-    words: tuple[ExplainedWord, ...]
-    photo: Image.Image
-    geometry: Geometry
-    grid_size: tuple[int, int]
-    method: str
-    words_attention: np.ndarray
-    raw: bool = False
-    name: str = "photo"
-
-    def grid(self) -> Image.Image:
-        """The photo, then the photo under each word's map."""
-        words = self.words
-        return overlay.grid(
-            self.photo,
-            [word.text for word in words],
-            [word.map for word in words],
-            self.geometry,
-            [word.probability for word in words],
-            [word.grounded for word in words],
-        )
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes a .png (the grid), .html (a page), .json or .npz (the numbers); ConfigError for other suffixes."""
-        path = Path(path)
-        suffix = explanation_suffix(path)
-        if suffix == ".png":
-            self.grid().save(path)
-        elif suffix == ".html":
-            path.write_text(html_report([self.report_item()]), encoding="utf-8", errors="replace")
-        elif suffix == ".json":
-            path.write_text(json.dumps(self.to_dict(), ensure_ascii=False) + "\n", encoding="utf-8")
-        else:
-            with path.open("wb") as file:  # given a path, NumPy would add its suffix to .NPZ
-                np.savez_compressed(file, allow_pickle=False, **self.to_arrays())
-
-    def report_item(self) -> ReportItem:
-        """What :func:`wordgaze.explanation.report.html_report` makes a page of, alone or with others."""
-        words = tuple(
-            ReportWord(word.text, word.probability, word.entropy, word.map, word.grounded, paid.tolist())
-            for word, paid in zip(self.words, self.words_attention, strict=True)
-        )
-        caption = self.caption
-        return ReportItem(self.photo, self.name, caption.text, words, self.geometry, caption.log_probability)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The numbers as JSON has them; maps are lists of rows, the top row first."""
-        values = self.caption.to_dict()
-        values["words"] = [
-            {
-                "word": word.text,
-                "probability": word.probability,
-                "entropy": word.entropy,
-                "evidence": word.evidence,
-                "grounded": word.grounded,
-                "peak": list(word.peak),
-                "map": _short(word.map),
-            }
-            for word in self.words
-        ]
-        return {
-            **values,
-            "method": self.method,
-            "raw": self.raw,
-            "words_attention": _short(self.words_attention),
-            "photo_size": list(self.geometry.photo_size),
-            "input_size": list(self.geometry.input_size),
-            "box": list(self.geometry.box),
-        }
-
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """The numbers as NumPy arrays: ``maps`` (words, H_p, W_p), ``peaks`` (words, 2) and one value a word else."""
-        words = self.words
-        return {
-            "caption": np.array(self.caption.text),
-            "log_probability": np.array(self.caption.log_probability),
-            "method": np.array(self.method),
-            "raw": np.array(self.raw),
-            "words_attention": self.words_attention,
-            "words": np.array([word.text for word in words], dtype=str),
-            "probabilities": np.array([word.probability for word in words], np.float32),
-            "entropies": np.array([word.entropy for word in words], np.float32),
-            "evidence": np.array([word.evidence for word in words], np.float32),
-            "grounded": np.array([word.grounded for word in words], bool),
-            "peaks": np.array([word.peak for word in words], np.int64).reshape(-1, 2),
-            "maps": np.array([word.map for word in words], np.float32).reshape(len(words), *self.grid_size),
-            "photo_size": np.array(self.geometry.photo_size),
-            "input_size": np.array(self.geometry.input_size),
-            "box": np.array(self.geometry.box),
-        }
-
-    def _repr_html_(self) -> str:
-        """The report in a frame, for notebooks."""
-        return html_frame([self.report_item()])
-
-
-def _short(rows: np.ndarray) -> list[list[float]]:
-    """Lists for JSON, of six digits: float32 has no more to say."""
-    return [[float(f"{value:.6g}") for value in row] for row in rows]
-
-
-def explanation_suffix(path: str | os.PathLike[str]) -> str:
-    """What :meth:`Explanation.save` makes of a path; raises ConfigError when it can't tell."""
-    suffix = Path(path).suffix.lower()
-    if suffix not in EXPLANATION_SUFFIXES:
-        raise ConfigError(
-            f"{os.fspath(path)}: can't tell what to write; end it in {', '.join(EXPLANATION_SUFFIXES)}."
-        )
-    return suffix
 
 
 def choose_device(device: str | torch.device | None = "auto") -> torch.device:
