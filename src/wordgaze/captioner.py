@@ -23,7 +23,7 @@ from wordgaze.data.transform import Geometry, PhotoTransform
 from wordgaze.errors import ConfigError, PhotoError
 from wordgaze.explanation import overlay
 from wordgaze.explanation.evidence import evidence, is_grounded
-from wordgaze.explanation.explanation import ExplainedWord, Explanation
+from wordgaze.explanation.explanation import ExplainedWord, Explanation, source_file
 from wordgaze.explanation.methods import (
     DEFAULT_METHOD,
     WordMaps,
@@ -283,6 +283,7 @@ class Captioner(
             words_attention=maps.words_attention,
             raw=raw,
             name=Path(photo).name if isinstance(photo, str | os.PathLike) else "photo",
+            source=source_file(photo),
         )
 
     def explain_pixels(

@@ -15,6 +15,7 @@ from wordgaze.data.transform import Geometry
 from wordgaze.errors import ConfigError
 from wordgaze.explanation import overlay
 from wordgaze.explanation.report import ReportItem, ReportWord, html_frame, html_report
+from wordgaze.files import check_outputs, write_text, write_whole
 from wordgaze.generation.caption import Caption
 
 EXPLANATION_SUFFIXES = (".png", ".html", ".json", ".npz")
@@ -46,7 +47,8 @@ class Explanation:
     ``photo``: upright, RGB. ``geometry`` lays a map over the photo's own pixels: ``geometry.place(word.map)``.
     ``grid_size``: patches down and across, (H_p, W_p). ``words_attention`` (words, 1 + words): what each word paid of
     self-attention to the caption's start and to the words before it. ``raw``: maps are the method's softmax rows as
-    they are. ``name``: the photo's file name, if it has one.
+    they are. ``name``: the photo's file name, if it has one. ``source``: the file that the photo came from, if any;
+    ``save`` does not write over it.
     """
 
     caption: Caption
@@ -58,6 +60,7 @@ class Explanation:
     words_attention: np.ndarray
     raw: bool = False
     name: str = "photo"
+    source: Path | None = None
 
     def grid(self) -> Image.Image:
         """The photo, then the photo under each word's map."""
@@ -72,18 +75,22 @@ class Explanation:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes a .png (the grid), .html (a page), .json or .npz (the numbers); ConfigError for other suffixes."""
+        """Write a .png (the grid), .html (a page), .json or .npz (the numbers), whole or not at all.
+
+        Raises ConfigError for other suffixes, for a folder that is not there, and for the photo's own file.
+        """
         path = Path(path)
         suffix = explanation_suffix(path)
+        check_outputs([path], [] if self.source is None else [self.source])
         if suffix == ".png":
-            self.grid().save(path)
+            write_whole(path, lambda file: self.grid().save(file, "PNG"))
         elif suffix == ".html":
-            path.write_text(html_report([self.report_item()]), encoding="utf-8", errors="replace")
+            write_text(path, html_report([self.report_item()]), errors="replace")
         elif suffix == ".json":
-            path.write_text(json.dumps(self.to_dict(), ensure_ascii=False) + "\n", encoding="utf-8")
+            write_text(path, json.dumps(self.to_dict(), ensure_ascii=False) + "\n")
         else:
-            with path.open("wb") as file:  # given a path, NumPy would add its suffix to .NPZ
-                np.savez_compressed(file, allow_pickle=False, **self.to_arrays())
+            arrays = self.to_arrays()
+            write_whole(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
 
     def report_item(self) -> ReportItem:
         """What :func:`wordgaze.explanation.report.html_report` makes a page of, alone or with others."""
@@ -148,6 +155,16 @@ class Explanation:
 def _short(rows: np.ndarray) -> list[list[float]]:
     """Lists for JSON, of six digits: float32 has no more to say."""
     return [[float(f"{value:.6g}") for value in row] for row in rows]
+
+
+def source_file(photo: object) -> Path | None:
+    """Return the file that ``photo`` is, or was opened from, as far as it tells."""
+    name = photo
+    if isinstance(photo, Image.Image):
+        name = getattr(photo, "filename", None)
+    elif hasattr(photo, "read"):
+        name = getattr(photo, "name", None)  # a number where a descriptor was opened
+    return Path(os.path.abspath(name)) if isinstance(name, str | os.PathLike) and os.fspath(name) else None
 
 
 def explanation_suffix(path: str | os.PathLike[str]) -> str:
