@@ -6,11 +6,12 @@ import difflib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from wordgaze.data.instances import read_instances
-from wordgaze.data.json_file import PhotoId
+from wordgaze.data.json_file import PhotoId, read_json
 from wordgaze.data.readers import READERS
 from wordgaze.data.readers.caption_file import CaptionedPhoto, CaptionFile, Reader
 from wordgaze.errors import ConfigError, DataError
@@ -36,7 +37,8 @@ class Source:
 
     ``root``: the folder that the file's photo names start from. ``limit``: so many photos, drawn with
     ``seed`` (a smaller limit takes a part of a larger one's). ``categories``: only photos with a box of one
-    of these, by the COCO ``instances`` file. ``repeat``: how often an epoch shows each.
+    of these, by the COCO ``instances`` file. ``repeat``: how often an epoch shows each. ``exclude``: a file of
+    ids of photos to leave out, a JSON list or one id a line.
     """
 
     captions: str
@@ -48,6 +50,7 @@ class Source:
     instances: str | None = None
     seed: int = 0
     repeat: int = 1
+    exclude: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.categories, str):
@@ -59,6 +62,8 @@ class Source:
             )
         if self.repeat < 1:
             raise ConfigError(f"source {self.captions}: repeat is {self.repeat}; give 1 or more")
+        if self.seed < 0:
+            raise ConfigError(f"source {self.captions}: seed is {self.seed}; give 0 or more")
         if self.categories and self.instances is None:
             raise ConfigError(
                 f"source {self.captions}: categories need boxes; name a COCO instances file in `instances`"
@@ -98,8 +103,18 @@ def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> Cap
         reader = _reader(file, source.format)
         if reader.has_splits and source.split is None:
             raise DataError(f"{file.path}: holds several splits, among them a test set; name one with split")
-        captions = _read(file, reader, check_files)
+        # A missing photo may be excluded for that very reason.
+        captions = _read(file, reader, check_files and source.exclude is None)
         chosen, description = list(captions), captions.description
+        if source.exclude is not None:
+            chosen, left_out = _without(chosen, Path(source.exclude))
+            description += f"; {left_out}: {_counts(chosen)}"
+            if not chosen:
+                raise DataError(
+                    f"{file.path}: {source.exclude} excludes all of its photos; correct `exclude`"
+                )
+            if check_files:
+                _check_files(file, chosen)
         if source.categories and source.instances is not None:
             chosen = _with_categories(chosen, source.categories, source.instances)
             description += f"; with {', '.join(source.categories)}: {_counts(chosen)}"
@@ -175,6 +190,33 @@ def _check_files(file: CaptionFile, photos: Sequence[CaptionedPhoto]) -> None:
             f"{file.path}: {len(missing):,} of {len(photos):,} photos are missing, the first is "
             f"{missing[0]}; set root to the folder of the photos"
         )
+
+
+def _without(photos: Sequence[CaptionedPhoto], exclude: Path) -> tuple[list[CaptionedPhoto], str]:
+    """Return the photos whose ids the file ``exclude`` does not hold, and what to say of it."""
+    ids = set(_read_ids(exclude))
+    unknown = sorted(ids - {str(photo.photo_id) for photo in photos})
+    remaining = [photo for photo in photos if str(photo.photo_id) not in ids]
+    left_out = f"without {len(photos) - len(remaining):,} that {exclude} names"
+    if unknown:
+        left_out += f" ({len(unknown):,} of its {len(ids):,} ids are not here, such as {unknown[0]})"
+    return remaining, left_out
+
+
+def _read_ids(path: Path) -> list[str]:
+    """Return a file's ids as text: 9 and "9" are the same photo. It is a JSON list, or has one id a line."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); is this the right file?") from None
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror}); correct `exclude`") from None
+    if not text.lstrip().startswith(("[", "{")):
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    ids = read_json(path)
+    if not isinstance(ids, list) or not all(type(photo_id) in (int, str) for photo_id in ids):
+        raise DataError(f"{path}: no list of ids; give a JSON list of numbers or texts, or one id a line")
+    return [str(photo_id).strip() for photo_id in ids]
 
 
 def _with_categories(
