@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from wordgaze.data.instances import read_instances
-from wordgaze.data.json_file import PhotoId, read_json
+from wordgaze.data.json_file import PhotoId, keys_of, kind_of_json, read_json
 from wordgaze.data.readers import READERS
-from wordgaze.data.readers.caption_file import CaptionedPhoto, CaptionFile, Reader
+from wordgaze.data.readers.caption_file import CAPTIONS, CaptionedPhoto, CaptionFile, Reader
 from wordgaze.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
 class CaptionSet:
-    """Captioned photos, with one line that says where they come from and what was left out."""
+    """Captioned photos, with one line that says where they come from and what was left out.
+
+    ``notes``: sentences for people, as on what was left out. ``splits``: those of the file, and ``split`` the one that
+    was read, None for all.
+    """
 
     photos: tuple[CaptionedPhoto, ...]
     description: str
+    notes: tuple[str, ...] = ()
+    split: str | None = None
+    splits: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -77,16 +84,22 @@ def read_captions(
     format: str = "auto",
     split: str | None = None,
     check_files: bool = False,
+    needs_files: bool = True,
+    default_split: str | None = None,
 ) -> CaptionSet:
     """Reads captions in any format of READERS; ``auto`` recognizes it.
 
     ``root``: by default the folder ``photos`` beside the file where there is one, else the file's own folder.
-    ``split``: for formats that have them; all by default. ``check_files``: look now whether all photos exist.
+    ``split``: for formats that have them; by default ``default_split`` where the file has several, else all.
+    ``check_files``: look now whether all photos exist. ``needs_files``: whether a photo must name its file at all.
     Captions lose outer and repeated spaces; empty ones, and photos without any, are dropped and counted in
     the description. Raises DataError.
     """
-    file = CaptionFile(path, root, split)
-    return _read(file, _reader(file, format), check_files)
+    file = CaptionFile(path, root, split, needs_files)
+    reader = _reader(file, format)
+    if split is None and len(reader.splits(file)) > 1:
+        file.split = default_split
+    return _read(file, reader, check_files)
 
 
 def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> CaptionSet:
@@ -101,7 +114,7 @@ def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> Cap
     for number, source in enumerate(sources, start=1):
         file = CaptionFile(source.captions, source.root, source.split)
         reader = _reader(file, source.format)
-        if reader.has_splits and source.split is None:
+        if source.split is None and reader.splits(file):
             raise DataError(f"{file.path}: holds several splits, among them a test set; name one with split")
         # A missing photo may be excluded for that very reason.
         captions = _read(file, reader, check_files and source.exclude is None)
@@ -137,7 +150,8 @@ def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> Cap
 
 
 def _read(file: CaptionFile, reader: Reader, check_files: bool) -> CaptionSet:
-    if file.split is not None and not reader.has_splits:
+    splits = reader.splits(file)
+    if file.split is not None and not splits:
         raise DataError(f"{file.path}: this format has no splits; leave out split {file.split!r}")
     photos = reader.read(file)
     kept: list[CaptionedPhoto] = []
@@ -162,7 +176,13 @@ def _read(file: CaptionFile, reader: Reader, check_files: bool) -> CaptionSet:
     dropped = {"empty captions": empty, "photos without a caption": len(photos) - len(kept)}
     left_out = " and ".join(f"{count:,} {what}" for what, count in dropped.items() if count)
     description = f"{file.path}{f' ({file.split})' if file.split else ''}: {_counts(kept)}"
-    return CaptionSet(tuple(kept), description + (f"; left out {left_out}" if left_out else ""))
+    return CaptionSet(
+        tuple(kept),
+        description + (f"; left out {left_out}" if left_out else ""),
+        _notes(file, dropped),
+        file.split,
+        splits,
+    )
 
 
 def _reader(file: CaptionFile, format: str) -> Reader:
@@ -173,10 +193,23 @@ def _reader(file: CaptionFile, format: str) -> Reader:
     for reader in READERS.values():
         if reader.recognizes(file):
             return reader
+    kind = kind_of_json(file.json)
+    if kind:
+        raise DataError(f"{file.path}: {kind}; {CAPTIONS}")
     raise DataError(
-        f"{file.path}: not in a caption format that is known (at its top: {', '.join(list(file.json)[:5])}); "
+        f"{file.path}: not in a caption format that is known (at its top: {keys_of(file.json)}); "
         f"known are {', '.join(READERS)}"
     )
+
+
+def _notes(file: CaptionFile, dropped: Mapping[str, int]) -> tuple[str, ...]:
+    some = [
+        f"{count:,} {what}" if count > 1 else f"1 {what.replace('s', '', 1)}"
+        for what, count in dropped.items()
+        if count
+    ]
+    verb = "is" if sum(dropped.values()) == 1 else "are"
+    return (f"{file.path}: {' and '.join(some)} {verb} left out",) if some else ()
 
 
 def _counts(photos: Sequence[CaptionedPhoto]) -> str:
@@ -230,8 +263,10 @@ def _with_categories(
             hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(known))}"
             raise DataError(f"{instances_path}: no category {category!r}; {hint}")
     wanted = set(categories)
+    ids = instances.ids_of({photo.photo_id: str(photo.path) for photo in photos}, instances_path)
     return [
         photo
         for photo in photos
-        if any(box.category in wanted for box in instances.boxes.get(photo.photo_id, ()))
+        if photo.photo_id in ids
+        and any(box.category in wanted for box in instances.boxes[ids[photo.photo_id]])
     ]
