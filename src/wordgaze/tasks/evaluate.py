@@ -281,7 +281,7 @@ def evaluate_model(
     # Here, since scoring a results file needs no torch.
     from wordgaze.tasks.caption_files import caption_files
 
-    sized = {} if batch_size is None else {"batch_size": batch_size}
+    sized: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
     photos = list(judge.photos.values())
     captions: dict[PhotoId, str] = {}
     for photo, result in zip(
