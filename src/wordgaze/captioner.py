@@ -60,7 +60,7 @@ def choose_device(device: str | torch.device | None = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)
+        torch.zeros(1, device=chosen).item()  # a meta tensor can be made, and not computed with
     except (AssertionError, NotImplementedError, RuntimeError):  # torch's ways to say that it has none
         raise ConfigError(
             f"The device {str(device)!r} is not there for this torch; use auto or cpu."
