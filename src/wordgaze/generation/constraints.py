@@ -57,5 +57,6 @@ def truncate(log_probabilities: Tensor, top_k: int, top_p: float) -> Tensor:
         ordered, order = kept.sort(dim=-1, descending=True)
         mass = ordered.softmax(dim=-1)
         beyond = mass.cumsum(dim=-1) - mass >= top_p
+        beyond[..., 0] = False  # the likeliest stays, also where ``top_p`` is nothing in float32
         kept = kept.masked_fill(torch.zeros_like(beyond).scatter(-1, order, beyond), NEVER)
     return kept

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 from wordgaze.errors import ConfigError
+
+# Beyond these the arithmetic of a search leaves its floats: what is divided by them, or raised to them.
+_TEMPERATURES = (1e-30, 1e30)
+_LENGTH_PENALTIES = (-50.0, 50.0)
+_SEEDS = (-(2**63), 2**64 - 1)  # of torch's generators
 
 
 @dataclass(frozen=True)
@@ -15,6 +21,7 @@ class GenerationOptions:
 
     Lengths count ids after the start token, the end token included; a beam's score is its log-probability divided by
     length ** ``length_penalty``. ``top_k`` 0 and ``top_p`` 1 keep every id. ``no_repeat_ngram_size`` 0 allows repeats.
+    Raises ConfigError, which names the option, for a value of another kind or out of its range.
     """
 
     num_beams: int = 3
@@ -30,27 +37,33 @@ class GenerationOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        def require(holds: bool, name: str, rule: str) -> None:
-            if not holds:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be {rule}.")
-
-        require(self.num_beams >= 1, "num_beams", "at least 1")
-        require(self.num_captions >= 1, "num_captions", "at least 1")
-        require(self.temperature > 0, "temperature", "above 0")
-        require(self.top_k >= 0, "top_k", "at least 0 (0 keeps every word)")
-        require(0 < self.top_p <= 1, "top_p", "in (0, 1]")
-        require(self.no_repeat_ngram_size >= 0, "no_repeat_ngram_size", "at least 0 (0 allows repeats)")
-        require(self.max_length >= 1, "max_length", "at least 1")
-        require(
-            0 <= self.min_length <= self.max_length,
-            "min_length",
-            f"between 0 and max_length {self.max_length}",
-        )
+        for name in ("num_beams", "num_captions", "max_length"):
+            self._check_whole(name, "a whole number of at least 1", 1)
+        self._check_whole("top_k", "a whole number of at least 0 (0 keeps every word)", 0)
+        self._check_whole("no_repeat_ngram_size", "a whole number of at least 0 (0 allows repeats)", 0)
+        rule = f"a whole number from 0 to max_length, {shown(self.max_length)}"
+        self._check_whole("min_length", rule, 0, self.max_length)
+        self._check_whole("seed", "a whole number of at most 64 bits", *_SEEDS)
+        self._check_number("temperature", "a number above 0 (from 1e-30 to 1e30)", *_TEMPERATURES)
+        self._check_number("length_penalty", "a number from -50 to 50", *_LENGTH_PENALTIES)
+        self._check_number("top_p", "a number above 0, and at most 1", 0.0, 1.0)
+        if self.top_p == 0:
+            raise ConfigError("top_p is 0; it must be a number above 0, and at most 1.")
+        self._set("sample", yes_or_no("sample", self.sample))
         if not self.sample and self.num_captions > self.num_beams:
             raise ConfigError(
-                f"{self.num_captions} captions from {self.num_beams} beams is not possible; "
-                f"set num_beams to at least {self.num_captions}, or sample."
+                f"{shown(self.num_captions)} captions from {shown(self.num_beams)} beams is not possible; "
+                f"set num_beams to at least {shown(self.num_captions)}, or sample."
             )
+
+    def _check_whole(self, name: str, rule: str, least: int, most: int | None = None) -> None:
+        self._set(name, whole_number(name, getattr(self, name), rule, least, most))
+
+    def _check_number(self, name: str, rule: str, least: float, most: float) -> None:
+        self._set(name, _number(name, getattr(self, name), rule, least, most))
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)  # frozen for others: NumPy's numbers become Python's
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -58,7 +71,59 @@ class GenerationOptions:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationOptions:
         """Raises ConfigError on unknown names."""
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"Generation options are a {type(values).__name__}; give names with values.")
+        unknown = sorted(str(name) for name in values if name not in {field.name for field in fields(cls)})
         if unknown:
             raise ConfigError(f"Unknown generation options: {', '.join(unknown)}.")
         return cls(**values)
+
+
+def whole_number(name: str, value: object, rule: str, least: int, most: int | None = None) -> int:
+    """Return ``value`` as an int; raise ConfigError unless it is one, Python's or NumPy's, from ``least`` to ``most``.
+
+    ``rule`` says in the sentence what it must be. ``True`` is no number, nor is ``2.0`` a whole one.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise wrong_kind(name, value, rule)
+    number = int(value)
+    if number < least or (most is not None and number > most):
+        raise ConfigError(f"{name} is {shown(number)}; it must be {rule}.")
+    return number
+
+
+def yes_or_no(name: str, value: object) -> bool:
+    """Return ``value`` as a bool; raise ConfigError unless it is one, Python's or NumPy's."""
+    if isinstance(value, bool):
+        return value
+    if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
+    raise wrong_kind(name, value, "True or False")
+
+
+def wrong_kind(name: str, value: object, rule: str) -> ConfigError:
+    """The error for an argument of another kind than its ``rule`` says."""
+    return ConfigError(f"{name}={shown(value)} is of the wrong kind; it must be {rule}.")
+
+
+def shown(value: Any) -> str:
+    """Return a value as a sentence shows it: in one line, and cut where it is long."""
+    if isinstance(value, int) and abs(value) >= 10**40:  # Python writes no number of thousands of digits
+        return f"a number of {value.bit_length()} bits"
+    try:
+        if hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0:
+            value = value.item()  # 2.5, not np.float64(2.5)
+        text = " ".join(repr(value).split())
+    except Exception:  # somebody else's __repr__
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _number(name: str, value: object, rule: str, least: float, most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise wrong_kind(name, value, rule)
+    # Compared before it becomes a float, which a huge whole number can't; `not`, so that not-a-number is refused.
+    number: Any = value
+    if not least <= number <= most:
+        raise ConfigError(f"{name} is {shown(value)}; it must be {rule}.")
+    return float(number)

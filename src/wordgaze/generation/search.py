@@ -12,7 +12,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from wordgaze.errors import ConfigError
 from wordgaze.generation.constraints import NEVER, Constraints, truncate
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.result import GeneratedCaption
@@ -211,11 +210,3 @@ def _rows(photos: Tensor, per_photo: int) -> Tensor:
 
 def _uniform(seed: int, steps: int, count: int) -> Tensor:
     return torch.rand(steps, count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def check_fits(options: GenerationOptions, positions: int) -> None:
-    """Raises ConfigError when the decoder can't read rows as long as ``options`` allow."""
-    if options.max_length > positions:
-        raise ConfigError(
-            f"max_length is {options.max_length}, this model reads {positions} words at most; lower it."
-        )

@@ -27,8 +27,8 @@ from wordgaze.data.datamodule import CaptionDataModule
 from wordgaze.data.shapes import write_shapes
 from wordgaze.data.transform import PhotoTransform, Preprocessing, TrainTransform
 from wordgaze.errors import ConfigError, DataError, ModelError, first_line
+from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions
-from wordgaze.generation.search import check_fits
 from wordgaze.hub import ModelParts, load_folder, resolve, save_folder
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig
@@ -156,7 +156,7 @@ def train(
     initial = _initial_model(config)
     tokenizer = initial.tokenizer if initial else _tokenizer(config, training, out, fresh)
     model = initial.model if initial else build_model(config, tokenizer.vocab_size)
-    check_fits(config.generation, model.config.decoder.positions)
+    check_fits(config.generation, model.config.decoder)
     preprocessing = initial.preprocessing if initial else Preprocessing(**model.preprocessing_defaults())
     preprocessing = config.data.shown_by(preprocessing)
     data = CaptionDataModule(
