@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from tests.model_folder import CARD, IMAGE_SIZE, make_parts, model_folder  # noqa: F401
 
 from wordgaze import hub
+from wordgaze.captioner import Captioner
 from wordgaze.errors import ConfigError, ModelError
 from wordgaze.generation.confidence import FEATURES, Confidence
 from wordgaze.text.tokenizer import CaptionTokenizer
@@ -358,3 +359,88 @@ def test_a_damaged_confidence_is_named(folder: Path, text: str) -> None:
     (folder / hub.CONFIDENCE).write_text(text)
     with pytest.raises(ModelError, match=r"confidence\.json"):
         hub.load_folder(folder)
+
+
+# --- Other people's folders -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (hub.CONFIG, '{"model_type": "blip", "vocab_size": 30524}'),
+        (hub.CONFIG, "no JSON"),
+        (hub.CARD, "# My project"),
+        (hub.TOKENIZER, '{"version": "1.0", "model": {}}'),
+        (hub.WEIGHTS, "weights"),
+        (hub.PREPROCESSOR, '{"do_resize": true}'),
+        (hub.GENERATION, "{}"),
+        (hub.CONFIDENCE, '{"mine": 1}'),
+    ],
+)
+def test_nothing_of_another_project_is_replaced(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    (tmp_path / "notes.txt").write_text("mine")
+    saves = [
+        lambda: hub.save_folder(make_parts(), tmp_path),
+        lambda: Captioner(make_parts(), "cpu").save_pretrained(tmp_path),
+    ]
+    for save in saves:
+        with pytest.raises(ModelError, match=rf"holds a {name} and is no model folder.*choose another"):
+            save()
+        assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+            name: content,
+            "notes.txt": "mine",
+        }
+
+
+def interrupted(folder: Path) -> None:
+    (folder / hub.CONFIG).unlink()
+
+
+def interrupted_early(folder: Path) -> None:
+    for name in (hub.CONFIG, hub.CARD, hub.GENERATION, hub.PREPROCESSOR):
+        (folder / name).unlink()
+    (folder / ".saving-x").mkdir()
+
+
+def begun_by_training(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name != hub.TOKENIZER:
+            path.unlink()
+    (folder / "log.csv").write_text("step\n")
+
+
+@pytest.mark.parametrize("before", [lambda folder: None, interrupted, interrupted_early, begun_by_training])
+def test_a_folder_of_ours_may_get_another_model(folder: Path, before: Callable[[Path], None]) -> None:
+    before(folder)
+    (folder / "notes.txt").write_text("mine")
+    hub.save_folder(make_parts(seed=1), folder)
+    assert torch.equal(logits(hub.load_folder(folder)), logits(make_parts(seed=1)))
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_model_may_be_saved_where_it_was_loaded_from(folder: Path) -> None:
+    loaded = Captioner.from_pretrained(folder, "cpu")
+    expected = logits(loaded.parts)
+    loaded.save_pretrained(folder)
+    assert torch.equal(logits(hub.load_folder(folder)), expected)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(hub.FILES)
+
+
+@pytest.mark.parametrize("name", [123, 2.5, True, b"model", ["model"], {"a": 1}, object(), "a\0b"], ids=repr)
+def test_what_is_no_path_is_said(name: Any) -> None:
+    for call in (
+        hub.resolve,
+        hub.load_folder,
+        lambda folder: hub.save_folder(make_parts(), folder),
+        Captioner.from_pretrained,
+        Captioner(make_parts(), "cpu").save_pretrained,
+    ):
+        with pytest.raises(ConfigError, match=r"of the wrong kind; it must be a path"):
+            call(name)
+
+
+@pytest.mark.parametrize("dtype", ["float8", 16, None, ["float16"], torch.float16], ids=repr)
+def test_a_dtype_that_can_not_be_saved(dtype: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="choose float32 or float16"):
+        hub.save_folder(make_parts(), tmp_path, dtype=dtype)

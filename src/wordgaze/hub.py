@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -24,8 +25,8 @@ from torch import Tensor
 from wordgaze.data.transform import Preprocessing
 from wordgaze.errors import ConfigError, ModelError, WordgazeError, first_line
 from wordgaze.generation.confidence import Confidence
-from wordgaze.generation.options import GenerationOptions
-from wordgaze.generation.search import check_fits
+from wordgaze.generation.limits import check_fits
+from wordgaze.generation.options import GenerationOptions, shown, wrong_kind
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig
 from wordgaze.text.tokenizer import CaptionTokenizer
@@ -66,12 +67,13 @@ def save_folder(
 
     ``card``: the text of README.md, by default that of ``parts``, or a plain description. ``dtype``:
     ``float32``, or ``float16`` for half the size. Raises ModelError when the parts don't fit each other or
-    can't be written.
+    can't be written, and where they would be written over files that are no model's of ours.
     """
-    if dtype not in _DTYPES:
-        raise ConfigError(f"A model can't be saved as {dtype!r}; choose {' or '.join(_DTYPES)}.")
-    folder = Path(folder)
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise ConfigError(f"A model can't be saved as {shown(dtype)}; choose {' or '.join(_DTYPES)}.")
+    folder = _path("folder", folder)
     _check_fit(parts, folder)
+    check_target(folder, parts.tokenizer)
     weights = save(_weights(parts.model, dtype), metadata={"format": "pt"})
     texts = {
         PREPROCESSOR: _to_json(parts.preprocessing.to_dict()),
@@ -99,6 +101,52 @@ def save_folder(
         raise ModelError(f"The model can't be saved in {folder}: {reason}; choose another folder.") from error
 
 
+def check_target(folder: str | os.PathLike[str], tokenizer: CaptionTokenizer | None = None) -> None:
+    """Raise ModelError when saving a model in ``folder`` would replace files that are no model's of ours.
+
+    A folder with a model of ours may get another, also one whose saving was interrupted; other files stay as they are.
+    Training keeps its ``tokenizer`` in the folder before there is a model: the same one may be written again.
+    """
+    folder = Path(folder)
+    there = [name for name in (CONFIG, *FILES, CONFIDENCE) if os.path.lexists(folder / name)]
+    if there == [TOKENIZER] and tokenizer is not None and tokenizer.is_saved_in(folder / TOKENIZER):
+        return
+    if there and not _holds_ours(folder):
+        raise ModelError(
+            f"{folder} holds a {there[0]} and is no model folder of wordgaze: the model would replace it; "
+            "choose another folder, or an empty one."
+        )
+
+
+def _holds_ours(folder: Path) -> bool:
+    if (folder / CONFIG).exists():
+        return {"format_version", "encoder", "decoder"} <= _keys(folder / CONFIG)
+    # Without a config, what an interrupted save leaves behind.
+    return any(folder.glob(".saving-*")) or (
+        "crop" in _keys(folder / PREPROCESSOR) and "num_beams" in _keys(folder / GENERATION)
+    )
+
+
+def _keys(path: Path) -> set[str]:
+    """The names in a JSON object; none where it can't be read, or is no object."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return set()
+    return set(values) if isinstance(values, dict) else set()
+
+
+def _path(name: str, value: object) -> Path:
+    """A path that somebody gave as the argument ``name``; raises ConfigError for what can't be one."""
+    if (
+        not isinstance(value, str | os.PathLike)
+        or isinstance(os.fspath(value), bytes)
+        or "\0" in os.fspath(value)
+    ):
+        raise wrong_kind(name, value, "a path, as text or a pathlib.Path")
+    return Path(value)
+
+
 def save_confidence(confidence: Confidence | None, folder: str | os.PathLike[str]) -> None:
     """Writes a model folder's ``confidence.json`` whole or not at all, or removes it; raises ModelError."""
     path = Path(folder) / CONFIDENCE
@@ -119,7 +167,7 @@ def load_folder(folder: str | os.PathLike[str], device: str | torch.device = "cp
 
     Raises ModelError, which names the file, when one is missing, damaged or does not fit the others.
     """
-    folder = Path(folder)
+    folder = _path("folder", folder)
     if not folder.is_dir():
         problem = (
             "is a file, not a model folder; name the folder"
@@ -167,7 +215,9 @@ def resolve(name: str | os.PathLike[str] | None = None, **download: Any) -> Path
     """
     if name is None:
         return bundled_folder()
-    folder = Path(name).expanduser()
+    folder = _path("model", name)
+    with suppress(RuntimeError):  # the home of nobody that is known
+        folder = folder.expanduser()
     if folder.exists():
         return folder
     if not isinstance(name, str) or _looks_like_a_path(name):
@@ -277,7 +327,7 @@ def _check_fit(parts: ModelParts, folder: Path) -> None:
             f"the model of {CONFIG} takes {expected}; {_SAME}."
         )
     try:
-        check_fits(parts.generation, decoder.positions)
+        check_fits(parts.generation, decoder)
     except ConfigError as error:
         raise ModelError(f"{folder}: {GENERATION} does not fit {CONFIG}: {error}") from error
 

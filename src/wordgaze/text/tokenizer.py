@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,13 @@ class CaptionTokenizer:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes ``tokenizer.json``; every library that reads the format gives the same ids."""
         self._tokenizer.save(str(path))
+
+    def is_saved_in(self, path: str | os.PathLike[str]) -> bool:
+        """Return whether a file holds what :meth:`save` would write."""
+        try:
+            return json.loads(Path(path).read_text(encoding="utf-8")) == json.loads(self._tokenizer.to_str())
+        except (OSError, ValueError):
+            return False
 
     @property
     def vocab_size(self) -> int:
