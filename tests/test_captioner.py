@@ -6,7 +6,12 @@ import html
 import io
 import json
 import math
+import os
+import signal
 import socket
+import time
+from collections import UserList, deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +21,10 @@ import torch
 from PIL import Image, ImageOps
 from tests.model_folder import CARD, make_parts, mixed, model_folder, photos  # noqa: F401
 
+from wordgaze import captioner as module
 from wordgaze import hub
-from wordgaze.captioner import Caption, Captioner, CaptionWord, Explanation, choose_device
-from wordgaze.errors import ConfigError, ModelError, PhotoError
+from wordgaze.captioner import Caption, Captioner, CaptionWord, Explanation
+from wordgaze.errors import ConfigError, ModelError, PhotoError, PhotoWarning
 from wordgaze.generation.search import generate
 
 # ruff: noqa: F811  (fixtures are arguments of the same name)
@@ -150,6 +156,186 @@ def test_an_option_that_makes_no_sense_is_named(
         captioner.caption(["no photo is opened before this is said"], **options)
 
 
+PHOTO = np.zeros((40, 60, 3), np.uint8)
+NO_NUMBER = ["7", True, None, [1], 2.5, float("nan")]
+WRONG_KINDS = [
+    *(("caption", {"batch_size": value}, "batch_size=") for value in [*NO_NUMBER, "4"]),
+    *(("caption", {"batch_size": value}, "batch_size is") for value in (0, -1)),
+    *(("caption", {"num_beams": value}, "num_beams=") for value in NO_NUMBER),
+    *(("caption", {"num_beams": value}, "num_beams is") for value in (100_000, 10**30)),
+    *(("caption", {"seed": value}, "seed") for value in ("7", 2**64, None)),
+    ("caption", {"sample": "yes"}, "sample="),
+    ("caption", {"sample": True, "num_captions": 10**12}, "num_captions is .* of memory, and there"),
+    *(("caption", {"on_error": value}, "on_error is") for value in ("ignore", None, True, ["return"])),
+    *((call, {"strict": value}, "strict=") for value in ("yes", 1, None) for call in ("caption", "explain")),
+    *(("explain", {"text": value}, "text=") for value in (123, ["a", "b"], b"a dog", True, ("a",))),
+    *(("explain", {"method": value}, "method=") for value in (5, ["mean"], b"mean", True)),
+    *(("explain", {"raw": value}, "raw=") for value in ("yes", 1, None)),
+    ("explain", {"num_beams": 2.5}, "num_beams=2.5"),
+    ("explain", {"method": ""}, "no method ''"),
+]
+
+
+@pytest.mark.parametrize(("call", "arguments", "message"), WRONG_KINDS, ids=lambda value: str(value)[:40])
+def test_every_argument_of_the_wrong_kind_is_a_sentence(
+    captioner: Captioner, call: str, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"^(There is )?{message}"):
+        getattr(captioner, call)(PHOTO, **arguments)
+    if call == "caption":
+        with pytest.raises(ConfigError, match=message):
+            captioner.caption((photo for photo in [PHOTO]), **arguments)
+
+
+def test_a_batch_that_needs_more_memory_than_there_is(captioner: Captioner) -> None:
+    for huge in (10**9, 10**30):
+        with pytest.raises(
+            ConfigError, match=r"^batch_size is .* of memory, and there are .*; choose \d+ at most"
+        ):
+            captioner.caption(iter([PHOTO]), batch_size=huge)
+        assert len(captioner.caption([PHOTO, PHOTO], batch_size=huge)) == 2  # no more are there
+
+
+def test_numpys_numbers_are_options_too(captioner: Captioner) -> None:
+    given = captioner.caption([PHOTO], num_beams=np.int64(2), batch_size=np.int32(1), sample=np.False_)
+    assert given == captioner.caption([PHOTO], num_beams=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        *(({"device": value}, "^device=") for value in (5.5, True, ["cpu"], b"cpu")),
+        *(
+            ({"device": value}, "The device .* is not there")
+            for value in (99, -1, 10**30, "meta", "", "gpu7")
+        ),
+        *(
+            ({"precision": value}, "^precision is")
+            for value in (5, None, ["float32"], torch.float16, "float8")
+        ),
+        *(({"mirrored": value}, "^mirrored=") for value in ("yes", 1)),
+    ],
+    ids=str,
+)
+def test_a_captioner_is_not_made_of_what_makes_no_sense(
+    model_folder: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Captioner.from_pretrained(model_folder, **{"device": "cpu", **arguments})
+
+
+@pytest.mark.parametrize("parts", ["runs/best", None, 5])
+def test_a_captioner_is_made_of_parts(parts: Any) -> None:
+    with pytest.raises(ConfigError, match=r"Captioner\.from_pretrained"):
+        Captioner(parts)
+
+
+def test_any_collection_of_photos_gives_a_list(captioner: Captioner, photos: list[Path]) -> None:
+    expected = captioner.caption(photos)
+
+    class Photos(torch.utils.data.Dataset):  # as torchvision's: an image with its label
+        def __len__(self) -> int:
+            return len(photos)
+
+        def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+            return Image.open(photos[index % len(photos)]), index
+
+    for collection in (
+        deque(photos),
+        UserList(photos),
+        dict(enumerate(photos)).values(),
+        Photos(),
+        np.array(photos),
+    ):
+        found = captioner.caption(collection, batch_size=4)
+        assert all(map(close, expected, found)) and len(found) == len(photos)
+    with pytest.raises(ConfigError, match=r"are a dict.*\.values\(\)"):
+        captioner.caption(dict(enumerate(photos)))
+
+
+def test_an_array_of_four_dimensions_is_several_photos(captioner: Captioner) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 60, 3), np.uint8)
+    assert captioner.caption(pixels) == captioner.caption(list(pixels))
+    assert captioner.caption(pixels[:0]) == []
+    with pytest.raises(PhotoError, match="the photo: is an array of shape"):
+        captioner.explain(pixels)  # one photo is explained at a time
+
+
+def test_an_error_can_stand_in_its_photos_place(captioner: Captioner, mixed: Path) -> None:
+    files = sorted(mixed.glob("*.*"))
+    assert len(files) == 9
+    for batch_size in (1, 2, 16):
+        found = captioner.caption(files, on_error="return", batch_size=batch_size)
+        wrong = {
+            file.name: one for file, one in zip(files, found, strict=True) if isinstance(one, PhotoError)
+        }
+        assert set(wrong) == {"a.jpg", "d2.png", "notes.txt"}
+        assert str(wrong["d2.png"]).startswith(f"{mixed / 'd2.png'}: is not a photo")
+        right = [one for one in found if isinstance(one, Caption)]
+        assert all(map(close, right, captioner.caption([file for file in files if file.name not in wrong])))
+    alone = captioner.caption(mixed / "d2.png", on_error="return")
+    assert isinstance(alone, PhotoError) and str(alone) == str(wrong["d2.png"])
+    assert isinstance(captioner.caption(mixed / "b.png", on_error="return"), Caption)
+    numbered = captioner.caption([b"no photo", {"image": 1}, 7], on_error="return")
+    assert [str(error)[:14] for error in numbered] == ["photo 1: is no", "photo 2: is a ", "photo 3: is a "]
+    with pytest.raises(PhotoError, match=r"a\.jpg"):
+        captioner.caption(files, on_error="raise")
+
+
+def test_what_is_doubtful_about_a_photo_is_a_warning_of_the_callers_line(
+    captioner: Captioner, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = module.open_photo
+
+    def doubtful(source: Any, *, strict: bool, on_warning: Any) -> Image.Image:
+        if strict:
+            raise PhotoError("is cut short")
+        on_warning("is transparent everywhere")
+        return real(source)
+
+    monkeypatch.setattr(module, "open_photo", doubtful)
+    for call, name in (
+        (lambda: captioner.caption(photos[0]), str(photos[0])),
+        (lambda: captioner.caption(iter([photos[0].read_bytes()])), "photo 1"),
+        (lambda: captioner.explain(PHOTO), "the photo"),
+    ):
+        with pytest.warns(PhotoWarning) as warned:
+            call()
+        assert [str(one.message) for one in warned] == [f"{name}: is transparent everywhere"]
+        assert {one.filename for one in warned} == {__file__}
+    with pytest.raises(PhotoError, match="the photo: is cut short"):
+        captioner.explain(PHOTO, strict=True)
+    refused = captioner.caption([PHOTO], strict=True, on_error="return")
+    assert [str(error) for error in refused] == ["photo 1: is cut short"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_captions_though_its_parent_has_used_torchs_threads(captioner: Captioner) -> None:
+    """Without ``one_thread_after_fork`` the child waits for OpenMP's threads, which are not there, without end."""
+    threads, square = torch.get_num_threads(), torch.ones(700, 700)
+    torch.set_num_threads(2)
+    try:
+        expected = captioner.caption(PHOTO)
+        square @ square
+        child = os.fork()
+        if child == 0:
+            with suppress(BaseException):
+                square @ square
+                alike = close(captioner.caption(PHOTO), expected)
+                os._exit(0 if alike and torch.get_num_threads() == 1 else 3)
+            os._exit(4)
+        deadline = time.monotonic() + 30
+        while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if ended == (0, 0):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        assert ended == (child, 0)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_a_photo_that_fails_is_named(captioner: Captioner, mixed: Path) -> None:
     with pytest.raises(PhotoError, match=r"d2\.png: is not a photo"):
         captioner.caption([mixed / "b.png", mixed / "d2.png"])
@@ -201,8 +387,6 @@ def test_maps_are_the_attention_of_the_winning_caption(captioner: Captioner, pho
 def test_peaks_lie_on_the_photo_even_if_the_padding_has_more(
     captioner: Captioner, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wordgaze import captioner as module
-
     real = module.word_maps
 
     def padded(*arguments: Any, **options: Any) -> Any:
@@ -460,11 +644,3 @@ def test_a_device_or_precision_that_is_not_there(model_folder: Path) -> None:
 @pytest.mark.gpu
 def test_a_gpu_says_the_same(captioner: Captioner, model_folder: Path, photos: list[Path]) -> None:
     assert all(map(close, captioner.caption(photos), Captioner.from_pretrained(model_folder).caption(photos)))
-
-
-@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta", "cpu:x", ""])
-def test_a_device_that_cannot_compute_is_refused_in_a_sentence(device: str) -> None:
-    with pytest.raises(
-        ConfigError, match=f"The device '{device}' is not there for this torch; use auto or cpu"
-    ):
-        choose_device(device)

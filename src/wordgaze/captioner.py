@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 from huggingface_hub import ModelHubMixin
@@ -19,8 +21,10 @@ from torch import Tensor
 
 from wordgaze import hub
 from wordgaze.data.photos import PhotoSource, open_photo
+from wordgaze.data.sources import Photos, photo_in, photos_of
 from wordgaze.data.transform import Geometry, PhotoTransform
-from wordgaze.errors import ConfigError, PhotoError
+from wordgaze.device import one_thread_after_fork
+from wordgaze.errors import ConfigError, PhotoError, PhotoWarning
 from wordgaze.explanation import overlay
 from wordgaze.explanation.evidence import evidence, is_grounded
 from wordgaze.explanation.explanation import ExplainedWord, Explanation, source_file
@@ -32,9 +36,10 @@ from wordgaze.explanation.methods import (
     word_maps,
 )
 from wordgaze.generation.caption import Caption, CaptionWord
-from wordgaze.generation.options import GenerationOptions
+from wordgaze.generation.limits import check_fits, check_memory, gigabytes, memory
+from wordgaze.generation.options import GenerationOptions, shown, whole_number, wrong_kind, yes_or_no
 from wordgaze.generation.result import GeneratedCaption
-from wordgaze.generation.search import check_fits, generate
+from wordgaze.generation.search import generate
 
 __all__ = [
     "BATCH_SIZE",
@@ -49,6 +54,10 @@ __all__ = [
 BATCH_SIZE = 16
 """Photos at a time, unless said otherwise."""
 
+# Whoever imports this will run torch, perhaps before a fork.
+one_thread_after_fork()
+
+_ENCODER_MEMORY = 20  # times that of its pixel values; measured on the bundled model's two networks
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -59,13 +68,24 @@ def choose_device(device: str | torch.device | None = "auto") -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
+        if isinstance(device, bool) or not isinstance(device, str | int | torch.device):
+            raise wrong_kind("device", device, "a name such as cpu, a number of a GPU, or a torch.device")
         chosen = torch.device(device)
-        torch.zeros(1, device=chosen).item()  # a meta tensor can be made, and not computed with
-    except (AssertionError, NotImplementedError, RuntimeError):  # torch's ways to say that it has none
+        torch.empty(0, device=chosen)
+        if chosen.type == "meta":  # torch has it, but it computes nothing
+            raise NotImplementedError
+    except (ArithmeticError, AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        # torch's ways to say that it has none
         raise ConfigError(
-            f"The device {str(device)!r} is not there for this torch; use auto or cpu."
+            f"The device {shown(str(device))} is not there for this torch; use auto or cpu."
         ) from None
     return chosen
+
+
+def _checked_precision(precision: str) -> str:
+    if not isinstance(precision, str) or precision not in _PRECISIONS:
+        raise ConfigError(f"precision is {shown(precision)}; choose {', '.join(_PRECISIONS)}.")
+    return precision
 
 
 class Captioner(
@@ -92,11 +112,13 @@ class Captioner(
         precision: str = "float32",
         mirrored: bool | None = None,
     ) -> None:
+        if not isinstance(parts, hub.ModelParts):
+            rule = "the parts of a model; a folder or name goes to Captioner.from_pretrained"
+            raise wrong_kind("parts", parts, rule)
         self.device = choose_device(device)
-        if precision not in _PRECISIONS:
-            raise ConfigError(f"precision is {precision!r}; choose {', '.join(_PRECISIONS)}.")
-        self.precision = precision
+        self.precision = _checked_precision(precision)
         if mirrored is not None:
+            mirrored = yes_or_no("mirrored", mirrored)
             parts = replace(parts, preprocessing=replace(parts.preprocessing, mirrored=mirrored))
         self.parts = parts
         self.model = parts.model.eval().to(self.device)
@@ -145,7 +167,28 @@ class Captioner(
         **download: Any,
     ) -> Captioner:
         chosen = choose_device(device)
+        _checked_precision(precision)  # before a model is fetched for nothing
         return cls(hub.load_folder(hub.resolve(model_id, **download), chosen), chosen, precision, mirrored)
+
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        **push_to_hub_kwargs: Any,
+    ) -> str | None:
+        """Write a model folder, and with ``push_to_hub`` also that of the hub, ``repo_id`` (by default its own name).
+
+        Raises ModelError when it can't be written, or would replace files that are no model's of ours.
+        """
+        # The mixin's own deletes config.json before anything is checked or written.
+        hub.save_folder(self.parts, save_directory)
+        if not push_to_hub:
+            return None
+        push_to_hub_kwargs.pop("config", None)  # ours is in the folder
+        name = Path(save_directory).name if repo_id is None else repo_id
+        return self.push_to_hub(repo_id=name, **push_to_hub_kwargs)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         hub.save_folder(self.parts, save_directory)
@@ -163,45 +206,121 @@ class Captioner(
                 close = get_close_matches(name, known, 1)
                 hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
                 raise ConfigError(f"There is no option {name!r}; {hint}")
-        try:
-            chosen = replace(self.parts.generation, **options)
-        except TypeError as error:  # a text where a number belongs
-            given = ", ".join(f"{name}={value!r}" for name, value in options.items())
-            raise ConfigError(f"An option is of the wrong kind ({error}): {given}; give numbers.") from error
-        check_fits(chosen, self.model.config.decoder.positions)
+        chosen = replace(self.parts.generation, **options)
+        check_fits(chosen, self.model.config.decoder)
+        self._check_memory(chosen, 1)
         return chosen
-
-    @overload
-    def caption(self, photo: PhotoSource, *, batch_size: int = BATCH_SIZE, **options: Any) -> Caption: ...
 
     @overload
     def caption(
         self,
-        photo: Sequence[PhotoSource] | Iterator[PhotoSource],
+        photo: PhotoSource | Tensor,
         *,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int = ...,
+        on_error: Literal["raise"] = ...,
+        strict: bool = ...,
+        **options: Any,
+    ) -> Caption: ...
+
+    @overload
+    def caption(
+        self,
+        photo: PhotoSource | Tensor,
+        *,
+        batch_size: int = ...,
+        on_error: Literal["return"],
+        strict: bool = ...,
+        **options: Any,
+    ) -> Caption | PhotoError: ...
+
+    @overload
+    def caption(
+        self,
+        photo: Photos,
+        *,
+        batch_size: int = ...,
+        on_error: Literal["raise"] = ...,
+        strict: bool = ...,
         **options: Any,
     ) -> list[Caption]: ...
 
-    def caption(self, photo: Any, *, batch_size: int = BATCH_SIZE, **options: Any) -> Caption | list[Caption]:
-        """A photo's caption, or those of several photos in their order.
+    @overload
+    def caption(
+        self,
+        photo: Photos,
+        *,
+        batch_size: int = ...,
+        on_error: Literal["return"],
+        strict: bool = ...,
+        **options: Any,
+    ) -> list[Caption | PhotoError]: ...
 
-        ``photo``: a path, a file's bytes, a binary file, a PIL image or an array; or a list or iterator of these,
-        ``batch_size`` of which are captioned at a time. ``options``: the fields of ``GenerationOptions``. Raises
-        PhotoError, which names the photo, when one can't be read, and ConfigError for options.
+    def caption(
+        self,
+        photo: Any,
+        *,
+        batch_size: int = BATCH_SIZE,
+        on_error: str = "raise",
+        strict: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Return a photo's caption, or those of several photos in their order.
+
+        ``photo``: a path, a file's bytes, a binary file, a PIL image, an array or a tensor; or any collection or
+        iterator of these, ``batch_size`` of which are captioned at a time: a list, a generator, a dict's ``values()``,
+        a torch dataset, an array (B, H, W, 3). Where an item is a tuple, the photo comes first, then its label.
+        ``options``: the fields of ``GenerationOptions``.
+
+        Raises PhotoError, which names the photo, when one can't be read; ``on_error="return"`` gives that error in the
+        photo's place, and the rest goes on. What is doubtful about a photo is a PhotoWarning; ``strict`` refuses
+        photos that are cut short. Raises ConfigError for options and arguments that make no sense.
         """
         chosen = self.generation_options(**options)
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
-        several = isinstance(photo, list | tuple | Iterator) and not hasattr(photo, "read")
-        if not several:
-            return self.caption_pixels(self._open(photo, "the photo")[1][None], chosen)[0]
-        captions: list[Caption] = []
-        numbered = enumerate(photo, start=1)
-        while batch := list(islice(numbered, batch_size)):
-            pixel_values = [self._open(source, f"photo {number}")[1] for number, source in batch]
-            captions += self.caption_pixels(torch.stack(pixel_values), chosen)
+        batch_size = whole_number("batch_size", batch_size, "a whole number of at least 1", 1)
+        strict = yes_or_no("strict", strict)
+        if not isinstance(on_error, str) or on_error not in ("raise", "return"):
+            raise ConfigError(f"on_error is {shown(on_error)}; choose raise or return.")
+        photos = photos_of(photo)
+        if photos is None:
+            return self._captions([("the photo", photo)], chosen, strict, on_error)[0]
+        batch_size = min(batch_size, len(photo)) if hasattr(photo, "__len__") else batch_size
+        self._check_batch(batch_size)
+        self._check_memory(chosen, batch_size)
+        numbered = ((f"photo {number}", source) for number, source in enumerate(photos, start=1))
+        captions: list[Caption | PhotoError] = []
+        while batch := self._captions(islice(numbered, batch_size), chosen, strict, on_error):
+            captions += batch
         return captions
+
+    def _captions(
+        self, named: Iterable[tuple[str, Any]], options: GenerationOptions, strict: bool, on_error: str
+    ) -> list[Caption | PhotoError]:
+        """The captions of a batch of photos with their names, or what is wrong with a photo."""
+        opened: list[Tensor | PhotoError] = []
+        for name, source in named:
+            try:
+                opened.append(self._open(source, name, strict)[1])
+            except PhotoError as error:
+                if on_error == "raise":
+                    raise
+                opened.append(error)
+        pixel_values = [pixels for pixels in opened if isinstance(pixels, Tensor)]
+        captions = iter(self.caption_pixels(torch.stack(pixel_values), options) if pixel_values else ())
+        return [pixels if isinstance(pixels, PhotoError) else next(captions) for pixels in opened]
+
+    def _check_memory(self, options: GenerationOptions, photos: int) -> None:
+        check_memory(options, self.model.config.decoder, photos, memory(self.device))
+
+    def _check_batch(self, batch_size: int) -> None:
+        """Raises ConfigError when the encoder needs more memory for a batch than there is."""
+        height, width = self.parts.preprocessing.size
+        needed, available = batch_size * _ENCODER_MEMORY * 3 * height * width * 4, memory(self.device)
+        if available is not None and needed > available:
+            most = max(available * batch_size // needed, 1)
+            raise ConfigError(
+                f"batch_size is {shown(batch_size)}: looking at so many photos at a time would need about "
+                f"{gigabytes(needed)} of memory, and there are {gigabytes(available)}; choose {most} at most."
+            )
 
     def encode(self, pixel_values: Tensor) -> Tensor:
         """``pixel_values`` (B, 3, H, W), photos that ``self.transform`` has made → what the words look at (B, N, D)."""
@@ -212,6 +331,7 @@ class Captioner(
 
     def caption_pixels(self, pixel_values: Tensor, options: GenerationOptions) -> list[Caption]:
         """Captions of ``pixel_values`` (B, 3, H, W), photos that ``self.transform`` has made."""
+        self._check_memory(options, len(pixel_values))
         with self._inference():
             encoder_hidden_states = self.encode(pixel_values)
             found = self._generate(encoder_hidden_states, options)
@@ -224,19 +344,21 @@ class Captioner(
         method: str | None = None,
         *,
         raw: bool = False,
+        strict: bool = False,
         **options: Any,
     ) -> Explanation:
         """A photo's caption, or ``text``, with a map over the photo for each word.
 
         The maps come from one pass over the caption's own ids, with the weights that found it. ``method``: one of
         ``methods``, the first of them by default, a head (``layer-1-head-0``), or several joined by ``+``; ``raw``: the
-        softmax rows of its layers, as they are. ``options``: as of :meth:`caption`. Raises PhotoError when the photo
-        can't be read, ConfigError for an unknown method or option, and for a text that has no words or too many.
+        softmax rows of its layers, as they are. ``strict``, ``options``: as of :meth:`caption`. Raises PhotoError when
+        the photo can't be read, ConfigError for an unknown method or option, and for a text that has no words or too
+        many.
         """
-        method = self._method(method)
+        method, raw, strict = self._method(method), yes_or_no("raw", raw), yes_or_no("strict", strict)
         chosen = self.generation_options(**options)
         ids = None if text is None else self._ids(text)
-        image, pixel_values, geometry = self._open(photo, "the photo")
+        image, pixel_values, geometry = self._open(photo, "the photo", strict)
         pixel_values = pixel_values[None].to(self.device)
         caption = None
         with self._inference():
@@ -299,7 +421,7 @@ class Captioner(
 
         As :meth:`explain`, for many photos. ``options``: of the captions, by default the model's.
         """
-        method = self._method(method)
+        method, raw = self._method(method), yes_or_no("raw", raw)
         pixel_values = pixel_values.to(self.device)
         with self._inference():
             states = self.encode(pixel_values)
@@ -325,16 +447,21 @@ class Captioner(
     def _method(self, name: str | None) -> str:
         """The name of a method that this model has; the default for None."""
         name = DEFAULT_METHOD if name is None else name
+        if not isinstance(name, str):
+            raise wrong_kind("method", name, f"a name: {', '.join(self.methods)}")
         find_method(name, self.model.config.decoder.layers, self.model.config.decoder.heads)
         return name
 
-    def _open(self, source: PhotoSource, name: str) -> tuple[Image.Image, Tensor, Geometry]:
-        """The photo, its ``pixel_values`` (3, H, W) and how they were made."""
+    def _open(self, source: Any, name: str, strict: bool) -> tuple[Image.Image, Tensor, Geometry]:
+        """The photo, its ``pixel_values`` (3, H, W) and how they were made; ``name``: where it has no path."""
         try:
-            photo = open_photo(source)
+            source = photo_in(source)
+            name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else name
+            photo = open_photo(
+                source, strict=strict, on_warning=lambda message: _warn(f"{name}: {message}", PhotoWarning)
+            )
         except PhotoError as error:
-            named = os.fspath(source) if isinstance(source, str | os.PathLike) else name
-            raise PhotoError(f"{named}: {error}") from error
+            raise PhotoError(f"{name}: {error}") from (error.__cause__ or error)
         return photo, *self.transform(photo)
 
     def _generate(
@@ -350,6 +477,8 @@ class Captioner(
         )
 
     def _ids(self, text: str) -> list[int]:
+        if not isinstance(text, str):
+            raise wrong_kind("text", text, "a text, one caption")
         ids = self.tokenizer.encode(text)
         longest = self.model.config.decoder.positions
         if len(ids) - 1 > longest:
@@ -398,3 +527,11 @@ class Captioner(
             exact if self.device.type == "cuda" else nullcontext(),
         ):
             yield
+
+
+def _warn(message: str, category: type[Warning]) -> None:
+    """Warn, as of the line that called into this package."""
+    frame, level = sys._getframe(1), 2  # stacklevel 2 is the line that called this function
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("wordgaze."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

@@ -43,3 +43,16 @@ def busy(threads: int) -> str | None:
         f"The machine is busy: a load of {now:.1f} on {cores} core{'s' if cores > 1 else ''}, and torch's {threads} "
         "threads wait for each other; --threads 1 is faster beside other work."
     )
+
+
+def one_thread_after_fork() -> None:
+    """Let processes that are forked from this one run torch with one thread.
+
+    OpenMP's threads do not live on in a fork, and a child whose parent has used them would wait for them without end.
+    """
+    if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+        os.register_at_fork(after_in_child=_one_thread)
+
+
+def _one_thread() -> None:
+    sys.modules["torch"].set_num_threads(1)
