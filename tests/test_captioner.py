@@ -23,7 +23,7 @@ from tests.model_folder import CARD, make_parts, mixed, model_folder, photos  # 
 
 from wordgaze import captioner as module
 from wordgaze import hub
-from wordgaze.captioner import Caption, Captioner, CaptionWord, Explanation
+from wordgaze.captioner import Caption, Captioner, CaptionWord, Explanation, choose_device
 from wordgaze.errors import ConfigError, ModelError, PhotoError, PhotoWarning
 from wordgaze.generation.search import generate
 
@@ -644,3 +644,11 @@ def test_a_device_or_precision_that_is_not_there(model_folder: Path) -> None:
 @pytest.mark.gpu
 def test_a_gpu_says_the_same(captioner: Captioner, model_folder: Path, photos: list[Path]) -> None:
     assert all(map(close, captioner.caption(photos), Captioner.from_pretrained(model_folder).caption(photos)))
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta", "cpu:x", ""])
+def test_a_device_that_cannot_compute_is_refused_in_a_sentence(device: str) -> None:
+    with pytest.raises(
+        ConfigError, match=f"The device '{device}' is not there for this torch; use auto or cpu"
+    ):
+        choose_device(device)

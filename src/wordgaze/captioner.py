@@ -71,9 +71,7 @@ def choose_device(device: str | torch.device | None = "auto") -> torch.device:
         if isinstance(device, bool) or not isinstance(device, str | int | torch.device):
             raise wrong_kind("device", device, "a name such as cpu, a number of a GPU, or a torch.device")
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-        if chosen.type == "meta":  # torch has it, but it computes nothing
-            raise NotImplementedError
+        torch.zeros(1, device=chosen).item()  # a meta tensor can be made, and not computed with
     except (ArithmeticError, AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError):
         # torch's ways to say that it has none
         raise ConfigError(

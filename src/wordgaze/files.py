@@ -12,6 +12,16 @@ from wordgaze.errors import ConfigError
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 
+_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+
+def one_line(path: AnyPath) -> str:
+    r"""Return a file's name for a line of text: its tabs, line breaks and backslashes as ``\t \n \r \\``.
+
+    On Windows, where names hold none of them and a backslash parts folders, the name is left as it is.
+    """
+    return os.fspath(path) if os.sep == "\\" else os.fspath(path).translate(_ESCAPES)
+
 
 def check_outputs(outputs: Iterable[AnyPath], inputs: Iterable[AnyPath] = ()) -> None:
     """Raise ConfigError where an output can't be written, or would be written over an input or another output.
@@ -25,8 +35,8 @@ def check_outputs(outputs: Iterable[AnyPath], inputs: Iterable[AnyPath] = ()) ->
         for key in _keys(output):
             if targets.setdefault(key, output) is not output:
                 raise ConfigError(
-                    f"{targets[key]} and {output} are the same file, and two things are to be written there; "
-                    "name two files."
+                    f"{one_line(targets[key])} and {one_line(output)} are the same file, and two things are to be "
+                    "written there; name two files."
                 )
     if not targets:
         return
@@ -35,6 +45,20 @@ def check_outputs(outputs: Iterable[AnyPath], inputs: Iterable[AnyPath] = ()) ->
             for key in _keys(file):
                 if key in targets:
                     raise ConfigError(_clash(targets[key], file, Path(given)))
+
+
+def check_output_folder(folder: AnyPath) -> None:
+    """Raise ConfigError where ``folder`` can't be written into, or, where it is not there, can't be made."""
+    path = Path(folder)
+    while not os.path.lexists(path):
+        path = path.parent
+    if not path.is_dir():
+        kind = "a link that leads nowhere" if path.is_symlink() and not path.exists() else "no folder"
+        raise ConfigError(
+            f"{one_line(path)} is {kind}, so nothing can be written there; choose another output."
+        )
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ConfigError(f"Nothing may be written in the folder {one_line(path)}; choose another output.")
 
 
 def write_whole(path: AnyPath, write: Callable[[BinaryIO], object]) -> None:
@@ -68,11 +92,17 @@ def write_text(path: AnyPath, text: str, errors: str = "strict") -> None:
 
 def _check_place(output: Path) -> None:
     if output.is_dir():
-        raise ConfigError(f"{output} is a folder, and a file is to be written; name a file.")
-    if not output.parent.is_dir():
+        raise ConfigError(f"{one_line(output)} is a folder, and a file is to be written; name a file.")
+    target = Path(os.path.realpath(output))  # through a link its target is written
+    if not target.parent.is_dir():
+        folder = output.parent if not output.parent.is_dir() else target.parent
         raise ConfigError(
-            f"There is no folder {output.parent} for {output.name}; make it, or choose another."
+            f"There is no folder {one_line(folder)} for {one_line(output.name)}; make it, or choose another."
         )
+    if output.exists() and not os.access(output, os.W_OK):
+        raise ConfigError(f"{one_line(output)} may not be written over; choose another output.")
+    if output.is_file() or not output.exists():
+        check_output_folder(target.parent)
 
 
 def _files_of(path: AnyPath) -> Iterator[Path]:
@@ -99,8 +129,9 @@ def _keys(path: Path) -> Iterator[str | tuple[int, int]]:
 
 
 def _clash(output: Path, file: Path, given: Path) -> str:
-    named = f"{output} would be written over" if output == file else f"{output} is the same file as {file}"
-    where = "" if given == file else f" of {given}"
+    written, read = one_line(output), one_line(file)
+    named = f"{written} would be written over" if output == file else f"{written} is the same file as {read}"
+    where = "" if given == file else f" of {one_line(given)}"
     return f"{named}, which is an input{where}; choose another output."
 
 

@@ -53,7 +53,8 @@ def test_the_rest_is_done_when_some_fail(model: list[str], mixed: Path) -> None:
     result = caption(mixed, mixed / "nothere.jpg", *model, "--batch-size", 3)
     done = [Path(line.split("\t")[0]).name for line in result.stdout.splitlines()]
     assert done == ["b.png", "c.png", "d.png", "e.png", "f.png", "g.png"]
-    failed = result.stderr.splitlines()
+    left_out, *failed = result.stderr.splitlines()
+    assert left_out == "wordgaze: left out: 1 .txt"
     assert [line.split(": ")[:2] for line in failed] == [
         ["wordgaze", str(mixed / name)] for name in ("a.jpg", "d2.png", "nothere.jpg")
     ]
@@ -71,7 +72,7 @@ def test_json_has_an_object_a_line_failures_too(model: list[str], mixed: Path) -
     assert list(objects[1]["words"][0]) == ["word", "probability"]
     assert " ".join(word["word"] for word in objects[1]["words"]) == objects[1]["caption"]
     assert list(objects[1]["alternatives"][0]) == ["caption", "log_probability", "words"]
-    assert result.stderr == "" and result.exit_code == 1
+    assert result.stderr == "wordgaze: left out: 1 .txt\n" and result.exit_code == 1
 
 
 def test_flags_of_generation_reach_the_search(model: list[str], photos: list[Path]) -> None:
@@ -93,7 +94,7 @@ def test_confidence_is_a_third_column(model: list[str], sure_model: list[str], m
     expected = [value["confidence"] for value in values if "error" not in value]
     assert [row[2] for row in columns] == [f"{confidence:.2f}" for confidence in expected]
     assert all(0 < confidence < 1 for confidence in expected) and len(set(expected)) > 1
-    assert sure.exit_code == 1 and len(sure.stderr.splitlines()) == 2
+    assert sure.exit_code == 1 and sure.stderr == plain.stderr and len(sure.stderr.splitlines()) == 3
     assert caption(mixed, *sure_model).stdout == plain.stdout  # nobody asked
 
 

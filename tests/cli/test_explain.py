@@ -91,7 +91,8 @@ def test_raw_rows(model: list[str], model_folder: Path, photos: list[Path], tmp_
 def test_the_rest_is_done_when_some_fail(model: list[str], mixed: Path, tmp_path: Path) -> None:
     result = explain(mixed, mixed / "nothere.png", "-o", tmp_path / "maps", *model)
     assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == [f"{name}.png" for name in "bcdefg"]
-    failed = result.stderr.splitlines()
+    left_out, *failed = result.stderr.splitlines()
+    assert left_out == "wordgaze: left out: 1 .txt"
     assert [line.split(": ")[1] for line in failed] == [
         str(mixed / n) for n in ("a.jpg", "d2.png", "nothere.png")
     ]

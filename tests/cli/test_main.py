@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,7 +22,7 @@ from click.testing import CliRunner, Result
 from wordgaze import __version__
 from wordgaze.cli import main as cli
 from wordgaze.cli import options
-from wordgaze.errors import PhotoError
+from wordgaze.errors import PhotoError, PhotoWarning
 from wordgaze.generation.options import GenerationOptions
 
 Invoke = Callable[..., Result]
@@ -160,6 +163,59 @@ def test_the_system_s_refusals_are_no_bugs(invoke: Invoke) -> None:
     assert "--batch-size" in memory.stderr and "bug" not in memory.stderr
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+            "out of memory; try a smaller",
+        ),
+        (ModuleNotFoundError("No module named 'lightning'", name="lightning"), "lightning can't be imported"),
+        (ImportError("libgomp.so.1: cannot open", name="torch._C"), "torch._C can't be imported"),
+        (OSError("libcudart.so.13: cannot open shared object file"), "`wordgaze doctor` says what works"),
+    ],
+)
+def test_an_installation_that_is_broken_or_too_small_is_no_bug(
+    invoke: Invoke, error: Exception, said: str
+) -> None:
+    result = invoke(failing(error))
+    assert result.exit_code == 2
+    assert said in result.stderr and "bug" not in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_a_module_of_ours_that_is_missing_is_a_bug(invoke: Invoke) -> None:
+    error = ModuleNotFoundError("No module named 'wordgaze.nonsense'", name="wordgaze.nonsense")
+    assert "this is a bug" in invoke(failing(error)).stderr
+
+
+def test_memory_that_training_lacks_is_asked_for_by_its_own_flag() -> None:
+    assert "--data.batch_size." in cli._sentence(MemoryError(), "train")
+
+
+def warn() -> None:
+    warnings.warn("cat.jpg ends early.", PhotoWarning, stacklevel=1)
+    warnings.warn("Corrupt EXIF data.", stacklevel=1)
+
+
+def test_our_warnings_are_sentences_and_others_are_shown_to_nobody(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "warnoptions", [])
+    result = invoke(warn)
+    assert (result.exit_code, result.stderr) == (0, "wordgaze: cat.jpg ends early.\n")
+
+
+@pytest.mark.parametrize("options", [[], ["--debug"]], ids=["Python's -W", "--debug"])
+def test_every_warning_is_shown_to_those_who_ask(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "warnoptions", [] if options else ["default"])
+    shown: list[str] = []
+    monkeypatch.setattr(warnings, "showwarning", lambda message, *_, **__: shown.append(str(message)))
+    assert invoke(warn, *options).exit_code == 0
+    assert shown == ["cat.jpg ends early.", "Corrupt EXIF data."]
+
+
 def test_interrupted_is_130(invoke: Invoke) -> None:
     result = invoke(failing(KeyboardInterrupt()))
     assert result.exit_code == 130
@@ -198,6 +254,56 @@ cli.main(["try"])
 def start(body: str) -> subprocess.Popen[bytes]:
     code = PROCESS.format(body=body)
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def in_a_shell(arguments: str, body: str = "") -> subprocess.CompletedProcess[str]:
+    """Runs a shell's line in which PYTHON is ``wordgaze try``, or with ``arguments`` another command."""
+    code = PROCESS.format(body=body or "print('done')").replace(
+        'main(["try"])', 'main(sys.argv[1:] or ["try"])'
+    )
+    line = arguments.replace("PYTHON", f"{shlex.quote(sys.executable)} -c {shlex.quote(code)}")
+    return subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+@pytest.mark.parametrize(
+    ("line", "status", "said"),
+    [
+        ("PYTHON >&-", 0, ""),
+        ("PYTHON 2>&-", 0, ""),
+        ("PYTHON <&- >&- 2>&-", 0, ""),
+        ("PYTHON nonsense 2>&-", 2, ""),
+        ("mkdir gone && cd gone && rmdir ../gone && PYTHON", 2, "The current folder can't be used"),
+    ],
+)
+def test_streams_that_are_closed_and_a_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, status: int, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = in_a_shell(line)
+    assert done.returncode == status
+    assert said in done.stderr and "bug" not in done.stderr and done.stderr.count("\n") == bool(said)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "line", ["PYTHON >/dev/full", "PYTHON --help >/dev/full", "PYTHON --version >/dev/full"]
+)
+def test_a_full_disk_under_stdout_is_one_sentence(line: str) -> None:
+    done = in_a_shell(line)
+    assert (done.returncode, done.stderr) == (2, "wordgaze: No space left on device\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_stderr_leaves_the_exit_status() -> None:
+    assert in_a_shell("PYTHON 2>/dev/full", "raise ValueError").returncode == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    done = in_a_shell("PYTHON >&-", f"file = open({str(file)!r}, 'w'); import os; os.write(1, b'stray')")
+    assert (done.returncode, file.read_text()) == (0, "")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes close differently there")

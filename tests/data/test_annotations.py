@@ -318,6 +318,45 @@ def test_categories_that_no_photo_has_are_refused(many: Source, write: Callable[
         chosen(many, categories=["dog"], instances=str(elsewhere))
 
 
+@pytest.mark.parametrize("text", ['[0, "5", 99]', "0\r\n5\n\n 99 \n"], ids=["JSON", "lines"])
+def test_photos_can_be_excluded_by_id(many: Source, write: Callable[..., Path], text: str) -> None:
+    exclude = str(write(text, "exclude"))
+    assert chosen(many, exclude=exclude, categories=["person"]) == [10, 15, 20, 25, 30, 35]
+    some = load_sources([Source(many.captions, exclude=exclude)])
+    assert len(some) == 38
+    assert (
+        "without 2 that" in some.description and "1 of its 3 ids are not here, such as 99" in some.description
+    )
+
+
+def test_an_excluded_photo_may_be_missing(write: Callable[..., Path], tmp_path: Path) -> None:
+    path = write(coco())
+    (tmp_path / "dog.jpg").touch()
+    exclude = str(write("8\n", "exclude.txt"))
+    assert len(load_sources([Source(str(path), exclude=exclude)], check_files=True)) == 1
+    with pytest.raises(DataError, match="are missing"):
+        load_sources([Source(str(path), exclude=str(write("7", "other.txt")))], check_files=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('{"ids": [1]}', "no list of ids"),
+        ("[1, 2.5]", "no list of ids"),
+        ("[1, [2]]", "no list of ids"),
+        ("[1, ", "broken JSON"),
+        ("\n".join(map(str, range(40))), "excludes all of its photos"),
+        (None, "can't be read"),
+    ],
+)
+def test_a_wrong_file_of_ids_is_refused(
+    many: Source, write: Callable[..., Path], text: str | None, what: str
+) -> None:
+    exclude = Path(many.captions).with_name("none") if text is None else write(text, "exclude")
+    with pytest.raises(DataError, match=what):
+        chosen(many, exclude=str(exclude))
+
+
 def test_sources_are_put_together_with_ids_of_their_own(many: Source, write: Callable[..., Path]) -> None:
     other = write(coco(), "other.json")
     both = load_sources([Source(str(other), repeat=2), Source(many.captions, limit=1, seed=4)])
@@ -341,6 +380,7 @@ def test_training_on_karpathys_file_needs_a_split(write: Callable[..., Path]) ->
     [
         ({"limit": 0}, "limit is 0"),
         ({"repeat": 0}, "repeat is 0"),
+        ({"seed": -1}, "seed is -1"),
         ({"categories": ["dog"]}, "name a COCO instances file"),
         ({"categories": "dog"}, "give a list"),
     ],

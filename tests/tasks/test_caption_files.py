@@ -10,8 +10,9 @@ import pytest
 from tests.model_folder import mixed, model_folder, photos  # noqa: F401
 
 from wordgaze.captioner import Captioner
+from wordgaze.data.listing import photos_in
 from wordgaze.errors import ConfigError
-from wordgaze.tasks.caption_files import caption_files, photos_in
+from wordgaze.tasks.caption_files import caption_files
 
 # ruff: noqa: F811  (fixtures are arguments of the same name)
 
@@ -25,7 +26,7 @@ def captioner(model_folder: Path) -> Captioner:
 def test_every_file_has_its_own_result_in_its_place(
     captioner: Captioner, mixed: Path, batch_size: int
 ) -> None:
-    files = [*photos_in([mixed]), mixed / "nothere.png", mixed / "c.png"]
+    files = [*photos_in([mixed]).photos, mixed / "nothere.png", mixed / "c.png"]
     results = list(caption_files(captioner, files, batch_size=batch_size))
     assert [result.file for result in results] == files
     assert [result.file.name for result in results if result.error] == ["a.jpg", "d2.png", "nothere.png"]
@@ -72,7 +73,7 @@ def test_a_batch_of_no_photos_is_refused(captioner: Captioner) -> None:
 def test_arguments_in_order_and_folders_by_code_point(mixed: Path) -> None:
     (mixed / "Z").mkdir()
     (mixed / "b.png").rename(mixed / "Z" / "ä.PNG")
-    found = photos_in([mixed / "g.png", mixed])
+    found = photos_in([mixed / "g.png", mixed]).photos
     assert [path.name for path in found] == [
         "g.png",
         "ä.PNG",
@@ -92,7 +93,7 @@ def test_a_folder_without_photos(captioner: Captioner, mixed: Path, tmp_path: Pa
     with pytest.raises(ConfigError, match=f"no photos in {empty}"):
         photos_in([empty])
     # Among others it is a failure like any other.
-    results = list(caption_files(captioner, photos_in([empty, mixed / "b.png"])))
+    results = list(caption_files(captioner, photos_in([empty, mixed / "b.png"]).photos))
     assert [(result.file, result.caption is None) for result in results] == [
         (empty, True),
         (mixed / "b.png", False),

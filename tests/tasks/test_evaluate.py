@@ -108,11 +108,18 @@ def test_references_need_no_photo_files(captions: Path, tmp_path: Path) -> None:
     assert evaluation.photos[0].to_dict()["file"] is None
 
 
-@pytest.mark.parametrize("images", [[{"id": 1}], [{"id": [1]}], [{"id": 1}, {"id": 2}]])
-def test_broken_nameless_references_are_said(tmp_path: Path, images: list) -> None:
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([{"id": 1}], r"annotations\[0\] has image_id 2, which 'images' does not list"),
+        ([{"id": [1]}], r"images\[0\] has id \[1\]; give a whole number or a text"),
+        ([{"id": 1}, {"id": 2}], r"annotations\[0\] has caption 3; give a text"),
+    ],
+)
+def test_broken_nameless_references_are_said(tmp_path: Path, images: list, message: str) -> None:
     path = tmp_path / "nameless.json"
     path.write_text(json.dumps({"images": images, "annotations": [{"image_id": 2, "caption": 3}]}))
-    with pytest.raises(DataError, match=r"nameless\.json is no captions file"):
+    with pytest.raises(DataError, match=rf"nameless\.json: {message}"):
         reference_photos(path)
 
 
@@ -137,10 +144,10 @@ def test_other_photos_are_left_out_and_missing_ones_said(captions: Path, tmp_pat
     ("text", "message"),
     [
         ("{", "broken JSON in line 1"),
-        ('{"1": "a dog"}', "holds no list"),
+        ('{"1": "a dog"}', "no caption for 2 of the 3 photos"),
         ('["a dog"]', "entry 0 needs"),
         ('[{"image_id": 1}]', "entry 0 needs"),
-        ('[{"image_id": 1, "caption": ["a"]}]', "entry 0 needs"),
+        ('[{"image_id": 1, "caption": ["a", "b"]}]', "entry 0 has 2 captions, as references have"),
         ('[{"image_id": 1, "caption": "a"}, {"image_id": "1", "caption": "b"}]', "image_id 1 has two"),
     ],
 )

@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from wordgaze.cli.options import generation_options, given, model_options
-from wordgaze.cli.output import json_line, progress
+from wordgaze.cli.options import generation_options, given, model_options, photo_options, photos_given
+from wordgaze.cli.output import json_line, progress, tell, tell_left_out
+from wordgaze.files import one_line
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@photo_options
 @click.option(
     "--json", "as_json", is_flag=True, help="Print a JSON object a line, with every word's probability."
 )
@@ -27,6 +28,10 @@ def command(
     context: click.Context,
     /,
     paths: tuple[str, ...],
+    files_from: tuple[str, ...],
+    hidden: bool,
+    exclude: tuple[str, ...],
+    strict: bool,
     as_json: bool,
     confidence: bool,
     model: str | None,
@@ -36,30 +41,37 @@ def command(
     batch_size: int | None,
     **options: Any,
 ) -> None:
-    """Caption photos and folders of photos, a line each: PATH, a tab, the caption (with --confidence a tab, a number).
+    r"""Caption photos and folders of photos, a line each: PATH, a tab, the caption (with --confidence a tab, a number).
 
-    Folders are searched recursively. A photo that can't be read is named on stderr (with --json in its own
-    object), and the rest goes on; the exit status is then 1.
+    Folders are searched recursively; - reads one photo from stdin. In the lines, a tab, a line break or a backslash of
+    a name is written as \t, \n, \r or \\; --json has names as they are. What folders hold besides is counted on
+    stderr. A photo that can't be read is named there (with --json in its own object), and the rest goes on; the exit
+    status is then 1. A photo that can, but is probably not what it should be, is named there, too.
     """
-    from wordgaze.captioner import Captioner
-    from wordgaze.tasks.caption_files import caption_files, photos_in, require_confidence
+    listing = photos_given(paths, files_from, hidden, exclude)
 
-    photos = photos_in(paths)
+    from wordgaze.captioner import Captioner
+    from wordgaze.tasks.caption_files import caption_files, require_confidence
+
     captioner = Captioner.from_pretrained(model, device, precision, mirrored)
     generation = captioner.generation_options(**given(**options))
     if confidence:
         require_confidence(captioner, generation)
-    results = caption_files(captioner, photos, generation, **given(batch_size=batch_size))
+    tell_left_out(listing)
+    photos = listing.photos
+    results = caption_files(captioner, photos, generation, strict=strict, **given(batch_size=batch_size))
     failed = False
     with progress(len(photos)) as advance:
         for result in results:
             failed = failed or result.caption is None
+            for warning in result.warnings:
+                tell(result.file, warning)
             if as_json:
                 click.echo(json_line(result.to_dict()))
             elif result.caption is None:
-                click.echo(f"wordgaze: {result.file}: {result.error}", err=True)
+                tell(result.file, str(result.error))
             else:
                 sure = [f"{result.caption.confidence:.2f}"] if confidence else []
-                click.echo("\t".join([str(result.file), str(result.caption), *sure]))
+                click.echo("\t".join([one_line(result.file), one_line(str(result.caption)), *sure]))
             advance()
     context.exit(1 if failed else 0)

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wordgaze.cli.options import given, model_options, search_options
-from wordgaze.cli.output import print_table, progress
+from wordgaze.cli.options import given, model_options, photo_options, photos_given, search_options
+from wordgaze.cli.output import print_table, progress, tell, tell_left_out
+from wordgaze.files import one_line
 
 if TYPE_CHECKING:
     from wordgaze.captioner import Explanation
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@photo_options
 @click.option(
     "-o", "--output", "out", required=True, metavar="OUT", help=".png, .html, .json, .npz, or a folder."
 )
@@ -33,6 +34,10 @@ def command(
     context: click.Context,
     /,
     paths: tuple[str, ...],
+    files_from: tuple[str, ...],
+    hidden: bool,
+    exclude: tuple[str, ...],
+    strict: bool,
     out: str,
     text: str | None,
     method: str | None,
@@ -46,7 +51,8 @@ def command(
     """Show for every word of a photo's caption where in the photo the model looked.
 
     Writes OUT: a .png shows the photo under each word's map, an .html page the same at a touch, .json and .npz hold
-    the numbers. Several photos go into one .html or .json, or one each into a folder OUT. Prints the caption and, for
+    the numbers. Several photos go into one .html or .json, or one each into a folder OUT. Nothing is written over a
+    photo that is explained. PATHs and names are those of `wordgaze caption`. Prints the caption and, for
     each word, its probability, the entropy of its map (in bits; fewer: the model looked at fewer places), and where
     the map peaks (in the photo's pixels from its upper left corner). A peak in brackets is that of a word that the
     photo did not call for ("of", "on"): its map shows where the model looked, not what the word stands for.
@@ -57,23 +63,30 @@ def command(
             f"--text brings its own caption, so nothing is searched for; leave out {flags}."
         )
 
-    from wordgaze.tasks.caption_files import photos_in
-    from wordgaze.tasks.explain_files import explain_files, plan_output
+    listing = photos_given(paths, files_from, hidden, exclude)
 
-    photos = photos_in(paths)
-    output = plan_output(out, photos)
+    from wordgaze.tasks.explain_files import explain_files, inputs_of, plan_output
+
+    photos = listing.photos
+    output = plan_output(out, photos, inputs_of(listing, files_from, model))
 
     from wordgaze.captioner import Captioner
 
     captioner = Captioner.from_pretrained(model, device, precision, mirrored)
+    results = explain_files(
+        captioner, photos, output, text, method, raw=raw, strict=strict, **given(**options)
+    )
+    tell_left_out(listing)
     failed = False
     with progress(len(photos)) as advance:
-        for result in explain_files(captioner, photos, output, text, method, raw=raw, **given(**options)):
+        for result in results:
+            for warning in result.warnings:
+                tell(result.file, warning)
             if result.explanation is None:
                 failed = True
-                click.echo(f"wordgaze: {result.file}: {result.error}", err=True)
+                tell(result.file, str(result.error))
             else:
-                click.echo(f"{result.file}\t{result.explanation.caption}")
+                click.echo(f"{one_line(result.file)}\t{one_line(str(result.explanation.caption))}")
                 _print_words(result.explanation)
             advance()
     context.exit(1 if failed else 0)

@@ -11,6 +11,9 @@ import io
 import os
 import sys
 import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -18,7 +21,7 @@ import click
 
 from wordgaze import __version__
 from wordgaze.cli.options import common_options, debugging
-from wordgaze.errors import WordgazeError
+from wordgaze.errors import ConfigError, WordgazeError
 
 # Each is `command` in the file of its name beside this one.
 COMMANDS = {
@@ -32,17 +35,59 @@ COMMANDS = {
 }
 
 
-def _sentence(error: BaseException) -> str:
-    """What a user reads of ``error``."""
+def _sentence(error: BaseException, command: str | None = None) -> str:
+    """Return what a user of ``command`` reads of ``error``."""
     if isinstance(error, WordgazeError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    if _out_of_memory(error):
+        smaller = "--data.batch_size" if command == "train" else "--batch-size, or fewer --num-beams"
+        return f"out of memory; try a smaller {smaller}."
+    found = " ".join(f"{type(error).__name__}: {error}".split())
+    # A module of ours that is missing is a bug; another's, or a library that does not load, an installation's trouble.
+    if isinstance(error, ImportError) and not (error.name or "wordgaze").startswith("wordgaze"):
+        return f"{error.name} can't be imported ({found}); reinstall wordgaze, or see what `wordgaze doctor` says."
+    if isinstance(error, OSError):
+        return f"the system refused something ({found}); `wordgaze doctor` says what works on this machine."
+    return f"this is a bug in wordgaze ({found}); --debug shows where, please report it."
+
+
+def _out_of_memory(error: BaseException) -> bool:
     # torch's OutOfMemoryError by name: importing torch for the sake of a message would take seconds.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "out of memory; try a smaller --batch-size, or fewer --num-beams."
-    found = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"this is a bug in wordgaze ({found}); --debug shows where, please report it."
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)  # torch's, on a CPU
+
+
+@contextmanager
+def _warnings_for_people(context: click.Context) -> Iterator[None]:
+    """Show our own warnings as sentences, and those of other libraries, with paths and code in them, to nobody.
+
+    Python's own way holds with ``--debug``, and where ``-W`` or ``PYTHONWARNINGS`` ask for it.
+    """
+    pythons_own = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if sys.warnoptions or debugging(context):
+            pythons_own(message, category, *where, **more)
+        elif category.__module__.partition(".")[0] == "wordgaze":
+            click.echo(f"wordgaze: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def _open_closed_streams() -> None:
+    """Let a closed stdin, stdout or stderr be the null device.
+
+    Else a file that is opened later gets its number, and what a library prints would land in that file.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+            setattr(sys, name, stream)
 
 
 class LazyGroup(click.Group):
@@ -62,10 +107,19 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        _open_closed_streams()
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:  # of --help and --version, which no invoke sees
+            _complain(_sentence(error))
+            sys.exit(2)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             try:
-                return super().invoke(ctx)
+                with _warnings_for_people(ctx):
+                    return super().invoke(ctx)
             finally:
                 sys.stdout.flush()  # a reader that has gone shows here, not while Python shuts down
         except (click.ClickException, click.Abort, click.exceptions.Exit):
@@ -80,8 +134,13 @@ class LazyGroup(click.Group):
         except Exception as error:
             if debugging(ctx):
                 traceback.print_exc()
-            click.echo(f"wordgaze: {_sentence(error)}", err=True)
+            _complain(_sentence(error, ctx.invoked_subcommand))
             ctx.exit(2)
+
+
+def _complain(sentence: str) -> None:
+    with suppress(OSError):  # a full disk under stderr: the exit status still tells
+        click.echo(f"wordgaze: {sentence}", err=True)
 
 
 @click.group(
@@ -100,6 +159,12 @@ def main() -> None:
         # hold is escaped.
         utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
         sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+    try:
+        os.getcwd()
+    except OSError as error:  # torch's own libraries would end the process
+        raise ConfigError(
+            f"The current folder can't be used ({error.strerror}); change to another one."
+        ) from error
 
 
 if __name__ == "__main__":

@@ -5,11 +5,12 @@ Imports no torch: ``wordgaze --help`` and a mistyped flag must answer at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
+from wordgaze.data.listing import Listing, photos_in
 from wordgaze.device import set_threads
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -59,6 +60,46 @@ def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]
         return command
 
     return decorate
+
+
+def photo_options(command: Command) -> Command:
+    """The arguments PATH..., ``--files-from``, ``--hidden``, ``--exclude`` and ``--strict``.
+
+    Gives ``paths, files_from, hidden, exclude, strict``; ``photos_given`` makes a listing of the first four.
+    """
+    return _all(
+        click.argument("paths", nargs=-1, metavar="PATH..."),
+        click.option(
+            "--files-from",
+            multiple=True,
+            metavar="FILE",
+            help="Take more PATHs from FILE, or from stdin if it is -: one a line, or NUL-separated (find -print0).",
+        ),
+        click.option(
+            "--hidden",
+            is_flag=True,
+            help="Take what folders hide, too: names with a leading dot, @eaDir, __MACOSX, #recycle, ...",
+        ),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="PATTERN",
+            help="Leave out files and folders whose name, or path inside their PATH, matches a glob: '*_mask.png', "
+            "'raw/' (folders only), '/2019/*.gif' (path only); * matches slashes, case counts. May be repeated.",
+        ),
+        click.option(
+            "--strict", is_flag=True, help="Refuse photos that are cut short, however little is missing."
+        ),
+    )(command)
+
+
+def photos_given(
+    paths: Sequence[str], files_from: Sequence[str], hidden: bool, exclude: Sequence[str]
+) -> Listing:
+    """Return the photos that :func:`photo_options` name; a UsageError where they name nothing."""
+    if not paths and not files_from:
+        raise click.UsageError("Missing argument 'PATH...' (or --files-from).")
+    return photos_in(paths, files_from, hidden=hidden, exclude=exclude)
 
 
 def model_options(command: Command) -> Command:

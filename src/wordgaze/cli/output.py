@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wordgaze.data.listing import Listing
+from wordgaze.files import AnyPath, one_line
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -24,6 +27,18 @@ def json_line(values: Any) -> str:
     """
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     return json.dumps(values, ensure_ascii=not utf8).encode(errors="backslashreplace").decode()
+
+
+def tell(file: AnyPath, message: str) -> None:
+    """Print on stderr what is to be said of a photo."""
+    click.echo(f"wordgaze: {one_line(file)}: {message}", err=True)
+
+
+def tell_left_out(listing: Listing) -> None:
+    """Print on stderr what the folders hold that is not taken, if anything."""
+    if left_out := listing.describe_left_out():
+        hint = " (--hidden takes what is hidden)" if "hidden" in left_out else ""
+        click.echo(f"wordgaze: left out: {left_out}{hint}", err=True)
 
 
 def print_table(table: Table) -> None:

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from wordgaze.data.instances import read_instances
-from wordgaze.data.json_file import PhotoId
+from wordgaze.data.json_file import PhotoId, keys_of, kind_of_json, read_json
 from wordgaze.data.readers import READERS
-from wordgaze.data.readers.caption_file import CaptionedPhoto, CaptionFile, Reader
+from wordgaze.data.readers.caption_file import CAPTIONS, CaptionedPhoto, CaptionFile, Reader
 from wordgaze.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
 class CaptionSet:
-    """Captioned photos, with one line that says where they come from and what was left out."""
+    """Captioned photos, with one line that says where they come from and what was left out.
+
+    ``notes``: sentences for people, as on what was left out. ``splits``: those of the file, and ``split`` the one that
+    was read, None for all.
+    """
 
     photos: tuple[CaptionedPhoto, ...]
     description: str
+    notes: tuple[str, ...] = ()
+    split: str | None = None
+    splits: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -36,7 +44,8 @@ class Source:
 
     ``root``: the folder that the file's photo names start from. ``limit``: so many photos, drawn with
     ``seed`` (a smaller limit takes a part of a larger one's). ``categories``: only photos with a box of one
-    of these, by the COCO ``instances`` file. ``repeat``: how often an epoch shows each.
+    of these, by the COCO ``instances`` file. ``repeat``: how often an epoch shows each. ``exclude``: a file of
+    ids of photos to leave out, a JSON list or one id a line.
     """
 
     captions: str
@@ -48,6 +57,7 @@ class Source:
     instances: str | None = None
     seed: int = 0
     repeat: int = 1
+    exclude: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.categories, str):
@@ -59,6 +69,8 @@ class Source:
             )
         if self.repeat < 1:
             raise ConfigError(f"source {self.captions}: repeat is {self.repeat}; give 1 or more")
+        if self.seed < 0:
+            raise ConfigError(f"source {self.captions}: seed is {self.seed}; give 0 or more")
         if self.categories and self.instances is None:
             raise ConfigError(
                 f"source {self.captions}: categories need boxes; name a COCO instances file in `instances`"
@@ -72,16 +84,22 @@ def read_captions(
     format: str = "auto",
     split: str | None = None,
     check_files: bool = False,
+    needs_files: bool = True,
+    default_split: str | None = None,
 ) -> CaptionSet:
     """Reads captions in any format of READERS; ``auto`` recognizes it.
 
     ``root``: by default the folder ``photos`` beside the file where there is one, else the file's own folder.
-    ``split``: for formats that have them; all by default. ``check_files``: look now whether all photos exist.
+    ``split``: for formats that have them; by default ``default_split`` where the file has several, else all.
+    ``check_files``: look now whether all photos exist. ``needs_files``: whether a photo must name its file at all.
     Captions lose outer and repeated spaces; empty ones, and photos without any, are dropped and counted in
     the description. Raises DataError.
     """
-    file = CaptionFile(path, root, split)
-    return _read(file, _reader(file, format), check_files)
+    file = CaptionFile(path, root, split, needs_files)
+    reader = _reader(file, format)
+    if split is None and len(reader.splits(file)) > 1:
+        file.split = default_split
+    return _read(file, reader, check_files)
 
 
 def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> CaptionSet:
@@ -96,10 +114,20 @@ def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> Cap
     for number, source in enumerate(sources, start=1):
         file = CaptionFile(source.captions, source.root, source.split)
         reader = _reader(file, source.format)
-        if reader.has_splits and source.split is None:
+        if source.split is None and reader.splits(file):
             raise DataError(f"{file.path}: holds several splits, among them a test set; name one with split")
-        captions = _read(file, reader, check_files)
+        # A missing photo may be excluded for that very reason.
+        captions = _read(file, reader, check_files and source.exclude is None)
         chosen, description = list(captions), captions.description
+        if source.exclude is not None:
+            chosen, left_out = _without(chosen, Path(source.exclude))
+            description += f"; {left_out}: {_counts(chosen)}"
+            if not chosen:
+                raise DataError(
+                    f"{file.path}: {source.exclude} excludes all of its photos; correct `exclude`"
+                )
+            if check_files:
+                _check_files(file, chosen)
         if source.categories and source.instances is not None:
             chosen = _with_categories(chosen, source.categories, source.instances)
             description += f"; with {', '.join(source.categories)}: {_counts(chosen)}"
@@ -122,7 +150,8 @@ def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> Cap
 
 
 def _read(file: CaptionFile, reader: Reader, check_files: bool) -> CaptionSet:
-    if file.split is not None and not reader.has_splits:
+    splits = reader.splits(file)
+    if file.split is not None and not splits:
         raise DataError(f"{file.path}: this format has no splits; leave out split {file.split!r}")
     photos = reader.read(file)
     kept: list[CaptionedPhoto] = []
@@ -147,7 +176,13 @@ def _read(file: CaptionFile, reader: Reader, check_files: bool) -> CaptionSet:
     dropped = {"empty captions": empty, "photos without a caption": len(photos) - len(kept)}
     left_out = " and ".join(f"{count:,} {what}" for what, count in dropped.items() if count)
     description = f"{file.path}{f' ({file.split})' if file.split else ''}: {_counts(kept)}"
-    return CaptionSet(tuple(kept), description + (f"; left out {left_out}" if left_out else ""))
+    return CaptionSet(
+        tuple(kept),
+        description + (f"; left out {left_out}" if left_out else ""),
+        _notes(file, dropped),
+        file.split,
+        splits,
+    )
 
 
 def _reader(file: CaptionFile, format: str) -> Reader:
@@ -158,10 +193,23 @@ def _reader(file: CaptionFile, format: str) -> Reader:
     for reader in READERS.values():
         if reader.recognizes(file):
             return reader
+    kind = kind_of_json(file.json)
+    if kind:
+        raise DataError(f"{file.path}: {kind}; {CAPTIONS}")
     raise DataError(
-        f"{file.path}: not in a caption format that is known (at its top: {', '.join(list(file.json)[:5])}); "
+        f"{file.path}: not in a caption format that is known (at its top: {keys_of(file.json)}); "
         f"known are {', '.join(READERS)}"
     )
+
+
+def _notes(file: CaptionFile, dropped: Mapping[str, int]) -> tuple[str, ...]:
+    some = [
+        f"{count:,} {what}" if count > 1 else f"1 {what.replace('s', '', 1)}"
+        for what, count in dropped.items()
+        if count
+    ]
+    verb = "is" if sum(dropped.values()) == 1 else "are"
+    return (f"{file.path}: {' and '.join(some)} {verb} left out",) if some else ()
 
 
 def _counts(photos: Sequence[CaptionedPhoto]) -> str:
@@ -177,6 +225,33 @@ def _check_files(file: CaptionFile, photos: Sequence[CaptionedPhoto]) -> None:
         )
 
 
+def _without(photos: Sequence[CaptionedPhoto], exclude: Path) -> tuple[list[CaptionedPhoto], str]:
+    """Return the photos whose ids the file ``exclude`` does not hold, and what to say of it."""
+    ids = set(_read_ids(exclude))
+    unknown = sorted(ids - {str(photo.photo_id) for photo in photos})
+    remaining = [photo for photo in photos if str(photo.photo_id) not in ids]
+    left_out = f"without {len(photos) - len(remaining):,} that {exclude} names"
+    if unknown:
+        left_out += f" ({len(unknown):,} of its {len(ids):,} ids are not here, such as {unknown[0]})"
+    return remaining, left_out
+
+
+def _read_ids(path: Path) -> list[str]:
+    """Return a file's ids as text: 9 and "9" are the same photo. It is a JSON list, or has one id a line."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); is this the right file?") from None
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror}); correct `exclude`") from None
+    if not text.lstrip().startswith(("[", "{")):
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    ids = read_json(path)
+    if not isinstance(ids, list) or not all(type(photo_id) in (int, str) for photo_id in ids):
+        raise DataError(f"{path}: no list of ids; give a JSON list of numbers or texts, or one id a line")
+    return [str(photo_id).strip() for photo_id in ids]
+
+
 def _with_categories(
     photos: Sequence[CaptionedPhoto], categories: Sequence[str], instances_path: str
 ) -> list[CaptionedPhoto]:
@@ -188,8 +263,10 @@ def _with_categories(
             hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(known))}"
             raise DataError(f"{instances_path}: no category {category!r}; {hint}")
     wanted = set(categories)
+    ids = instances.ids_of({photo.photo_id: str(photo.path) for photo in photos}, instances_path)
     return [
         photo
         for photo in photos
-        if any(box.category in wanted for box in instances.boxes.get(photo.photo_id, ()))
+        if photo.photo_id in ids
+        and any(box.category in wanted for box in instances.boxes[ids[photo.photo_id]])
     ]

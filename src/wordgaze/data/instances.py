@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wordgaze.data.json_file import PhotoId, items_of, known_id, new_id, read_object, value_of
+from wordgaze.data.photo_ids import Spelled, match_photos
 from wordgaze.errors import DataError
 
 
@@ -25,26 +27,62 @@ class Box:
 
 @dataclass(frozen=True)
 class Instances:
-    """A COCO instances file by photo: ``boxes``, empty for a photo that has none, and ``sizes`` (w, h)."""
+    """A COCO instances file by photo: ``boxes``, empty for a photo that has none, and ``sizes`` (w, h).
+
+    ``files``: the photos' file names, where it has them.
+    """
 
     categories: dict[int, str]
     boxes: dict[PhotoId, tuple[Box, ...]]
     sizes: dict[PhotoId, tuple[int, int]]
+    files: dict[PhotoId, str] = field(default_factory=dict)
+
+    def ids_of(self, photos: Mapping[PhotoId, str], path: str | os.PathLike[str]) -> dict[PhotoId, PhotoId]:
+        """Return the id here of each of ``photos`` (id → file) that the file ``path`` lists, however it is spelled.
+
+        Raises DataError where ids and file names contradict each other.
+        """
+        by_id = match_photos(photos, [Spelled(photo_id) for photo_id in self.sizes])
+        named = [photo_id for photo_id, name in self.files.items() if name]
+        by_name = match_photos(photos, [Spelled(self.files[photo_id], is_name=True) for photo_id in named])
+        if isinstance(by_id, str) or isinstance(by_name, str):  # a name that is an id, too
+            raise DataError(
+                f"{path}: {by_id if isinstance(by_id, str) else by_name}; give the photos one numbering"
+            )
+        ids = {photo: own for own, photo in zip(self.sizes, by_id.photos, strict=True) if photo is not None}
+        names = {photo: own for own, photo in zip(named, by_name.photos, strict=True) if photo is not None}
+        for photo, own in ids.items():
+            if names.get(photo, own) != own:
+                raise DataError(
+                    f"{path}: by its id {photo!r} is {self.files.get(own) or own!r}, by its file's name it is "
+                    f"{names[photo]!r}; give captions and boxes the same ids"
+                )
+        return ids if len(ids) >= len(names) else names
+
+
+BOXES = "name boxes in COCO's format, a JSON object with images, annotations and categories"
+"""What to do about a file of another kind."""
 
 
 def read_instances(path: str | os.PathLike[str]) -> Instances:
     """Reads boxes from COCO instances JSON; crowds are kept and flagged. Raises DataError."""
     path = Path(path)
-    content = read_object(path)
+    content = read_object(path, BOXES)
     categories: dict[int, str] = {}
     for index, item in enumerate(items_of(path, content, "categories")):
         place = f"categories[{index}]"
         categories[value_of(path, place, item, "id", int)] = value_of(path, place, item, "name", str)
     sizes: dict[PhotoId, tuple[int, int]] = {}
+    files: dict[PhotoId, str] = {}
     for index, item in enumerate(items_of(path, content, "images")):
         place = f"images[{index}]"
         width, height = (value_of(path, place, item, key, int) for key in ("width", "height"))
-        sizes[new_id(path, place, item, sizes)] = (width, height)
+        if min(width, height) < 1:
+            raise DataError(f"{path}: {place} is {width} x {height} pixels; give the photo's size")
+        photo_id = new_id(path, place, item, sizes)
+        sizes[photo_id] = (width, height)
+        name = item.get("file_name")
+        files[photo_id] = name if isinstance(name, str) else ""
     boxes: dict[PhotoId, list[Box]] = {photo_id: [] for photo_id in sizes}
     for index, item in enumerate(items_of(path, content, "annotations")):
         place = f"annotations[{index}]"
@@ -57,7 +95,7 @@ def read_instances(path: str | os.PathLike[str]) -> Instances:
             )
         x, y, width, height = map(float, bbox)
         boxes[photo_id].append(Box(category, x, y, width, height, crowd=bool(item.get("iscrowd"))))
-    return Instances(categories, {photo_id: tuple(some) for photo_id, some in boxes.items()}, sizes)
+    return Instances(categories, {photo_id: tuple(some) for photo_id, some in boxes.items()}, sizes, files)
 
 
 def _is_number(value: object) -> bool:

@@ -2,28 +2,63 @@
 
 from __future__ import annotations
 
+import codecs
+import fnmatch
 import os
 import re
-from collections.abc import Iterable
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeAlias
+
+from wordgaze.errors import ConfigError
+from wordgaze.files import AnyPath, one_line
 
 # fmt: off
 PHOTO_SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".gif",
     ".bmp", ".dib", ".tif", ".tiff", ".jp2", ".pbm", ".pgm", ".ppm", ".pnm",
 ))
+
+# Folders that systems keep for themselves beside people's photos, without a dot before their names: thumbnails,
+# snapshots and bins of a NAS (Synology's @eaDir, QNAP's @Recycle), of Windows, and what macOS puts into archives.
+COMPANIONS = frozenset((
+    "__macosx", "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp", "~snapshot",
+    "$recycle.bin", "recycler", "system volume information", "lost+found", "found.000", "lost.dir",
+))
 # fmt: on
+
+STDIN = "-"
+
+Photo: TypeAlias = "Path | str"
+"""A file; a text is ``-`` for stdin, or an address, of which a path would lose a slash."""
+
+_Kind: TypeAlias = Literal["file", "folder", "link to a folder", "pipe, socket or device"]
+
+SHOWN_SUFFIXES = 8
+"""Of what was left out, the most frequent are named."""
 
 # A Path of "https://a/b" is "https:/a/b". One letter before the colon is a drive of Windows.
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.[a-z0-9_+-]{1,12}")  # what follows the last dot of a sentence is a part of the name
+_PLURALS = {
+    "hidden photo": "hidden photos",
+    "hidden folder": "hidden folders",
+    "excluded photo": "excluded photos",
+    "excluded folder": "excluded folders",
+    "link to a folder": "links to folders",
+    "pipe, socket or device": "pipes, sockets or devices",
+}
 
 
-def is_address(path: str | os.PathLike[str]) -> bool:
+def is_address(path: AnyPath) -> bool:
     """Return whether ``path`` looks like ``https://...``, ``s3://...`` or ``data:...`` rather than a file's name."""
     return _ADDRESS.match(os.fspath(path)) is not None
 
 
-def why_missing(path: str | os.PathLike[str]) -> str:
+def why_missing(path: AnyPath) -> str:
     """Return what is wrong with a ``path`` that is not there, and what to do."""
     if is_address(path):
         return "is an address, and addresses are not fetched; download it first, and name the file"
@@ -32,24 +67,217 @@ def why_missing(path: str | os.PathLike[str]) -> str:
     return "no such file; check the path"
 
 
-def find_photos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The photos that ``paths`` mean: files in their order, a folder's photos recursively by code point.
+def as_photo(name: AnyPath) -> Photo:
+    """Return what a ``name`` stands for: ``-`` and addresses stay texts, all else is a path."""
+    return name if isinstance(name, str) and (name == STDIN or is_address(name)) else Path(name)
 
-    A path that does not exist stays in the list, and so does a folder that can't be listed: opening it says
-    so. Links to folders inside a folder are not followed.
+
+class Exclusion:
+    """The patterns of ``--exclude``, as one question.
+
+    A pattern is a glob, where ``*`` matches slashes, too. It is compared with a file's or folder's name, and with its
+    path inside the folder that was named; ``/raw`` only with the path, ``raw/`` only with folders. Case counts.
     """
-    photos: list[Path] = []
-    for path in paths:
-        if not os.path.isdir(path):
-            photos.append(Path(path))
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        files, folders = [], []
+        for pattern in patterns:
+            glob = pattern.removeprefix("./").rstrip("/")
+            if not glob:
+                raise ConfigError(
+                    f"--exclude {pattern!r} matches nothing; give a name or a glob, like '*.gif'."
+                )
+            folders.append(fnmatch.translate(glob))
+            if not pattern.endswith("/"):
+                files.append(fnmatch.translate(glob))
+        self._files = re.compile("|".join(files)) if files else None
+        self._folders = re.compile("|".join(folders)) if folders else None
+
+    def __call__(self, path: str, name: str, *, folder: bool = False) -> bool:
+        """Return whether a file or ``folder`` of this ``name`` is excluded; ``path`` is inside the named folder."""
+        glob = self._folders if folder else self._files
+        return glob is not None and any(glob.match(text) for text in (name, path, f"/{path}"))
+
+
+@dataclass
+class Listing:
+    """The photos that were meant, in their order, and what their folders hold besides.
+
+    ``left_out``: how many of each suffix, or of what else ``_PLURALS`` names. ``spared``: the photos among them, of
+    folders that were searched.
+    """
+
+    photos: list[Photo] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    spared: list[Path] = field(default_factory=list)
+
+    def count_told(self) -> int:
+        """Return how many entries were left out for another reason than their suffix."""
+        return sum(self.left_out[key] for key in _PLURALS)
+
+    def describe_left_out(self) -> str:
+        """Return "7 .dng, 1 hidden photo": counts, no names; empty where nothing was left out."""
+        suffixes = [(key, count) for key, count in self.left_out.items() if key not in _PLURALS]
+        suffixes.sort(key=lambda item: (-item[1], item[0]))
+        parts = [f"{count:,} {key}" for key, count in suffixes[:SHOWN_SUFFIXES]]
+        if others := sum(count for _, count in suffixes[SHOWN_SUFFIXES:]):
+            parts.append(f"{others:,} of other kinds")
+        for key, plural in _PLURALS.items():
+            if count := self.left_out[key]:
+                parts.append(f"{count:,} {key if count == 1 else plural}")
+        return ", ".join(parts)
+
+
+def find_photos(folders: Iterable[AnyPath]) -> list[Path]:
+    """Return the photos in ``folders``, recursively, each folder's by code point; hidden ones are left out.
+
+    A path that is no folder stays as it is, and so does a folder that can't be listed: opening it says so.
+    """
+    listing = Listing()
+    found = (_find(os.fspath(folder), listing, Exclusion(), hidden=False) for folder in folders)
+    return [Path(photo) for photos in found for photo in photos]
+
+
+def photos_in(
+    paths: Sequence[AnyPath],
+    lists: Sequence[AnyPath] = (),
+    *,
+    hidden: bool = False,
+    exclude: Iterable[str] = (),
+) -> Listing:
+    """Return the photos that a command's arguments mean, in their order; raises ConfigError when there are none.
+
+    ``paths``: photos, folders, ``-``; ``lists``: files that name photos and folders (:func:`read_list`), after
+    ``paths``. Of folders, hidden and companion files and folders are left out, unless ``hidden``, and what
+    ``exclude`` matches (:class:`Exclusion`), which also leaves out photos that were named. Links to folders inside a
+    folder are not followed. A path that does not exist stays in the list, and so does a folder without photos:
+    opening it says so.
+    """
+    names, list_names = [os.fspath(path) for path in paths], [os.fspath(file) for file in lists]
+    if [*names, *list_names].count(STDIN) > 1:
+        raise ConfigError("stdin can be read once only; give - or --files-from -, and give it once.")
+    exclusion, listing, empty = Exclusion(exclude), Listing(), 0
+    listed = [name for file in lists for name in read_list(file)]
+    for index, name in enumerate([*names, *listed]):
+        if name == STDIN and index < len(names):  # in a list it is a file of that name
+            listing.photos.append(STDIN)
             continue
-        unreadable: list[OSError] = []
-        found = [
-            Path(folder, name)
-            for folder, _, names in os.walk(path, onerror=unreadable.append)
-            for name in names
-            if os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES
-        ]
-        found += [Path(error.filename) for error in unreadable]
-        photos += sorted(found, key=str)
-    return photos
+        told = listing.count_told()
+        photos = _find(name, listing, exclusion, hidden=hidden)
+        if not photos and listing.count_told() == told:
+            empty += 1
+            photos = [Path(name)]  # the folder, so that it counts among the failures
+        listing.photos += photos
+    if len(listing.photos) == empty:
+        raise ConfigError(_no_photos([*names, *list_names], listing))
+    return listing
+
+
+def read_list(file: AnyPath) -> list[str]:
+    """Return the names in a file (``-``: stdin), one a line, or separated by NULs if it holds one; raises ConfigError.
+
+    Names start from the current folder. Blank lines are skipped; line ends may be those of Windows.
+    """
+    data = _read_stdin_list() if file == STDIN else _read_list_file(file)
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # PowerShell's `>`
+        data = data.decode("utf-16", errors="replace").encode("utf-8", errors="surrogateescape")
+    if data.startswith((b"\xff\xd8\xff", b"\x89PNG")):
+        raise ConfigError(f"{one_line(file)} is a photo, not a list of photos; leave out --files-from.")
+    data = data.removeprefix(codecs.BOM_UTF8)
+    lines = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    names = [os.fsdecode(line) for line in lines if line.strip()]
+    if not names:
+        named = "stdin" if file == STDIN else one_line(file)
+        raise ConfigError(f"The list {named} is empty; write a photo's path into each line.")
+    return names
+
+
+def _read_list_file(file: AnyPath) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"The list {one_line(file)} is not there; check the path.") from None
+    except OSError as error:
+        raise ConfigError(f"The list {one_line(file)} can't be read ({error.strerror}).") from None
+
+
+def _read_stdin_list() -> bytes:
+    if sys.stdin is None:
+        raise ConfigError("stdin is closed; pipe a list of photos into it.")
+    return sys.stdin.buffer.read()
+
+
+def _no_photos(names: Sequence[str], listing: Listing) -> str:
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    named = ", ".join(one_line(name) for name in names[:3]) + more
+    left_out = listing.describe_left_out()
+    but = f" (left out: {left_out})" if left_out else ""
+    return f"There are no photos in {named}{but}; name photos, or a folder that holds some."
+
+
+def _find(name: str, listing: Listing, exclusion: Exclusion, *, hidden: bool) -> list[Photo]:
+    """Return the photos that the path ``name`` stands for; count in ``listing`` what is left out."""
+    if not name:
+        raise ConfigError("A path is empty; name a photo, or . for the current folder.")
+    photo = name if is_address(name) else Path(name)
+    if os.path.isdir(name):
+        return list(map(Path, sorted(_search(str(photo), listing, exclusion, hidden=hidden))))
+    if exclusion(str(photo), os.path.basename(name)):
+        listing.left_out["excluded photo"] += 1
+        listing.spared.append(Path(photo))
+        return []
+    return [photo]
+
+
+def _search(top: str, listing: Listing, exclusion: Exclusion, *, hidden: bool) -> Iterator[str]:
+    """Yield the photos below ``top``, and the folders that can't be listed; count in ``listing`` what is left out."""
+    start = "" if top == os.curdir else os.path.join(top, "")
+    folders = [""]
+    while folders:
+        inside = folders.pop()
+        try:
+            with os.scandir(start + inside or os.curdir) as entries:
+                for entry in entries:
+                    path, kind = inside + entry.name, _kind(entry)
+                    reason = _reason(entry.name, path, kind, exclusion, hidden=hidden)
+                    if reason is None and kind == "folder":
+                        folders.append(path + os.sep)
+                    elif reason is None:
+                        yield start + path
+                    elif reason:
+                        listing.left_out[reason] += 1
+                        if kind == "file" and reason in _PLURALS:
+                            listing.spared.append(Path(start + path))
+        except OSError:
+            yield (start + inside).rstrip(os.sep) or top
+
+
+def _reason(name: str, path: str, kind: _Kind, exclusion: Exclusion, *, hidden: bool) -> str | None:
+    """Return why an entry of a folder is left out, empty where nobody would miss it; None if it is taken."""
+    folder = kind in ("folder", "link to a folder")
+    suffix = os.path.splitext(name)[1].lower()
+    is_photo = suffix in PHOTO_SUFFIXES
+    what = "folder" if folder else "photo" if is_photo else ""
+    if exclusion(path.replace(os.sep, "/"), name, folder=folder):
+        return what and f"excluded {what}"
+    if not hidden and (name.startswith(".") or (folder and name.lower() in COMPANIONS)):
+        return what and f"hidden {what}"
+    if kind == "folder" or (kind == "file" and is_photo):
+        return None
+    if kind != "file" and (folder or is_photo):
+        return kind
+    if not suffix:
+        return "without a suffix"
+    return suffix if _SUFFIX.fullmatch(suffix) else "of unknown kind"
+
+
+def _kind(entry: os.DirEntry[str]) -> _Kind:
+    """Return what an entry is; a link that leads nowhere is a file, so that opening it says so."""
+    try:
+        if entry.is_dir():
+            return "link to a folder" if entry.is_symlink() else "folder"
+        if entry.is_file() or not os.path.exists(entry.path):
+            return "file"
+    except OSError:  # a link that can't be followed
+        return "file"
+    return "pipe, socket or device"

@@ -7,18 +7,26 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import BinaryIO, TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from wordgaze.data.colors import from_array, from_tensor, is_tensor, to_rgb
+from wordgaze.data.cut_short import fill_up
 from wordgaze.data.listing import why_missing
+from wordgaze.data.png import fill_up_png, read_plain_png
+from wordgaze.data.quiet import quiet_pillow
 from wordgaze.data.streams import is_special, open_special
+from wordgaze.data.tiff import TiffLayout, read_layout, read_tiff
 from wordgaze.errors import PhotoError, PhotoWarning
 
-PhotoSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray"
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PhotoSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray | Tensor"
 
 MAX_PIXELS = 2 * (1024**3 // 12)
 """About 179 million, where Pillow stops too: decoded, such a photo takes half a gigabyte."""
@@ -41,6 +49,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_ENOUGH_ROWS = 0.95  # of a photo that is cut short, to be read all the same
+_NOT_SUPPORTED = re.compile(r"unsupported|not supported|unknown|can(not|'t) handle", re.IGNORECASE)
 _TOO_LARGE = "needs more memory than there is; make it smaller first"
 _DAMAGED_HEADER = "is damaged or cut short in its header; get the file again from where it came from"
 
@@ -64,26 +74,45 @@ def open_photo(
     ``on_warning`` is called with it, or without one a PhotoWarning is emitted. ``strict`` refuses a photo that
     is cut short, however little of it is missing.
     """
-    if on_warning is None:
-        on_warning = _emit_warning
+    asked = _Asked(max_pixels, strict)
+    with quiet_pillow():
+        photo = _open(source, asked)
+    for message in asked.messages:
+        if on_warning is not None:
+            on_warning(message)
+        else:
+            name = os.fspath(source) if isinstance(source, str | os.PathLike) else "a photo"
+            warnings.warn(f"{name}: {message}", PhotoWarning, stacklevel=2)
+    return photo
+
+
+@dataclass
+class _Asked:
+    """What the caller asked for, and what is to be told."""
+
+    max_pixels: int
+    strict: bool
+    messages: list[str] = field(default_factory=list)
+
+
+def _open(source: PhotoSource, asked: _Asked) -> Image.Image:
     if isinstance(source, Image.Image):
-        return _decode(source, max_pixels)
-    if isinstance(source, np.ndarray):
-        return _decode(_from_array(source), max_pixels)
+        return _open_pil(source, asked)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _read(io.BytesIO(source), max_pixels)
+        return _read(io.BytesIO(source), asked)
     if isinstance(source, str | os.PathLike):
         with _open_file(source) as file:
-            return _read(file, max_pixels)
+            return _read(file, asked)
     if hasattr(source, "read"):
-        return _read(source, max_pixels)
+        return _read(cast(BinaryIO, source), asked)
+    if is_tensor(source):
+        return _finish(from_tensor(source), asked)
+    if hasattr(source, "__array__"):
+        return _finish(from_array(np.asarray(source)), asked)
     raise PhotoError(
-        f"is a {type(source).__name__}; pass a path, bytes, a binary file, a PIL image or a NumPy array"
+        f"is a {type(source).__name__}; pass a path, bytes, a binary file, a PIL image, a NumPy array or a "
+        "torch tensor"
     )
-
-
-def _emit_warning(message: str) -> None:
-    warnings.warn(message, PhotoWarning, stacklevel=3)
 
 
 def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
@@ -101,85 +130,264 @@ def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
         raise PhotoError(f"can't be opened ({error}); check the path") from None
 
 
-def _read(file: BinaryIO, max_pixels: int) -> Image.Image:
+# From a file to a loaded picture
+
+
+@dataclass
+class _Loaded:
+    """A picture with its pixels, as they lie in the file, and how much of it was there."""
+
+    image: Image.Image
+    rows: int | None = None  # where the file ended too early
+    note: str = ""
+    is_animated: bool = False
+
+
+def _read(file: BinaryIO, asked: _Asked) -> Image.Image:
     if isinstance(file, io.TextIOBase):
         raise PhotoError("is a file open as text; open it in binary mode ('rb')")
     if not (hasattr(file, "seekable") and file.seekable()):
         file = io.BytesIO(file.read())
+    file.seek(0)
+    beginning = file.read(16)
+    if not beginning:
+        raise PhotoError("is empty (0 bytes); get the file again from where it came from")
+    file.seek(0)
+    load = _LOADERS.get(
+        next((name for name, begins in _BEGINNINGS.items() if begins.match(beginning)), ""), _load
+    )
     try:
-        # Pillow's own limit warns or raises in its own words before ours is asked; parsing a header is quick
-        # enough to do one at a time.
-        with _without_pillow_limit():
-            image = _identify(file)
+        loaded = load(file, asked)
+        return _finish(loaded.image, asked, loaded)
     except PhotoError:
         raise
     except MemoryError:
         raise PhotoError(_TOO_LARGE) from None
+
+
+def _load(file: BinaryIO, asked: _Asked) -> _Loaded:
+    """Return a picture of any format, filled up where the file ended too early."""
+    image = None
+    try:
+        image = _identify(file)
+        _check_size(image.size, asked)
+        image.load()
+        if image.format in ("JPEG", "MPO") and _ends_in_zeros(file):
+            return _fill_up(file, image.format, asked) or _Loaded(image)
+        return _Loaded(image)
+    except (PhotoError, MemoryError):
+        raise
+    except Exception as error:  # damage makes Pillow raise nearly anything
+        format = image.format if image is not None else None
+        filled = _fill_up(file, format, asked)
+        if filled is None:
+            raise _damaged(error, image) from None
+        return filled
+
+
+def _load_png(file: BinaryIO, asked: _Asked) -> _Loaded:
+    png = read_plain_png(file)
+    try:
+        image = _open_with_pillow(png.file())
     except Exception:
-        # Damage makes Pillow raise nearly anything: OSError, SyntaxError, ValueError, struct.error...
         raise PhotoError(_DAMAGED_HEADER) from None
-    with image:
-        return _decode(image, max_pixels)
+    _check_size(image.size, asked)
+    try:
+        image.load()
+    except MemoryError:
+        raise
+    except Exception as error:
+        filled = fill_up_png(png)
+        if filled is None:
+            raise _damaged(error, image) from None
+        whole, rows = filled
+        image = _open_with_pillow(whole)
+        image.load()
+        return _Loaded(image, rows, is_animated=png.is_animated)
+    return _Loaded(image, None if png.is_whole else image.height, is_animated=png.is_animated)
+
+
+def _load_tiff(file: BinaryIO, asked: _Asked) -> _Loaded:
+    layout = read_layout(file)
+    if layout is None:
+        raise PhotoError(_DAMAGED_HEADER)
+    _check_size(layout.size, asked)
+    if not layout.is_for_pillow:
+        return _load_odd_tiff(file, layout)
+    image = None
+    try:
+        image = _open_with_pillow(file)
+        image.load()
+        return _Loaded(image)
+    except MemoryError:
+        raise
+    except Exception as error:
+        if image is None or layout.is_of_bytes:
+            return _load_odd_tiff(file, layout)
+        raise _damaged(error, image) from None
+
+
+def _load_odd_tiff(file: BinaryIO, layout: TiffLayout) -> _Loaded:
+    try:
+        image, rows = read_tiff(file, layout)
+    except (PhotoError, MemoryError):
+        raise
+    except Exception as error:
+        raise _damaged(error, None) from None
+    return _Loaded(image, None if rows == layout.size[1] else rows)
+
+
+_BEGINNINGS = {
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "TIFF": re.compile(rb"II[*+]\0|MM\0[*+]"),
+}
+_LOADERS = {"PNG": _load_png, "TIFF": _load_tiff}
+
+
+def _damaged(error: Exception, image: Image.Image | None) -> PhotoError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if _NOT_SUPPORTED.search(reason):
+        kind = f"a kind of {image.format} that" if image is not None else "of a kind that"
+        return PhotoError(f"is {kind} can't be read ({reason}); convert it to JPEG or PNG")
+    if image is None:
+        return PhotoError(_DAMAGED_HEADER)
+    return PhotoError(f"is damaged or cut short ({reason}); get the file again from where it came from")
 
 
 def _identify(file: BinaryIO) -> Image.Image:
     """The photo behind ``file`` with its header read and its pixels not yet."""
     try:
-        return Image.open(file, formats=_FORMATS)
+        return _open_with_pillow(file)
     except UnidentifiedImageError:
         file.seek(0)
         beginning = file.read(16)
-    if not beginning:
-        raise PhotoError("is empty (0 bytes); get the file again from where it came from")
     if _HEIF_BEGINNING.match(beginning):
         try:
             import pillow_heif
         except ImportError:
             raise PhotoError("is a HEIF photo; to read these: pip install 'wordgaze[heif]'") from None
         pillow_heif.register_heif_opener()
-        return Image.open(file, formats=["HEIF"])
+        return _open_with_pillow(file, ["HEIF"])
     if _BEGINNING.match(beginning):
-        raise PhotoError(_DAMAGED_HEADER)
+        raise OSError(_DAMAGED_HEADER)
     raise PhotoError(
         "is not a photo in a format that can be read (JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF, JPEG 2000, "
         "PPM); convert it to JPEG or PNG"
     )
 
 
-@contextmanager
-def _without_pillow_limit() -> Iterator[None]:
+def _open_with_pillow(file: BinaryIO, formats: list[str] = _FORMATS) -> Image.Image:
+    # Pillow's own limit warns or raises in its own words before ours is asked; parsing a header is quick
+    # enough to do one at a time.
     with _pillow_limit_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            yield
+            return Image.open(file, formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _decode(image: Image.Image, max_pixels: int) -> Image.Image:
-    width, height = image.size
+def _check_size(size: tuple[int, int], asked: _Asked) -> None:
+    width, height = size
     if width < 1 or height < 1:
         raise PhotoError(f"has no pixels ({width} x {height}); it can't be captioned")
-    if width * height > max_pixels:
+    if width * height > asked.max_pixels:
         raise PhotoError(
-            f"has {width} x {height} = {width * height:,} pixels, more than the {max_pixels:,} allowed; "
+            f"has {width} x {height} = {width * height:,} pixels, more than the {asked.max_pixels:,} allowed; "
             "make it smaller first"
         )
+
+
+# Files that end too early
+
+
+def _ends_in_zeros(file: BinaryIO) -> bool:
+    end = file.seek(0, io.SEEK_END)
+    file.seek(max(end - 64, 0))
+    return not file.read(64).strip(b"\0")
+
+
+def _fill_up(file: BinaryIO, format: str | None, asked: _Asked) -> _Loaded | None:
+    file.seek(0)
+    data = file.read()
+    if format is None:
+        format = "WEBP" if data[8:12] == b"WEBP" else "AVIF" if data[4:11] == b"ftypavi" else None
+    if format is None:
+        return None
+
+    def pixels(data: bytes) -> np.ndarray | None:
+        try:
+            image = _open_with_pillow(io.BytesIO(data))
+            _check_size(image.size, asked)
+            return np.asarray(image.convert("RGBA"))
+        except (PhotoError, MemoryError):
+            raise
+        except Exception:
+            return None
+
+    filled = fill_up(data, format, pixels)
+    if filled is None:
+        return None
+    image = _open_with_pillow(io.BytesIO(filled.file))
+    image.load()
+    return _Loaded(image, filled.rows, filled.note)
+
+
+def _judge_cut(loaded: _Loaded, asked: _Asked) -> None:
+    """Refuse a picture of which too much is missing; say so of another."""
+    rows, height = loaded.rows, loaded.image.height
+    if rows is None:
+        return
+    again = "get the file again from where it came from"
+    if rows < _ENOUGH_ROWS * height:
+        raise PhotoError(f"is damaged or cut short: only {rows} of {height} rows can be read; {again}")
+    if rows < height:
+        what = f"is cut short: {rows} of {height} rows can be read"
+    else:
+        what = f"is cut short, though all of its {height} rows can be read{loaded.note}"
+    if asked.strict:
+        raise PhotoError(f"{what}, and a photo that is cut short is refused when strict; {again}")
+    asked.messages.append(f"{what}; {again}")
+
+
+# From a loaded picture to RGB
+
+
+def _open_pil(image: Image.Image, asked: _Asked) -> Image.Image:
+    _check_size(image.size, asked)
+    file = getattr(image, "fp", None)
     try:
         image.load()
     except MemoryError:
         raise PhotoError(_TOO_LARGE) from None
-    except Exception as error:  # as above: nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise PhotoError(
-            f"is damaged or cut short ({reason}); get the file again from where it came from"
-        ) from None
+    except Exception as error:
+        if "closed" in str(error) or (file is None and isinstance(error, AssertionError)):
+            raise PhotoError(
+                "is a PIL image that was closed before its pixels were read; pass it while it is open, or its path"
+            ) from None
+        if file is not None and not file.closed and image.tell() == 0:
+            return _read(file, asked)
+        raise _damaged(error, image) from None
+    return _finish(image, asked)
+
+
+def _finish(image: Image.Image, asked: _Asked, loaded: _Loaded | None = None) -> Image.Image:
+    """Return a picture as upright RGB."""
+    _check_size(image.size, asked)
+    if loaded is not None:
+        _judge_cut(loaded, asked)
     try:
-        rgb = _to_rgb(image)
+        rgb, is_clear = to_rgb(image)
     except MemoryError:
         raise PhotoError(_TOO_LARGE) from None
     except ValueError as error:
         raise PhotoError(f"has colors that can't be read ({error}); convert it to JPEG or PNG") from None
+    is_first = loaded is not None and _is_animated(loaded)
+    if is_clear:
+        whose = "the first frame of it" if is_first else "it"
+        asked.messages.append(f"is empty: {whose} is transparent everywhere, and seen as a white area")
+    elif is_first and len(rgb.getcolors(maxcolors=1) or ()) == 1:
+        asked.messages.append("is animated, and its first frame, which is the one seen, is of one color")
     turn = _UPRIGHT.get(_orientation(image))
     if turn is not None:
         rgb = rgb.transpose(turn)
@@ -187,61 +395,15 @@ def _decode(image: Image.Image, max_pixels: int) -> Image.Image:
     return rgb
 
 
+def _is_animated(loaded: _Loaded) -> bool:
+    try:
+        return loaded.is_animated or getattr(loaded.image, "is_animated", False)
+    except Exception:  # of a GIF, the second frame is looked for only now
+        return False
+
+
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a photo with broken EXIF is still a photo
         return 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        image = _to_grey(image, (0, 65535))
-    elif image.mode in ("I", "F"):
-        image = _to_grey(image, _range(np.asarray(image)))
-    if not image.has_transparency_data:
-        # Adobe's inverted CMYK is no longer inverted here: Pillow turns it round when it reads a JPEG.
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    white = Image.new("RGB", image.size, "white")
-    white.paste(image, mask=image.getchannel("A"))
-    return white
-
-
-def _range(values: np.ndarray) -> tuple[float, float]:
-    """Black and white where the mode leaves them open: the first usual scale that fits, else the extremes."""
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return 0, 1
-    lowest, highest = float(finite.min()), float(finite.max())
-    scales = (1, 255, 65535) if values.dtype.kind == "f" else (255, 65535)
-    return next(((0, end) for end in scales if lowest >= 0 and highest <= end), (lowest, highest))
-
-
-def _to_grey(image: Image.Image, black_and_white: tuple[float, float]) -> Image.Image:
-    """8-bit grey of a deeper one; a value that the file calls transparent stays so."""
-    values, (black, white) = np.asarray(image), black_and_white
-    finite = np.nan_to_num(values.astype(np.float64), nan=black, posinf=white, neginf=black)
-    scale = 255 / (white - black) if white > black else 0
-    grey = Image.fromarray(np.rint((finite - black) * scale).astype(np.uint8))
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
-    return grey
-
-
-def _from_array(array: np.ndarray) -> Image.Image:
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise PhotoError(f"is an array of shape {array.shape}; pass (H, W), (H, W, 3) or (H, W, 4)")
-    if 0 in array.shape:
-        raise PhotoError(f"has no pixels (shape {array.shape}); it can't be captioned")
-    if array.dtype.kind == "f":
-        lowest, highest = float(array.min()), float(array.max())
-        if not (lowest >= -0.001 and highest <= 1.001):  # `not`, so that not-a-number is refused too
-            raise PhotoError(
-                f"holds floats from {lowest:g} to {highest:g}; scale them to 0..1, or pass uint8"
-            )
-        array = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
-    if array.dtype != np.uint8:
-        raise PhotoError(f"is an array of {array.dtype}; pass uint8, or floats from 0 to 1")
-    return Image.fromarray(np.ascontiguousarray(array))

@@ -6,6 +6,7 @@ import io
 import os
 import select
 import stat
+import sys
 import time
 from typing import BinaryIO
 
@@ -29,6 +30,15 @@ def read_stream(file: BinaryIO) -> bytes:
         if size > MAX_BYTES:
             raise PhotoError(f"is more than {MAX_BYTES:,} bytes through a pipe; save it in a file first")
     return b"".join(chunks)
+
+
+def read_stdin() -> bytes:
+    """Return the photo that is piped into stdin; raises PhotoError where none can be."""
+    if sys.stdin is None:
+        raise PhotoError("is stdin, which is closed; pipe a photo into it")
+    if sys.stdin.isatty():
+        raise PhotoError("is stdin, which is a terminal; pipe a photo into it")
+    return read_stream(sys.stdin.buffer)
 
 
 def is_special(path: str | os.PathLike[str]) -> bool:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from wordgaze.captioner import BATCH_SIZE, Caption, Captioner
-from wordgaze.data.listing import find_photos
+from wordgaze.data.listing import STDIN, Photo, as_photo
 from wordgaze.data.photos import open_photo
+from wordgaze.data.streams import read_stdin
 from wordgaze.errors import ConfigError, PhotoError
 from wordgaze.generation.options import GenerationOptions
 
@@ -24,32 +25,30 @@ THREADS = min(4, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class CaptionedFile:
-    """A photo's file with its caption, or with what is wrong with it."""
+    """A photo's file with its caption, or with what is wrong with it; ``warnings`` say what may be.
 
-    file: Path
+    ``file``: as :func:`wordgaze.data.listing.as_photo` returns it.
+    """
+
+    file: Photo
     caption: Caption | None = None
     error: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """What ``wordgaze caption --json`` prints of it."""
-        if self.caption is None:
-            return {"file": str(self.file), "error": self.error}
-        return {"file": str(self.file), **self.caption.to_dict()}
+        values = {"error": self.error} if self.caption is None else self.caption.to_dict()
+        warnings = {"warnings": list(self.warnings)} if self.warnings else {}
+        return {"file": str(self.file), **values, **warnings}
 
 
-def photos_in(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The photos that a command's arguments mean, in their order; raises ConfigError when there are none.
+@dataclass(frozen=True)
+class _Opened:
+    """A photo's pixels (3, H, W), or what is wrong with it."""
 
-    A folder without photos stays in the list, so that it counts among the failures: opening it says so.
-    """
-    arguments = [Path(path) for path in paths]
-    found = [find_photos([argument]) for argument in arguments]
-    if not any(found):
-        named = ", ".join(map(str, arguments))
-        raise ConfigError(f"There are no photos in {named}; name photos, or a folder that holds some.")
-    return [
-        photo for argument, photos in zip(arguments, found, strict=True) for photo in photos or [argument]
-    ]
+    pixels: Tensor | None = None
+    error: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def require_confidence(captioner: Captioner, options: GenerationOptions) -> None:
@@ -65,34 +64,43 @@ def require_confidence(captioner: Captioner, options: GenerationOptions) -> None
         )
 
 
+def open_named(file: Photo, *, strict: bool, on_warning: Callable[[str], None]) -> Image.Image:
+    """Return the photo in ``file``, or on stdin, as :func:`open_photo` does; raises PhotoError."""
+    return open_photo(read_stdin() if file == STDIN else file, strict=strict, on_warning=on_warning)
+
+
 def caption_files(
     captioner: Captioner,
     files: Iterable[str | os.PathLike[str]],
     options: GenerationOptions | None = None,
     batch_size: int = BATCH_SIZE,
+    *,
+    strict: bool = False,
 ) -> Iterator[CaptionedFile]:
     """One result a file, in the order of ``files``; a photo that can't be read is a result, too, and stops nothing.
 
-    ``options``: by default the model's. At most ``THREADS`` photos are held decoded and two batches as pixels,
-    however many files there are. Raises ConfigError for ``batch_size``.
+    ``options``: by default the model's. ``strict``: refuse photos that are cut short. At most ``THREADS`` photos are
+    held decoded and two batches as pixels, however many files there are. Raises ConfigError for ``batch_size``.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
     chosen = captioner.parts.generation if options is None else options
 
-    def pixels_of(file: Path) -> Tensor | str:
+    def open_file(file: Photo) -> _Opened:
+        warnings: list[str] = []
         try:
-            return captioner.transform(open_photo(file))[0]
+            photo = open_named(file, strict=strict, on_warning=warnings.append)
+            return _Opened(captioner.transform(photo)[0], None, tuple(warnings))
         except PhotoError as error:
-            return str(error)
+            return _Opened(None, str(error), tuple(warnings))
         except MemoryError:
-            return "needs more memory than there is; make the photo smaller"
+            return _Opened(None, "needs more memory than there is; make the photo smaller", tuple(warnings))
 
     with ThreadPoolExecutor(THREADS, thread_name_prefix="wordgaze-photos") as threads:
-        ahead: deque[tuple[Path, Future[Tensor | str]]] = deque()
+        ahead: deque[tuple[Photo, Future[_Opened]]] = deque()
         try:
-            for file in map(Path, files):
-                ahead.append((file, threads.submit(pixels_of, file)))
+            for file in map(as_photo, files):
+                ahead.append((file, threads.submit(open_file, file)))
                 if len(ahead) == 2 * batch_size:
                     yield from _caption_batch(captioner, chosen, [ahead.popleft() for _ in range(batch_size)])
             while ahead:
@@ -103,13 +111,11 @@ def caption_files(
 
 
 def _caption_batch(
-    captioner: Captioner, options: GenerationOptions, batch: list[tuple[Path, Future[Tensor | str]]]
+    captioner: Captioner, options: GenerationOptions, batch: list[tuple[Photo, Future[_Opened]]]
 ) -> Iterator[CaptionedFile]:
-    opened = [(file, future.result()) for file, future in batch]
-    pixel_values = [pixels for _, pixels in opened if isinstance(pixels, Tensor)]
+    photos = [(file, future.result()) for file, future in batch]
+    pixel_values = [photo.pixels for _, photo in photos if photo.pixels is not None]
     captions = iter(captioner.caption_pixels(torch.stack(pixel_values), options) if pixel_values else ())
-    for file, pixels in opened:
-        if isinstance(pixels, str):
-            yield CaptionedFile(file, error=pixels)
-        else:
-            yield CaptionedFile(file, caption=next(captions))
+    for file, photo in photos:
+        caption = None if photo.pixels is None else next(captions)
+        yield CaptionedFile(file, caption, photo.error, photo.warnings)

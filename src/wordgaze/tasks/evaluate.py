@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wordgaze.data.annotations import CaptionedPhoto, PhotoId, read_captions, read_instances, read_json
+from wordgaze.data.captions import CaptionSet
+from wordgaze.data.json_file import PhotoId
+from wordgaze.data.readers.caption_file import NO_FILE, CaptionedPhoto
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.evaluation.bootstrap import Difference, compare, intervals
-from wordgaze.evaluation.categories import CATEGORIES
 from wordgaze.evaluation.chair import Chair, chair
+from wordgaze.evaluation.doubts import doubts
 from wordgaze.evaluation.metric import Scores
 from wordgaze.evaluation.ptb import tokenize_all
 from wordgaze.evaluation.repeats import repeats
@@ -24,8 +27,12 @@ from wordgaze.evaluation.score import (
     METRICS,
     CaptionScorer,
     fingerprint,
-    some,
 )
+from wordgaze.files import write_text
+from wordgaze.tasks.references import categories_seen
+from wordgaze.tasks.references import photos_to_caption as photos_to_caption
+from wordgaze.tasks.references import reference_photos as reference_photos
+from wordgaze.tasks.results import results_of as results_of
 
 if TYPE_CHECKING:
     from wordgaze.captioner import Captioner
@@ -173,18 +180,24 @@ class Judge:
         instances: str | os.PathLike[str] | None = None,
     ) -> None:
         chosen = choose_metrics(metrics)
+        notes = photos.notes if isinstance(photos, CaptionSet) else ()
         self.photos = {photo.photo_id: photo for photo in photos}
         references = {photo_id: photo.captions for photo_id, photo in self.photos.items()}
         # Files first: what is wrong with them shows at once.
         found = None if against is None else results_of(against, self.photos)
-        self._boxed = {} if instances is None else _categories_seen(Path(instances), self.photos)
+        self._boxed = {} if instances is None else categories_seen(Path(instances), self.photos)
         self._scorer = CaptionScorer(references, chosen)
         self._fingerprint = fingerprint(references)
         self._words = {photo_id: tokenize_all(references[photo_id]) for photo_id in self._boxed}
-        self._warnings: tuple[str, ...] = ()
+        every = [text for photo in self.photos.values() for text in photo.captions]
+        self._warnings: tuple[str, ...] = (*notes, *doubts(every, "references"))
         self._against: tuple[str, Scores, Scores] | None = None
         if against is not None and found is not None:
-            captions, self._warnings = found
+            captions, warnings = found
+            self._warnings += (
+                *warnings,
+                *doubts(list(captions.values()), f"captions of {os.fspath(against)}"),
+            )
             scores = self._scorer.score(captions).scores
             self._against = os.fspath(against), scores, self._chair(captions)[1]
 
@@ -197,7 +210,7 @@ class Judge:
         photos = [
             ScoredPhoto(
                 photo_id,
-                None if photo.path == _NO_FILE else photo.path,
+                None if photo.path == NO_FILE else photo.path,
                 captions[photo_id],
                 photo.captions,
                 scored.per_photo[photo_id],
@@ -205,6 +218,7 @@ class Judge:
             )
             for photo_id, photo in self.photos.items()
         ]
+        own = doubts(list(captions.values()), "captions")
         comparison = None
         if self._against is not None:
             file, scores, their_chair = self._against
@@ -219,7 +233,7 @@ class Judge:
             self._fingerprint,
             Objects(len(self._boxed), sum(map(len, objects.named))) if self._boxed else None,
             comparison,
-            (*warnings, *self._warnings, *([_few(len(photos))] if few else [])),
+            (*warnings, *own, *self._warnings, *([_few(len(photos))] if few else [])),
         )
 
     def _chair(self, captions: Mapping[PhotoId, str]) -> tuple[Chair, Scores]:
@@ -240,28 +254,6 @@ def _few(photos: int) -> str:
     )
 
 
-def _categories_seen(path: Path, photos: Mapping[PhotoId, CaptionedPhoto]) -> dict[PhotoId, set[str]]:
-    """The categories in the boxes of those of the photos that the file lists."""
-    instances = read_instances(path)
-    if not set(CATEGORIES) & set(instances.categories.values()):
-        raise DataError(
-            f"{path} has none of COCO's 80 categories, which CHAIR knows; name a COCO instances file."
-        )
-    # Some write ids as numbers, some as text.
-    boxes = {str(photo_id): some for photo_id, some in instances.boxes.items()}
-    found = {
-        photo_id: {box.category for box in boxes[str(photo_id)]}
-        for photo_id in photos
-        if str(photo_id) in boxes
-    }
-    if not found:
-        raise DataError(
-            f"{path} lists none of the {len(photos)} photos (image_id {some(list(photos))}); name the instances file "
-            "that belongs to the captions."
-        )
-    return found
-
-
 def choose_metrics(names: Iterable[str]) -> tuple[str, ...]:
     """The metrics that ``names`` mean, whatever their case; raises ConfigError for others."""
     known = {name.lower(): name for name in METRICS}
@@ -271,20 +263,6 @@ def choose_metrics(names: Iterable[str]) -> tuple[str, ...]:
             raise ConfigError(f"{name} is not a metric; choose from {', '.join(METRICS)}.")
         chosen.append(known[name.lower()])
     return tuple(dict.fromkeys(chosen)) or DEFAULT_METRICS
-
-
-def photos_to_caption(
-    captions: str | os.PathLike[str], images: str | os.PathLike[str]
-) -> tuple[CaptionedPhoto, ...]:
-    """The photos that the file ``captions`` names; raises DataError when any is not in the folder ``images``."""
-    photos = read_captions(captions, images).photos
-    missing = [str(photo.path.relative_to(images)) for photo in photos if not photo.path.is_file()]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of the {len(photos)} photos that {captions} names are not in {images} "
-            f"({some(missing)}); name the folder that holds them all."
-        )
-    return photos
 
 
 def evaluate_model(
@@ -303,7 +281,7 @@ def evaluate_model(
     # Here, since scoring a results file needs no torch.
     from wordgaze.tasks.caption_files import caption_files
 
-    sized = {} if batch_size is None else {"batch_size": batch_size}
+    sized: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
     photos = list(judge.photos.values())
     captions: dict[PhotoId, str] = {}
     for photo, result in zip(
@@ -317,29 +295,11 @@ def evaluate_model(
 
 
 def evaluate_results(results: str | os.PathLike[str], judge: Judge) -> Evaluation:
-    """Scores the captions of a results file in COCO's format, a list of ``{"image_id", "caption"}``.
+    """Scores the captions of a results file, in any format of :func:`read_results`.
 
     Captions of photos without references are left out, with a warning. Raises DataError when a photo has no caption.
     """
     return judge.evaluate(*results_of(results, judge.photos))
-
-
-def results_of(
-    results: str | os.PathLike[str], photos: Mapping[PhotoId, CaptionedPhoto]
-) -> tuple[dict[PhotoId, str], tuple[str, ...]]:
-    """The photos' captions in a results file, and a warning where it has more; raises DataError where it has fewer."""
-    found = _read_results(Path(results))
-    # Some write ids as numbers, some as text.
-    captions = {photo_id: found[str(photo_id)] for photo_id in photos if str(photo_id) in found}
-    missing = [photo_id for photo_id in photos if photo_id not in captions]
-    if missing:
-        raise DataError(
-            f"{results} has no caption for {len(missing)} of the {len(photos)} photos that have references "
-            f"(image_id {some(missing)}); caption them, or name the captions file that belongs to these results."
-        )
-    more = len(found) - len(captions)
-    sentence = f"{more} captions of {results} are of photos without references; they are left out"
-    return captions, (sentence,) if more else ()
 
 
 def save_per_photo(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
@@ -347,17 +307,16 @@ def save_per_photo(evaluation: Evaluation, path: str | os.PathLike[str]) -> None
     path = Path(path)
     check_per_photo_path(path)
     rows = [photo.to_dict() for photo in evaluation.photos]
+    text = io.StringIO(newline="")
     # A file name's bytes that are no text leave JSON as escapes, and CSV as they came.
     if path.suffix.lower() == ".json":
-        with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            json.dump(rows, file, ensure_ascii=False, indent=1)
-            file.write("\n")
+        write_text(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n", errors="backslashreplace")
         return
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: " | ".join(v) if isinstance(v, list) else v for k, v in row.items()})
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: " | ".join(v) if isinstance(v, list) else v for k, v in row.items()})
+    write_text(path, text.getvalue(), errors="surrogateescape")
 
 
 def check_per_photo_path(path: str | os.PathLike[str]) -> None:
@@ -366,47 +325,3 @@ def check_per_photo_path(path: str | os.PathLike[str]) -> None:
         raise ConfigError(
             f"{os.fspath(path)}: can't tell what to write; end it in {' or '.join(PER_PHOTO_SUFFIXES)}."
         )
-
-
-_NO_FILE = Path()
-
-
-def reference_photos(captions: str | os.PathLike[str]) -> tuple[CaptionedPhoto, ...]:
-    """The photos of a captions file; published references often name no photo files, and need none here.
-
-    Raises DataError.
-    """
-    path = Path(captions)
-    content: Any = read_json(path) if path.is_file() else None
-    images = content.get("images") if isinstance(content, dict) else None
-    if isinstance(images, list) and all(isinstance(image, dict) and set(image) == {"id"} for image in images):
-        try:
-            texts: dict[PhotoId, list[str]] = {image["id"]: [] for image in images}
-            for annotation in content["annotations"]:
-                texts[annotation["image_id"]].append(" ".join(annotation["caption"].split()))
-        except (AttributeError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{path} is no captions file: annotations need an image_id that 'images' lists, and a caption."
-            ) from error
-        return tuple(CaptionedPhoto(photo_id, _NO_FILE, tuple(group)) for photo_id, group in texts.items())
-    return read_captions(path).photos
-
-
-def _read_results(path: Path) -> dict[str, str]:
-    """Captions by image_id as text."""
-    content = read_json(path)
-    if not isinstance(content, list):
-        raise DataError(f'{path} holds no list; results are a list of {{"image_id": ..., "caption": ...}}.')
-    found: dict[str, str] = {}
-    for index, item in enumerate(content):
-        photo_id, caption = (
-            (item.get("image_id"), item.get("caption")) if isinstance(item, dict) else (None, None)
-        )
-        if not isinstance(photo_id, int | str) or not isinstance(caption, str):
-            raise DataError(
-                f"{path}: entry {index} needs an image_id and a caption, a text; it is {item!r:.80}."
-            )
-        if str(photo_id) in found:
-            raise DataError(f"{path}: image_id {photo_id} has two captions; keep one.")
-        found[str(photo_id)] = caption
-    return found

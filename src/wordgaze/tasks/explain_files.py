@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wordgaze.data.listing import STDIN, Listing, Photo
 from wordgaze.errors import ConfigError, PhotoError
+from wordgaze.files import AnyPath, check_output_folder, check_outputs, one_line, write_text
 
 if TYPE_CHECKING:
-    from wordgaze.captioner import Captioner, Explanation
+    from PIL import Image
+
+    from wordgaze.captioner import Captioner
+    from wordgaze.explanation.explanation import Explanation
 
 TOGETHER = (".html", ".json")
 EACH = (".png", ".npz")
@@ -29,97 +36,141 @@ class Output:
 
 @dataclass(frozen=True)
 class ExplainedFile:
-    """A photo's file with its explanation, or with what is wrong with it."""
+    """A photo's file with its explanation, or with what is wrong with it; ``warnings`` say what may be."""
 
-    file: Path
+    file: Photo
     explanation: Explanation | None = None
     error: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a .json holds of it."""
+        values = {"error": self.error} if self.explanation is None else self.explanation.to_dict()
+        warnings = {"warnings": list(self.warnings)} if self.warnings else {}
+        return {"file": str(self.file), **values, **warnings}
 
 
-def plan_output(out: str | os.PathLike[str], photos: Sequence[Path]) -> Output:
-    """What ``out`` means for ``photos``; raises ConfigError when nothing could be written there.
+def inputs_of(listing: Listing, lists: Sequence[str] = (), model: str | None = None) -> list[Path]:
+    """Return all that a command reads: photos, their lists, and the folder of ``model`` (None: the bundled one)."""
+    inputs = [photo for photo in listing.photos if isinstance(photo, Path)]
+    # Excluded photos are not read, but their owner keeps them where photos are meant to be.
+    inputs += listing.spared
+    inputs += [Path(file) for file in lists if file != STDIN]
+    if STDIN in listing.photos or STDIN in lists:
+        inputs.append(Path("/dev/stdin"))  # `explain - -o cat.png < cat.png`
+    # A folder that is not there is a name on the hub.
+    folder = Path(__file__).parents[1] / "bundled" if model is None else Path(model).expanduser()
+    return [*inputs, folder] if folder.is_dir() else inputs
+
+
+def plan_output(out: AnyPath, photos: Sequence[Photo], inputs: Iterable[AnyPath] = ()) -> Output:
+    """Return what ``out`` means for ``photos``; raises ConfigError where it can't be written, or would be an input.
 
     A .png or .npz holds one photo, so for several photos it is a folder; .html and .json hold any number. Without a
-    suffix, or if it is a folder already, ``out`` is a folder of PNGs.
+    suffix, or if it is a folder already or ends in a slash, ``out`` is a folder of PNGs.
     """
     path = Path(out)
+    named = one_line(path)
     suffix = path.suffix.lower()
-    is_folder = path.is_dir()
+    is_folder = path.is_dir() or os.fspath(out).endswith(os.sep)
+    if not os.fspath(out):
+        raise ConfigError("The output's name is empty; name a file or a folder.")
     if not is_folder and suffix not in ("", *TOGETHER, *EACH):
         raise ConfigError(
-            f"{path}: can't tell what to write; end it in {', '.join((*EACH, *TOGETHER))}, or name a folder."
+            f"{named}: can't tell what to write; end it in {', '.join((*EACH, *TOGETHER))}, or name a folder."
         )
     if suffix in TOGETHER:
         if is_folder:
-            raise ConfigError(f"{path} is a folder, and a {suffix} file is wanted; choose another name.")
+            raise ConfigError(f"{named} is a folder, and a {suffix} file is wanted; choose another name.")
     elif is_folder or suffix == "" or len(photos) > 1:
-        if path.exists() and not is_folder:
+        if path.exists() and not path.is_dir():
             raise ConfigError(
-                f"{path} is a file, and {len(photos)} photos need a folder; choose another name."
+                f"{named} is a file, and {len(photos)} photos need a folder; choose another name."
             )
         each = suffix if suffix in EACH else ".png"
-        return Output(path, each, _names(photos, each))
-    if not path.parent.is_dir():
-        raise ConfigError(f"There is no folder {path.parent} for {path.name}; make it, or choose another.")
+        names = _names(photos, each)
+        check_output_folder(path)
+        if path.is_dir():
+            check_outputs([path / name for name in names], inputs)
+        return Output(path, each, names)
+    check_outputs([path], inputs)
     return Output(path, suffix)
 
 
 def explain_files(
     captioner: Captioner,
-    photos: Sequence[Path],
+    photos: Sequence[Photo],
     output: Output,
     text: str | None = None,
     method: str | None = None,
     *,
     raw: bool = False,
+    strict: bool = False,
     **options: Any,
 ) -> Iterator[ExplainedFile]:
     """One result a photo, in order, written as it comes; what holds all photos is written after the last.
 
-    A photo that can't be read is a result, too, and stops nothing; in JSON it is ``{"file", "error"}``. ``text``,
-    ``method``, ``raw`` and ``options`` as of ``Captioner.explain``, whose ConfigError comes through.
+    A photo that can't be read is a result, too, and stops nothing; in JSON it is ``{"file", "error"}``. ``strict``:
+    refuse photos that are cut short. ``text``, ``method``, ``raw`` and ``options`` as of ``Captioner.explain``, whose
+    ConfigError comes through.
     """
     from wordgaze.explanation.report import html_report
 
+    explain = partial(captioner.explain, text=text, method=method, raw=raw, **options)
     objects: list[dict[str, Any]] = []
     items = []
     for index, photo in enumerate(photos):
-        try:
-            explanation = captioner.explain(photo, text, method, raw=raw, **options)
-        except PhotoError as error:
-            message = str(error).removeprefix(f"{photo}: ")
-            objects.append({"file": str(photo), "error": message})
-            yield ExplainedFile(photo, error=message)
-            continue
-        if output.names is not None:
+        result = _explain_file(explain, photo, strict)
+        explanation = result.explanation
+        if output.suffix == ".json":
+            objects.append(result.to_dict())
+        elif explanation is None:
+            pass
+        elif output.names is not None:
             output.path.mkdir(parents=True, exist_ok=True)
             explanation.save(output.path / output.names[index])
-        elif output.suffix == ".json":
-            objects.append({"file": str(photo), **explanation.to_dict()})
         elif output.suffix == ".html":
             items.append(explanation.report_item())
         else:
             explanation.save(output.path)
-        yield ExplainedFile(photo, explanation)
+        yield result
     if output.suffix == ".json":
         values = objects[0] if len(photos) == 1 else objects
         # A file name's bytes that are no text become escapes.
-        output.path.write_text(
-            json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace"
-        )
+        write_text(output.path, json.dumps(values, ensure_ascii=False) + "\n", errors="backslashreplace")
     elif items:
-        output.path.write_text(html_report(items), encoding="utf-8", errors="replace")
+        write_text(output.path, html_report(items), errors="replace")
 
 
-def _names(photos: Sequence[Path], suffix: str) -> tuple[str, ...]:
-    """A file name a photo, after its own; the second ``cat`` is ``cat-2``."""
-    taken: set[str] = set()  # in lower case, since some disks take no notice of case
+def _explain_file(explain: Callable[[Image.Image], Explanation], file: Photo, strict: bool) -> ExplainedFile:
+    from wordgaze.tasks.caption_files import open_named
+
+    warnings: list[str] = []
+    try:
+        photo = open_named(file, strict=strict, on_warning=warnings.append)
+        explanation = explain(photo)
+    except PhotoError as error:
+        return ExplainedFile(file, None, str(error).removeprefix("the photo: "), tuple(warnings))
+    name, source = (STDIN, None) if isinstance(file, str) else (file.name, Path(os.path.abspath(file)))
+    return ExplainedFile(file, replace(explanation, name=name, source=source), None, tuple(warnings))
+
+
+def _names(photos: Sequence[Photo], suffix: str) -> tuple[str, ...]:
+    """Return a file name a photo, after its own; the second ``cat`` is ``cat-2``."""
+    # Some disks take no notice of case, and none of macOS of how an accent is composed.
+    taken: dict[str, int] = {}
     names = []
     for photo in photos:
-        name, number = photo.stem, 1
-        while name.lower() in taken:
+        stem = Path(photo).stem if photo != STDIN else "stdin"
+        name, number = stem, taken.get(_on_any_disk(stem), 0)
+        while number and _on_any_disk(name) in taken:
             number += 1
-            name = f"{photo.stem}-{number}"
-        taken.add(name.lower())
+            name = f"{stem}-{number}"
+        taken[_on_any_disk(name)] = 1
+        taken[_on_any_disk(stem)] = max(number, 1)
         names.append(name + suffix)
     return tuple(names)
+
+
+def _on_any_disk(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

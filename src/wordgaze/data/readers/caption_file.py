@@ -12,6 +12,15 @@ from typing import Any, NamedTuple
 from wordgaze.data.json_file import PhotoId, read_object
 from wordgaze.errors import DataError
 
+CAPTIONS = (
+    "name captions in COCO's format, a JSON object with images and annotations, or in Karpathy's, or a folder of "
+    "photos with a .txt beside each"
+)
+"""What to do about a file of another kind."""
+
+NO_FILE = Path()
+"""The path of a photo whose file is not named."""
+
 
 @dataclass(frozen=True)
 class CaptionedPhoto:
@@ -23,15 +32,19 @@ class CaptionedPhoto:
 
 
 class CaptionFile:
-    """What a reader gets: the file or folder, where its photos start, and the wanted split (all if None)."""
+    """What a reader gets: the file or folder, where its photos start, and the wanted split (all if None).
+
+    ``needs_files``: whether a photo must have a file name; references need none.
+    """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
         root: str | os.PathLike[str] | None = None,
         split: str | None = None,
+        needs_files: bool = True,
     ) -> None:
-        self.path, self.split = Path(path), split
+        self.path, self.split, self.needs_files = Path(path), split, needs_files
         if not self.path.exists():
             raise DataError(f"{path}: no such file or folder; check the path of the captions")
         if root is not None:
@@ -46,12 +59,16 @@ class CaptionFile:
 
     @cached_property
     def json(self) -> dict[str, Any]:
-        return read_object(self.path)
+        return read_object(self.path, CAPTIONS)
+
+
+def _no_splits(file: CaptionFile) -> tuple[str, ...]:
+    return ()
 
 
 class Reader(NamedTuple):
-    """One format: whether a file is of it, and its photos with their captions as they stand in the file."""
+    """One format: whether a file is of it, its photos with their captions as they stand, and its splits."""
 
     recognizes: Callable[[CaptionFile], bool]
     read: Callable[[CaptionFile], list[CaptionedPhoto]]
-    has_splits: bool = False
+    splits: Callable[[CaptionFile], tuple[str, ...]] = _no_splits

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from wordgaze.data.json_file import items_of, value_of
+from wordgaze.data.json_file import caption_of, items_of, value_of
 from wordgaze.data.readers.caption_file import CaptionedPhoto, CaptionFile, Reader
 from wordgaze.errors import DataError
 
 
 def _read(file: CaptionFile) -> list[CaptionedPhoto]:
     """Karpathy's ``dataset_*.json``; his ``restval`` counts as ``train``, as in the papers that use it."""
-    path, photos, splits = file.path, [], set()
+    path, photos = file.path, []
     for index, image in enumerate(items_of(path, file.json, "images")):
         place = f"images[{index}]"
         split = value_of(path, place, image, "split", str)
-        splits.add(split)
         if file.split not in (None, split) and (file.split, split) != ("train", "restval"):
             continue
         folder = image.get("filepath") or ""  # only his COCO file has them
         photo_id = value_of(path, place, image, "cocoid" if "cocoid" in image else "imgid", int, str)
         name = value_of(path, place, image, "filename", str)
         captions = tuple(
-            value_of(path, f"{place}.sentences[{number}]", sentence, "raw", str)
+            caption_of(path, f"{place}.sentences[{number}]", sentence, "raw")
             for number, sentence in enumerate(value_of(path, place, image, "sentences", list))
         )
         photos.append(CaptionedPhoto(photo_id, file.root / str(folder) / name, captions))
+    splits = _splits(file)
     if splits and not photos:
-        raise DataError(f"{path}: no photo in split {file.split!r}; it has {', '.join(sorted(splits))}")
+        raise DataError(f"{path}: no photo in split {file.split!r}; it has {', '.join(splits)}")
     return photos
+
+
+def _splits(file: CaptionFile) -> tuple[str, ...]:
+    splits = {image.get("split") for image in items_of(file.path, file.json, "images")}
+    return tuple(sorted(split for split in splits if isinstance(split, str)))
 
 
 def _has_sentences(file: CaptionFile) -> bool:
@@ -35,4 +40,4 @@ def _has_sentences(file: CaptionFile) -> bool:
     return isinstance(first, dict) and "sentences" in first
 
 
-READER = Reader(_has_sentences, _read, has_splits=True)
+READER = Reader(_has_sentences, _read, _splits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wordgaze.data.listing import find_photos
 from wordgaze.data.readers.caption_file import CaptionedPhoto, CaptionFile, Reader
+from wordgaze.data.text_file import decode
 from wordgaze.errors import DataError
 
 
@@ -16,11 +17,9 @@ def _read(file: CaptionFile) -> list[CaptionedPhoto]:
         name = photo.relative_to(file.root)
         text = (file.path / name).with_suffix(".txt")
         try:
-            captions = text.read_text(encoding="utf-8-sig").splitlines()
+            captions = decode(text, text.read_bytes(), "save it as UTF-8").splitlines()
         except FileNotFoundError:
             captions = []
-        except UnicodeDecodeError as error:
-            raise DataError(f"{text}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
         except OSError as error:
             raise DataError(f"{text}: can't be read ({error.strerror}); check its permissions") from None
         photos.append(CaptionedPhoto(name.as_posix(), photo, tuple(captions)))

@@ -1,0 +1,310 @@
+"""Files that end too early, made readable: what is missing is filled in, and what is there is measured.
+
+Pillow either refuses such a file or, after a switch for the whole process, reads it without saying how much of it was
+there. Here the missing end is added instead, in several ways: pixels that depend on the way were not in the file.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Pixels = Callable[[bytes], np.ndarray | None]
+"""Decodes a file to (H, W, channels), or to None where it can't."""
+
+_MAX_FILLING = 64 * 1024**2
+_JPEG_END = b"\xff\xd9"
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # none of those between coded data
+_JPEG_FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA, 0xCB}
+
+
+@dataclass
+class FilledUp:
+    """A file whose end was filled in, and how much of it did not need to be."""
+
+    file: bytes
+    rows: int
+    note: str = ""
+
+
+def fill_up(data: bytes, format: str, pixels: Pixels) -> FilledUp | None:
+    """Return a whole file made from a cut one, or None where that can't be done."""
+    fillers = {
+        "JPEG": _fill_up_jpeg, "MPO": _fill_up_jpeg, "WEBP": _fill_up_webp, "AVIF": _fill_up_avif,
+        "GIF": _fill_up_gif, "BMP": _fill_up_raw, "DIB": _fill_up_raw, "PPM": _fill_up_raw,
+    }  # fmt: skip
+    filler = fillers.get(format)
+    return filler(data, pixels) if filler else None
+
+
+# Formats without compression
+
+
+def _fill_up_raw(data: bytes, pixels: Pixels) -> FilledUp | None:
+    # Of what is worth reading, 95 % is there.
+    missing = min(len(data) // 8 + 65536, _MAX_FILLING)
+    zeros = data + bytes(missing)
+    first, second = pixels(zeros), pixels(data + b"\xff" * missing)
+    if first is None or second is None:
+        return None
+    rows = int((first == second).all(axis=(1, 2)).sum())
+    return FilledUp(zeros, rows)
+
+
+# JPEG (ITU T.81)
+
+
+@dataclass
+class _Scans:
+    """What a JPEG holds in which scan; a progressive one refines its coefficients from scan to scan."""
+
+    end: int  # of what is usable
+    is_ended: bool = False  # the end marker is there
+    is_progressive: bool = False
+    components: tuple[int, ...] = ()
+    band: int = 8  # pixel rows that are coded together
+    first_passes: list[set[tuple[int, int]]] = field(default_factory=list)  # (component, coefficient)
+    is_last_open: bool = False  # the last scan runs to the end of the file
+
+    def are_covered(self, scans: int) -> bool:
+        """Return whether the first so many scans hold each coefficient of each component, if coarsely."""
+        coefficients = range(64) if self.is_progressive else range(1)
+        needed = {(component, k) for component in self.components for k in coefficients}
+        return bool(needed) and needed <= set().union(*self.first_passes[:scans])
+
+
+def _read_scans(data: bytes) -> _Scans | None:
+    scans, position = _Scans(end=len(data)), 2
+    while True:
+        found = _JPEG_MARKER.search(data, position)
+        if found is None:
+            return scans
+        start, code = found.start(), data[found.end() - 1]
+        if scans.first_passes and scans.is_last_open:
+            scans.is_last_open = False
+        if code == 0xD9:
+            scans.is_ended = True
+            return scans
+        length = int.from_bytes(data[start + 2 : start + 4], "big")
+        body = data[start + 4 : start + 2 + length]
+        if len(body) < length - 2 or length < 2:
+            scans.end = start
+            return scans
+        position = start + 2 + length
+        if code in _JPEG_FRAMES:
+            scans.is_progressive = code in (0xC2, 0xCA)
+            layout = [(body[i], body[i + 1] & 15) for i in range(6, len(body) - 2, 3)]
+            scans.components = tuple(component for component, _ in layout)
+            scans.band = 8 * max((rows for _, rows in layout), default=1)
+        elif code == 0xDA:
+            count = body[0]
+            inside = body[1 : 1 + 2 * count : 2]
+            first, last, bits = body[1 + 2 * count :][:3]
+            coefficients = range(first, last + 1) if scans.is_progressive else range(1)
+            is_first_pass = bits >> 4 == 0
+            scans.first_passes.append({(c, k) for c in inside for k in coefficients if is_first_pass})
+            scans.is_last_open = True
+
+
+def _fill_up_jpeg(data: bytes, pixels: Pixels) -> FilledUp | None:
+    # A download that was given its full length before it ended holds zeros from there on.
+    data = data.rstrip(b"\0") + b"\0" * min(2, len(data) - len(data.rstrip(b"\0")))
+    try:
+        scans = _read_scans(data)
+    except (IndexError, ValueError):
+        return None
+    if scans is None or not scans.first_passes or scans.is_ended:
+        return None
+    data = data[: scans.end]
+    while data.endswith(b"\xff"):
+        data = data[:-1]
+    whole = data + _JPEG_END
+    picture = pixels(whole)
+    if picture is None:
+        return None
+    height, count = len(picture), len(scans.first_passes)
+    if scans.is_last_open and not scans.are_covered(count - 1):
+        if not scans.are_covered(count):
+            return FilledUp(whole, 0)
+        others = (pixels(data + _junk(seed) + _JPEG_END) for seed in range(3))
+        rows = min(
+            _rows_before_a_difference(picture, other, scans.band) for other in others if other is not None
+        )
+        return FilledUp(whole, rows)
+    if not scans.are_covered(count):
+        return FilledUp(whole, 0)
+    note = ", in less detail" if scans.is_progressive else ""
+    return FilledUp(whole, height, note)
+
+
+def _junk(seed: int) -> bytes:
+    """Return bytes that go on where coded data ended, and mean something else each time."""
+    return bytes(random.Random(seed).randrange(1, 255) for _ in range(4096))
+
+
+def _rows_before_a_difference(picture: np.ndarray, other: np.ndarray, band: int) -> int:
+    """Return how many rows, parts of rows added up, two pictures share from the top left on.
+
+    They are compared in bands of ``band`` rows, whose blocks are coded from left to right. A band's last row is left
+    out: colors are smoothed across the border to the next one.
+    """
+    if picture.shape != other.shape:
+        return 0
+    height, width = picture.shape[:2]
+    differs = (picture != other).any(axis=2)
+    for top in range(0, height, band):
+        inside = differs[top : max(min(top + band, height) - 1, top + 1)].any(axis=0)
+        if inside.any():
+            return top + int(min(band, height - top) * int(inside.argmax()) / width)
+    return height
+
+
+# WebP (RIFF) and AVIF (ISO base media file format)
+
+
+def _fill_up_webp(data: bytes, pixels: Pixels) -> FilledUp | None:
+    chunks: list[tuple[bytes, bytes]] = []
+    missing = 0
+    for name, body, size in _riff_chunks(data):
+        if len(body) == size:
+            chunks.append((name, body))
+        elif name in (b"VP8 ", b"VP8L"):
+            chunks.append((name, body))
+            missing = size - len(body)
+    names = {name for name, _ in chunks}
+    if not names & {b"VP8 ", b"VP8L", b"ANMF"}:
+        return None
+    if chunks[0][0] == b"VP8X":  # it says what else there is
+        gone = 8 * (b"EXIF" not in names) | 4 * (b"XMP " not in names)
+        flags = bytes([chunks[0][1][0] & ~gone])
+        chunks[0] = (b"VP8X", flags + chunks[0][1][1:])
+    (last, body), before = chunks[-1], chunks[:-1]
+
+    def with_(there: int) -> bytes:
+        filled = body[:there] + bytes(len(body) + missing - there)
+        riff = b"WEBP" + b"".join(
+            name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+            for name, body in [*before, (last, filled)]
+        )
+        return b"RIFF" + struct.pack("<I", len(riff)) + riff
+
+    return _compare_with_less(with_, len(body), pixels, is_cut=missing > 0)
+
+
+def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
+    """Yield name, what there is of the content, and its size."""
+    position = 12
+    while position + 8 <= len(data):
+        name, size = (
+            data[position : position + 4],
+            int.from_bytes(data[position + 4 : position + 8], "little"),
+        )
+        yield name, data[position + 8 : position + 8 + size], size
+        position += 8 + size + size % 2
+
+
+def _fill_up_avif(data: bytes, pixels: Pixels) -> FilledUp | None:
+    position = 0
+    while position + 8 <= len(data):
+        size = int.from_bytes(data[position : position + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[position + 8 : position + 16], "big")
+        if size < 8:
+            return None
+        position += size
+    missing = position - len(data)
+    if not 0 < missing <= _MAX_FILLING:
+        return None
+    return _compare_with_less(
+        lambda there: data[:there] + bytes(position - there), len(data), pixels, is_cut=True
+    )
+
+
+def _compare_with_less(
+    with_: Callable[[int], bytes], there: int, pixels: Pixels, is_cut: bool
+) -> FilledUp | None:
+    """Take for missing what changes when still a little less of the file is there."""
+    picture = pixels(with_(there))
+    if picture is None:
+        return None
+    height = len(picture)
+    for less in (64, 256, 1024, there // 16) if is_cut else ():
+        other = pixels(with_(max(there - less, 0)))
+        rows = 0 if other is None else _rows_before_a_difference(picture, other, band=1)
+        if rows < height:
+            return FilledUp(with_(there), rows)
+    return FilledUp(with_(there), height)
+
+
+# GIF (version 89a)
+
+
+def _fill_up_gif(data: bytes, pixels: Pixels) -> FilledUp | None:
+    start = _find_gif_data(data)
+    if start is None:
+        return None
+    position, width, height = start
+    code_size, coded = data[position], bytearray()
+    head, position = data[: position + 1], position + 1
+    while position < len(data) and data[position]:
+        coded += data[position + 1 : position + 1 + data[position]]
+        position += 1 + data[position]
+    count = _count_gif_pixels(coded, code_size, width * height)
+    # A code of zeros is one pixel of the first color, and takes at most 12 bits.
+    coded += bytes((width * height - count) * 12 // 8 + 16)
+    blocks = (coded[i : i + 255] for i in range(0, len(coded), 255))
+    filled = head + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0;"
+    picture = pixels(filled)
+    if picture is None:
+        return None
+    return FilledUp(filled, len(picture) - (height - count // width))
+
+
+def _find_gif_data(data: bytes) -> tuple[int, int, int] | None:
+    """Return where the first picture's code size stands, and the picture's width and height."""
+    position = 13 + _color_table_size(data[10])
+    while data[position : position + 1] == b"!":
+        position += 2
+        while position < len(data) and data[position]:
+            position += 1 + data[position]
+        position += 1
+    if data[position : position + 1] != b"," or position + 10 > len(data):
+        return None
+    width, height, flags = struct.unpack_from("<HHB", data, position + 5)
+    position += 10 + _color_table_size(flags)
+    return (position, width, height) if position < len(data) and width and height else None
+
+
+def _color_table_size(flags: int) -> int:
+    return 3 << ((flags & 7) + 1) if flags & 128 else 0
+
+
+def _count_gif_pixels(coded: bytearray, code_size: int, enough: int) -> int:
+    """Return how many pixels LZW codes stand for, at most ``enough``."""
+    clear, end = 1 << code_size, (1 << code_size) + 1
+    start = [1] * clear + [0, 0]
+    lengths, width, before = start[:], code_size + 1, 0  # of what each code stands for; of codes, in bits
+    count = bits = filled = 0
+    for byte in coded:
+        bits |= byte << filled
+        filled += 8
+        while filled >= width:
+            code = bits & ((1 << width) - 1)
+            bits, filled = bits >> width, filled - width
+            if code == clear:
+                lengths, width, before = start[:], code_size + 1, 0
+                continue
+            if code == end or code > len(lengths) or count >= enough:
+                return min(count, enough)
+            length = lengths[code] if code < len(lengths) else before + 1
+            if before and len(lengths) < 4096:
+                lengths.append(before + 1)
+                if len(lengths) == 1 << width and width < 12:
+                    width += 1
+            count, before = count + length, length
+    return min(count, enough)

@@ -1,0 +1,147 @@
+"""PNG files without what their pixels do not need: text, profiles and further frames are not even inflated."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zlib
+from typing import BinaryIO, NamedTuple
+
+from wordgaze.errors import PhotoError
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+_MAX_CHUNKS = 1_000_000
+_MAX_SIDE_CHUNK = 8 * 1024**2  # of EXIF or XMP, inflated; no other chunk is
+_CHUNK_NAME = re.compile(rb"[A-Za-z]{4}")
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
+
+# Where each pass of an interlaced file begins, and its steps: (x, y, dx, dy).
+_ADAM7 = (
+    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
+)  # fmt: skip
+
+
+class PlainPng(NamedTuple):
+    """A PNG file of its pixels, palette, transparency and orientation alone."""
+
+    chunks: bytes  # with the signature, before the pixels
+    pixels: bytes  # deflated
+    is_whole: bool
+    is_animated: bool
+
+    def file(self) -> BinaryIO:
+        return io.BytesIO(self.chunks + _chunk(b"IDAT", self.pixels) + _chunk(b"IEND", b""))
+
+
+def read_plain_png(file: BinaryIO) -> PlainPng:
+    """Return what matters of a PNG file."""
+    file.seek(len(SIGNATURE))
+    kept, pixels, seen, is_animated = [SIGNATURE], [], set(), False
+    is_whole = False
+    for _ in range(_MAX_CHUNKS):
+        header = file.read(8)
+        length, name = (int.from_bytes(header[:4], "big"), header[4:])
+        if not _CHUNK_NAME.fullmatch(name):
+            break
+        if name == b"CgBI":
+            raise PhotoError("is a PNG in Apple's own form for iOS apps; convert it to JPEG or PNG")
+        if name == b"IEND":
+            is_whole = True
+            break
+        if name == b"IDAT":
+            pixels.append(file.read(length))
+            if len(pixels[-1]) < length or len(file.read(4)) < 4:
+                break
+            continue
+        is_animated |= name == b"acTL"
+        wanted = name in (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+        if not wanted or length > _MAX_SIDE_CHUNK:
+            file.seek(length + 4, io.SEEK_CUR)
+            continue
+        data, checksum = file.read(length), file.read(4)
+        if name in (b"IHDR", b"PLTE"):  # Pillow judges these
+            kept.append(header + data + checksum)
+        elif checksum == zlib.crc32(name + data).to_bytes(4, "big"):
+            key, chunk = _side_chunk(name, data)
+            if chunk and key not in seen:
+                seen.add(key)
+                kept.append(chunk)
+    else:
+        raise PhotoError(f"is a PNG of more than {_MAX_CHUNKS:,} chunks; save it anew, without them")
+    return PlainPng(b"".join(kept), b"".join(pixels), is_whole, is_animated)
+
+
+def _side_chunk(name: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """Return a chunk that Pillow reads without inflating, if it is one that may say which side is up."""
+    if name in (b"tRNS", b"eXIf"):
+        return name, _chunk(name, data)
+    key, _, text = data.partition(b"\0")
+    if key not in (b"Raw profile type exif", b"XML:com.adobe.xmp"):
+        return key, b""
+    is_deflated = name == b"zTXt"
+    if name == b"zTXt":
+        text = text[1:]
+    elif name == b"iTXt":
+        is_deflated = text[:1] == b"\1"
+        text = text[2:].split(b"\0", 2)[-1]
+    if is_deflated:
+        inflate = zlib.decompressobj()
+        try:
+            text = inflate.decompress(text, _MAX_SIDE_CHUNK)
+        except zlib.error:
+            return key, b""
+        if inflate.unconsumed_tail:
+            return key, b""
+    if key.startswith(b"XML"):
+        return key, _chunk(b"iTXt", key + b"\0\0\0\0\0" + text)
+    return key, _chunk(b"tEXt", key + b"\0" + text)
+
+
+def fill_up_png(png: PlainPng) -> tuple[BinaryIO, int] | None:
+    """Return a PNG file whose missing rows repeat the last one, and the number of its rows that are there."""
+    width, height, depth, color, _, _, interlace = struct.unpack_from(
+        ">IIBBBBB", png.chunks, len(SIGNATURE) + 8
+    )
+    bits = depth * _SAMPLES.get(color, 0)
+    if not bits:
+        return None
+    passes = _ADAM7 if interlace else ((0, 0, 1, 1),)
+    lines = [  # of each pass: its rows, and how many bytes one takes
+        (range(y, height, dy), 1 + (-(-(width - x) // dx) * bits + 7) // 8)
+        for x, y, dx, dy in passes
+        if x < width
+    ]
+    size = sum(len(rows) * line for rows, line in lines)
+    raw = _inflate(png.pixels, size)
+    there, position = [True] * height, 0
+    filled = bytearray(raw)
+    for rows, line in lines:
+        for row in rows:
+            if position + line > len(raw):
+                there[row] = False
+                # Filter 2: each byte is its own plus that above. The rest of a cut row stays as it is.
+                filled += (b"\2" if position >= len(raw) else b"") + bytes(position + line - len(filled))
+                del filled[position + line :]
+            position += line
+    file = PlainPng(png.chunks, zlib.compress(bytes(filled), 1), True, png.is_animated).file()
+    return file, sum(there)
+
+
+def _inflate(deflated: bytes, size: int) -> bytes:
+    """Return at most ``size`` bytes, as many as there are before the data end or are damaged."""
+    inflate, raw = zlib.decompressobj(), bytearray()
+    step = 4096
+    for start in range(0, len(deflated), step):
+        try:
+            raw += inflate.decompress(deflated[start : start + step], max(size - len(raw), 1))
+        except zlib.error:
+            break
+        if len(raw) >= size or inflate.eof:
+            break
+    return bytes(raw[:size])
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + zlib.crc32(name + data).to_bytes(4, "big")

@@ -1,0 +1,306 @@
+"""TIFF files whose samples Pillow has no mode for: deep, many, in planes, of floats; and which kind a file is.
+
+Pillow, through libtiff, still takes the compression away: it is handed the strips as the bytes that they are.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from wordgaze.data.colors import add_alpha, to_8_bits, usual_range
+from wordgaze.errors import PhotoError
+
+_COMPRESSIONS = {
+    1: "none", 2: "CCITT RLE", 3: "CCITT group 3", 4: "CCITT group 4", 5: "LZW", 6: "old-style JPEG", 7: "JPEG",
+    8: "deflate", 32773: "PackBits", 32946: "deflate", 34712: "JPEG 2000", 34887: "LERC", 34892: "lossy JPEG",
+    34925: "LZMA", 50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL",
+}  # fmt: skip
+_BYTE_COMPRESSIONS = {1, 5, 8, 32773, 32946, 34925, 50000}  # which do not ask what the bytes mean
+_COLORS = {
+    0: "white is zero", 1: "black is zero", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "L*a*b*",
+    9: "ICC L*a*b*", 10: "ITU L*a*b*", 32803: "a camera's raw mosaic", 32844: "LogL", 32845: "LogLuv",
+    34892: "linear raw",
+}  # fmt: skip
+_FORMATS = {
+    1: "unsigned integers",
+    2: "signed integers",
+    3: "floats",
+    4: "bits",
+    5: "complex integers",
+    6: "complex",
+}
+_MAX_SAMPLES = 1024
+
+
+@dataclass
+class TiffLayout:
+    """What the first directory of a TIFF file says."""
+
+    tags: dict[int, Any]
+    is_big_endian: bool
+
+    def number(self, tag: int, default: int) -> int:
+        value = self.tags.get(tag, default)
+        return int(value[0] if isinstance(value, tuple) else value)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.number(256, 0), self.number(257, 0)
+
+    @property
+    def samples(self) -> int:
+        return self.number(277, 1)
+
+    @property
+    def bits(self) -> tuple[int, ...]:
+        bits = self.tags.get(258, (1,))
+        return tuple(set(bits if isinstance(bits, tuple) else (bits,)))
+
+    @property
+    def sample_formats(self) -> tuple[int, ...]:
+        formats = self.tags.get(339, (1,))
+        return tuple(set(formats if isinstance(formats, tuple) else (formats,)))
+
+    @property
+    def compression(self) -> int:
+        return self.number(259, 1)
+
+    @property
+    def color(self) -> int:
+        return self.number(262, 1)
+
+    @property
+    def is_of_bytes(self) -> bool:
+        """Whether its compression does not ask what the bytes mean."""
+        return self.compression in _BYTE_COMPRESSIONS
+
+    @property
+    def is_for_pillow(self) -> bool:
+        """Whether Pillow reads this kind, and reads it right."""
+        if not self.is_of_bytes:
+            return True
+        if self.bits == (16,) and self.samples == 1 and self.color == 3:
+            return True
+        is_plain = max(self.bits) <= 8 and self.sample_formats in ((1,), (4,))
+        return is_plain and not (self.color == 6 and self.compression == 1) and self.samples <= 6
+
+    def kind(self) -> str:
+        """Return the kind of file, for a sentence."""
+        bits = "/".join(map(str, self.bits))
+        formats = " and ".join(_FORMATS.get(code, f"format {code}") for code in self.sample_formats)
+        color = _COLORS.get(self.color, f"color kind {self.color}")
+        compression = _COMPRESSIONS.get(self.compression, f"number {self.compression}")
+        return f"{self.samples} x {bits}-bit {formats}, {color}, compression {compression}"
+
+
+def read_layout(file: BinaryIO) -> TiffLayout | None:
+    """Return the first directory of a TIFF file, or None if it can't be read."""
+    try:
+        file.seek(0)
+        header = file.read(8)
+        if header[2:4] in (b"\x2b\0", b"\0\x2b"):
+            header += file.read(8)
+        directory = ImageFileDirectory_v2(header)
+        file.seek(directory.next)
+        directory.load(file)
+        layout = TiffLayout({int(tag): directory[tag] for tag in directory}, header[:2] == b"MM")
+        width, height = layout.size
+        return layout if width > 0 and height > 0 and 0 < layout.samples <= _MAX_SAMPLES else None
+    except Exception:  # of a damaged directory: nearly anything
+        return None
+
+
+def read_tiff(file: BinaryIO, layout: TiffLayout) -> tuple[Image.Image, int]:
+    """Return the picture and how many of its rows are there; the rest is black."""
+    width, height = layout.size
+    if (
+        not layout.is_of_bytes
+        or layout.color not in (0, 1, 2, 5, 6)
+        or len(layout.bits) > 1
+        or len(layout.sample_formats) > 1
+        or _sample_type(layout) is None
+        or layout.number(266, 1) != 1
+    ):
+        raise _unsupported(layout)
+    are_planes = layout.number(284, 1) == 2 and layout.samples > 1
+    wanted = min(layout.samples, _bands(layout) + 1)
+    if are_planes:
+        planes = [_read_plane(file, layout, plane, 1) for plane in range(wanted)]
+        samples = np.concatenate([plane for plane, _ in planes], axis=2)
+        rows = min(rows for _, rows in planes)
+    elif layout.color == 6 and (subsampled := _read_subsampled(file, layout)) is not None:
+        samples, rows = subsampled, height
+    else:
+        samples, rows = _read_plane(file, layout, 0, layout.samples)
+    image = _to_image(samples[:height, :width], layout)
+    image.getexif()[274] = layout.number(274, 1)
+    return image, rows
+
+
+def _unsupported(layout: TiffLayout) -> PhotoError:
+    return PhotoError(f"is a kind of TIFF that can't be read ({layout.kind()}); convert it to JPEG or PNG")
+
+
+def _bands(layout: TiffLayout) -> int:
+    """Return how many samples are colors. Three or more of "black is zero" are how GDAL writes deep RGB."""
+    if layout.color == 5:
+        return 4
+    return 3 if layout.color in (2, 6) or layout.samples >= 3 else 1
+
+
+# From strips or tiles to samples
+
+
+def _read_plane(file: BinaryIO, layout: TiffLayout, plane: int, samples: int) -> tuple[np.ndarray, int]:
+    """Return (height, width, samples) of one plane, and how many rows are there."""
+    width, height = layout.size
+    if 324 in layout.tags:
+        block_width, block_height = layout.number(322, 0), layout.number(323, 0)
+        offsets, sizes = layout.tags[324], layout.tags.get(325, ())
+    else:
+        block_width, block_height = width, min(layout.number(278, height), height)
+        offsets, sizes = layout.tags.get(273, ()), layout.tags.get(279, ())
+    if not offsets or block_width < 1 or block_height < 1:
+        raise _unsupported(layout)
+    row_size = -(-block_width * samples * layout.bits[0] // 8)
+    across, down = -(-width // block_width), -(-height // block_height)
+    if len(sizes) != len(offsets):
+        sizes = [row_size * block_height] * len(offsets)
+    out = np.zeros((height, width, samples), _sample_type(layout))
+    rows = height
+    for index in range(across * down):
+        top, left = index // across * block_height, index % across * block_width
+        in_block = block_height if 324 in layout.tags else min(block_height, height - top)
+        number = plane * across * down + index
+        data = _read_at(file, offsets[number], sizes[number]) if number < len(offsets) else b""
+        there = data and _decompress(data, layout, row_size, in_block, is_whole=len(data) == sizes[number])
+        if not there or len(there) < in_block * row_size:
+            rows = min(rows, top + len(there) // row_size)
+            there = there + bytes(in_block * row_size - len(there))
+        block = _to_samples(
+            np.frombuffer(there, np.uint8).reshape(in_block, row_size), layout, block_width, samples
+        )
+        part = out[top : top + in_block, left : left + block_width]
+        part[...] = block[: part.shape[0], : part.shape[1]]
+    return out, rows
+
+
+def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)
+
+
+def _decompress(data: bytes, layout: TiffLayout, row_size: int, rows: int, is_whole: bool) -> bytes:
+    if layout.compression == 1:
+        return data[: row_size * rows]
+    if not is_whole:
+        return b""
+    file = _tiff_of_bytes(data, layout.compression, row_size, rows)
+    with Image.open(io.BytesIO(file), formats=["TIFF"]) as image:
+        return image.tobytes()
+
+
+def _tiff_of_bytes(data: bytes, compression: int, width: int, height: int) -> bytes:
+    """Return a TIFF of one strip of grey bytes."""
+    entries = [(256, width), (257, height), (258, 8), (259, compression), (262, 1), (273, 0), (277, 1)]
+    entries += [(278, height), (279, len(data))]
+    start = 8 + 2 + 12 * len(entries) + 4
+    packed = b"".join(
+        struct.pack("<HHII", tag, 4, 1, start if tag == 273 else value) for tag, value in entries
+    )
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + packed + bytes(4) + data
+
+
+def _sample_type(layout: TiffLayout) -> np.dtype | None:
+    bits, format = layout.bits[0], layout.sample_formats[0]
+    if format == 3 and bits in (16, 32, 64):
+        return np.dtype(f"f{bits // 8}")
+    if format in (1, 2, 4) and bits in (8, 16, 32):
+        return np.dtype(f"{'i' if format == 2 else 'u'}{bits // 8}")
+    if format in (1, 4) and bits < 16:
+        return np.dtype("u2")
+    return None
+
+
+def _to_samples(block: np.ndarray, layout: TiffLayout, width: int, samples: int) -> np.ndarray:
+    """Return (rows, width, samples) of rows of bytes."""
+    bits, dtype, predictor = layout.bits[0], _sample_type(layout), layout.number(317, 1)
+    assert dtype is not None
+    rows = len(block)
+    if bits != 8 * dtype.itemsize:
+        one_a_bit = np.unpackbits(block, axis=1)[:, : width * samples * bits].reshape(rows, -1, bits)
+        values = one_a_bit @ (1 << np.arange(bits - 1, -1, -1, dtype=np.uint16))
+        return values.reshape(rows, width, samples)
+    if predictor == 3 and dtype.kind == "f":  # Adobe's technical note 3: bytes of equal weight side by side
+        steps = np.cumsum(block.reshape(rows, -1, samples), axis=1, dtype=np.uint8)
+        by_weight = steps.reshape(rows, dtype.itemsize, width * samples)
+        big_endian = np.ascontiguousarray(by_weight.transpose(0, 2, 1))
+        return big_endian.view(dtype.newbyteorder(">")).reshape(rows, width, samples)
+    stored = dtype.newbyteorder(">" if layout.is_big_endian else "<")
+    values = np.ascontiguousarray(block).view(stored).reshape(rows, width, samples)
+    if predictor == 2:
+        whole = np.dtype(f"u{dtype.itemsize}")
+        return np.cumsum(values.astype(dtype).view(whole), axis=1, dtype=whole).view(dtype)
+    return values
+
+
+def _read_subsampled(file: BinaryIO, layout: TiffLayout) -> np.ndarray | None:
+    """Return uncompressed YCbCr whose colors stand once for several pixels, or None where each has its own."""
+    width, height = layout.size
+    across, down = layout.tags.get(530, (2, 2))
+    sizes, offsets = layout.tags.get(279, ()), layout.tags.get(273, ())
+    if (
+        layout.compression != 1
+        or not offsets
+        or len(sizes) != len(offsets)
+        or sum(sizes) >= 3 * width * height
+    ):
+        return None
+    units = -(-width // across)
+    unit = across * down + 2
+    data = b"".join(_read_at(file, offset, size) for offset, size in zip(offsets, sizes, strict=True))
+    rows = -(-height // down)
+    if layout.bits != (8,) or len(data) < rows * units * unit:
+        raise _unsupported(layout)
+    coded = np.frombuffer(data, np.uint8)[: rows * units * unit].reshape(rows, units, unit)
+    by_unit = coded[..., :-2].reshape(rows, units, down, across)
+    luma = by_unit.transpose(0, 2, 1, 3).reshape(rows * down, units * across)
+    colors = coded[..., -2:].repeat(down, axis=0).repeat(across, axis=1)
+    return np.dstack([luma, colors])
+
+
+# From samples to a picture
+
+
+def _to_image(samples: np.ndarray, layout: TiffLayout) -> Image.Image:
+    bands = _bands(layout)
+    extra = layout.tags.get(338, ())
+    extra = extra if isinstance(extra, tuple) else (extra,)
+    if samples.shape[2] < bands:
+        raise _unsupported(layout)
+    bits = layout.bits[0]
+    top = (1 << bits) - 1 if bits < 16 and layout.sample_formats[0] != 2 else None
+    colors = to_8_bits(samples[..., :bands], (0, top) if top else usual_range(samples[..., :bands]))
+    if layout.color == 0 and bands == 1:
+        colors = 255 - colors
+    mode = {1: "L", 3: "YCbCr" if layout.color == 6 else "RGB", 4: "CMYK"}[bands]
+    image = (
+        Image.fromarray(colors[..., 0])
+        if bands == 1
+        else Image.frombytes(mode, (colors.shape[1], colors.shape[0]), colors.tobytes())
+    )
+    if mode in ("CMYK", "YCbCr"):
+        image = image.convert("RGB")
+    has_alpha = samples.shape[2] > bands and next(iter(extra), 0) in (1, 2)
+    if not has_alpha:
+        return image
+    alpha = samples[..., bands]
+    opacity = to_8_bits(alpha, (0, top) if top else usual_range(alpha))
+    return add_alpha(image, opacity, is_premultiplied=extra[0] == 1)

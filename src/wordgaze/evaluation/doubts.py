@@ -1,0 +1,94 @@
+"""What in captions makes scores mean something else than they seem to: said, since a low score alone says nothing."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from wordgaze.evaluation.ptb import tokenize
+
+_FEW = 0.05
+"""Fewer captions than this share are left to the scores: one of 5,000 in another script is no mistake of method."""
+
+# Scripts that are written without spaces between words: Chinese and Japanese, whose words are short, and others.
+_IDEOGRAPHS = "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3040-\u30ff\u3100-\u312f\u31f0-\u31ff\u3400-\u4dbf"
+_IDEOGRAPHS += "\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+_OTHERS = "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\u1b00-\u1b7f"
+_OTHERS += "\ua000-\ua48f\ua980-\ua9df\uaa60-\uaa7f"
+_RUNS = ((re.compile(f"[{_IDEOGRAPHS}]+"), 4), (re.compile(f"[{_OTHERS}]+"), 12))
+"""A run of their letters, and how long its words are at most in the mean where a text is segmented."""
+
+_SPECIAL = re.compile(
+    r"<[|/]?[A-Za-z_][^\s<>]{0,30}>|<0x[0-9A-F]{2}>"  # <start> </s> <|endoftext|> <unk> <0x0A>
+    r"|\[(?:CLS|SEP|PAD|UNK|MASK|BOS|EOS|ENC|DEC|START|END|INST|/INST)\]|\[unused\d+\]"
+    r"|\b(?:startseq|endseq)\b"  # of many tutorials
+    r"|(?<!\S)##(?=\w)|\u2581|\u0120[a-z]+ ?\u0120|(?<=\w)@@(?=\s|$)",  # pieces of words that were not put together
+    re.IGNORECASE,
+)
+_LETTER = re.compile(r"\w")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def doubts(captions: Sequence[str], what: str) -> list[str]:
+    """Return sentences on ``captions``, which are ``what``: "captions of FILE"."""
+    sentences = [
+        _unsegmented(captions, what),
+        _special(captions, what),
+        _counted(captions, lambda text: bool(_SURROGATE.search(text)), what, _BROKEN),
+        _wordless(captions, what),
+    ]
+    return [sentence for sentence in sentences if sentence]
+
+
+_BROKEN = "hold half a character (a lone surrogate): they were cut or decoded wrongly, and that word counts as another"
+
+
+def _counted(captions: Sequence[str], is_one: Callable[[str], bool], what: str, why: str) -> str:
+    count = sum(map(is_one, captions))
+    return f"{count:,} of the {len(captions):,} {what} {why}" if count else ""
+
+
+def _unsegmented(captions: Sequence[str], what: str) -> str:
+    """Return a sentence where captions are written without spaces between words."""
+    with_letters = [text for text in captions if any(run.search(text) for run, _ in _RUNS)]
+    if len(with_letters) <= _FEW * len(captions):
+        return ""
+    single = [text for text in with_letters if len(text.split()) == 1 and len(text.strip()) > 1]
+    long = False
+    for run, most in _RUNS:
+        lengths = [len(found) for text in with_letters for found in run.findall(text)]
+        long = long or (bool(lengths) and sum(lengths) / len(lengths) > most)
+    if not long and 2 * len(single) <= len(with_letters):
+        return ""
+    return (
+        f"{len(with_letters):,} of the {len(captions):,} {what} are in a script without spaces between words "
+        f"({_quoted(with_letters[0])}); scores count what stands between spaces, so segment captions and "
+        "references in the same way first"
+    )
+
+
+def _special(captions: Sequence[str], what: str) -> str:
+    found = Counter(mark for text in captions for mark in {one[0] for one in _SPECIAL.finditer(text)})
+    if not found:
+        return ""
+    count = sum(bool(_SPECIAL.search(text)) for text in captions)
+    named = ", ".join(f"{mark} in {number:,}" for mark, number in found.most_common(5))
+    more = ", ..." if len(found) > 5 else ""
+    return (
+        f"{count:,} of the {len(captions):,} {what} hold marks of a tokenizer ({named}{more}), which count as "
+        "words and change the scores; remove them"
+    )
+
+
+def _wordless(captions: Sequence[str], what: str) -> str:
+    empty = [text for text in captions if not _LETTER.search(text) and not tokenize(text)]
+    if not empty:
+        return ""
+    shown = next((f" ({_quoted(text)})" for text in empty if text.strip()), "")
+    return f"{len(empty):,} of the {len(captions):,} {what} have no words that scores count{shown}"
+
+
+def _quoted(text: str) -> str:
+    """Return its beginning, with escapes for what can't be shown."""
+    return repr(text.strip()[:20])

@@ -1,0 +1,110 @@
+"""What captions and maps are measured against: reference captions and boxes, of one split and of the same photos."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from wordgaze.data.captions import CaptionSet, read_captions
+from wordgaze.data.instances import Instances, read_instances
+from wordgaze.data.json_file import PhotoId
+from wordgaze.data.photo_ids import spellings
+from wordgaze.data.readers.caption_file import NO_FILE, CaptionedPhoto
+from wordgaze.errors import DataError
+from wordgaze.evaluation.categories import CATEGORIES
+from wordgaze.evaluation.score import some
+
+TEST_SPLIT, ALL_SPLITS = "test", "all"
+"""The split that references are of unless another is asked for, and what asks for all."""
+
+
+def reference_photos(captions: str | os.PathLike[str], split: str | None = None) -> CaptionSet:
+    """The photos of a captions file; published references often name no photo files, and need none here.
+
+    ``split``: one of the file's, or ``all``; by default the test set of a file with several. Raises DataError.
+    """
+    default = None if split == ALL_SPLITS else TEST_SPLIT
+    photos = read_captions(captions, split=_split(split), needs_files=False, default_split=default)
+    if split is None and photos.split is not None:
+        others = ", ".join(one for one in photos.splits if one != photos.split)
+        return _noted(
+            photos, f"{captions}: of its splits {photos.split} is taken; --split names another ({others})"
+        )
+    return photos
+
+
+def photos_to_caption(
+    captions: str | os.PathLike[str], images: str | os.PathLike[str], split: str | None = None
+) -> CaptionSet:
+    """The photos that the file ``captions`` names; raises DataError when any is not in the folder ``images``.
+
+    ``split``: one of the file's, by default all.
+    """
+    photos = read_captions(captions, images, split=_split(split))
+    missing = [_below(photo.path, images) for photo in photos if not photo.path.is_file()]
+    if missing:
+        splits = (
+            f" (of its splits {', '.join(photos.splits)}; --split takes one)"
+            if _of_all_splits(photos)
+            else ""
+        )
+        raise DataError(
+            f"{len(missing)} of the {len(photos)} photos that {captions} names{splits} are not in {images} "
+            f"({some(missing)}); name the folder that holds them all."
+        )
+    if split is None and len(photos.splits) > 1:
+        splits = ", ".join(photos.splits)
+        return _noted(
+            photos, f"{captions}: all its splits are taken ({splits}); --split test takes the test set alone"
+        )
+    return photos
+
+
+def _noted(captions: CaptionSet, note: str) -> CaptionSet:
+    return replace(captions, notes=(note, *captions.notes))
+
+
+def _below(file: Path, folder: str | os.PathLike[str]) -> str:
+    return str(file.relative_to(folder) if file.is_relative_to(folder) else file)
+
+
+def _split(split: str | None) -> str | None:
+    return None if split == ALL_SPLITS else split
+
+
+def _of_all_splits(captions: CaptionSet) -> bool:
+    return captions.split is None and len(captions.splits) > 1
+
+
+def categories_seen(path: Path, photos: Mapping[PhotoId, CaptionedPhoto]) -> dict[PhotoId, set[str]]:
+    """Return the categories in the boxes of those of the photos that the file lists."""
+    instances = read_instances(path)
+    check_categories(instances, path, "CHAIR")
+    ids = instances.ids_of(files_of(photos), path)
+    if not ids:
+        raise DataError(
+            f"{path} lists none of the {len(photos)} photos (image_id {some(list(photos))}), but "
+            f"{spellings(instances.sizes) or 'none at all'}; name the instances file that belongs to the captions."
+        )
+    return {
+        photo_id: {box.category for box in instances.boxes[ids[photo_id]]}
+        for photo_id in photos
+        if photo_id in ids
+    }
+
+
+def check_categories(instances: Instances, path: str | os.PathLike[str], who: str) -> None:
+    """Raise DataError where none of the file's categories is one of COCO's, whose names ``who`` knows."""
+    known = instances.categories.values()
+    if not set(CATEGORIES) & set(known):
+        raise DataError(
+            f"{os.fspath(path)} has none of COCO's 80 categories, which {who} knows (its own: "
+            f"{some(list(known)) or 'none'}); name a COCO instances file."
+        )
+
+
+def files_of(photos: Mapping[PhotoId, CaptionedPhoto]) -> dict[PhotoId, str]:
+    """Return each photo's file, "" where none is named."""
+    return {photo_id: "" if photo.path == NO_FILE else str(photo.path) for photo_id, photo in photos.items()}

@@ -1,0 +1,81 @@
+"""Captions in a results file, each given to the photo that it is of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from wordgaze.data.json_file import PhotoId
+from wordgaze.data.photo_ids import BY_ENDING, match_photos, spellings
+from wordgaze.data.readers.caption_file import CaptionedPhoto
+from wordgaze.data.results import Result, read_results
+from wordgaze.errors import DataError
+from wordgaze.evaluation.score import some
+from wordgaze.tasks.references import files_of
+
+
+def results_of(
+    results: str | os.PathLike[str], photos: Mapping[PhotoId, CaptionedPhoto]
+) -> tuple[dict[PhotoId, str], tuple[str, ...]]:
+    """The photos' captions in a results file, and a warning where it has more; raises DataError where it has fewer."""
+    entries = read_results(results).entries
+    match = match_photos(files_of(photos), [entry.photo for entry in entries])
+    if isinstance(match, str):
+        raise DataError(f"{results}: {match}; name photos by their image_id.")
+    captions: dict[PhotoId, str] = {}
+    failed: set[PhotoId] = set()
+    twice, others = 0, []
+    for entry, photo in zip(entries, match.photos, strict=True):
+        if photo is None:
+            others.append(entry)
+        elif entry.caption is None:
+            failed.add(photo)
+        elif captions.setdefault(photo, entry.caption) != entry.caption:
+            raise DataError(
+                f"{results}: image_id {photo} has two captions (again in {entry.place}); keep one."
+            )
+        else:
+            twice += 1
+    missing = [photo_id for photo_id in photos if photo_id not in captions]
+    if missing:
+        raise DataError(_missing(results, photos, missing, failed, others))
+    twice -= len(captions)
+    return captions, tuple(_remarks(results, others, twice, match.reading))
+
+
+def _missing(
+    results: str | os.PathLike[str],
+    photos: Mapping[PhotoId, CaptionedPhoto],
+    missing: Sequence[PhotoId],
+    failed: Container[PhotoId],
+    others: Sequence[Result],
+) -> str:
+    """Return the sentence on photos without a caption: where all lack one, how both files spell their photos."""
+    start = f"{results} has no caption for {len(missing)} of the {len(photos)} photos that have references"
+    errors = sum(photo in failed for photo in missing)
+    if errors:
+        start += f", {errors} of which could not be captioned"
+    if others and len(missing) == len(photos):
+        files = [Path(name).name for name in files_of(photos).values() if name]
+        named = f" (files {spellings(files)})" if files else ""
+        its_own = spellings(dict.fromkeys(entry.photo.value for entry in others))
+        return (
+            f"{start}: they are {spellings(photos)}{named}, and its own {its_own}; "
+            "spell them alike, or name the captions file that belongs to these results."
+        )
+    return f"{start} (image_id {some(missing)}); caption them, or name the captions file that belongs to these results."
+
+
+def _remarks(
+    results: str | os.PathLike[str], others: Sequence[Result], twice: int, reading: str
+) -> Iterator[str]:
+    more = sum(entry.caption is not None for entry in others)
+    if more:
+        yield f"{more} captions of {results} are of photos without references; they are left out"
+    if len(others) > more:
+        yield f"{results}: {len(others) - more} more could not be captioned, and have no references; they are left out"
+    if twice:
+        yield f"{results}: repeated entries with the same caption count once ({twice} more than photos)"
+    if reading == BY_ENDING:
+        yield f"the photos of {results} are told by the numbers at the ends of their names"
