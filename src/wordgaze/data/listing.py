@@ -43,6 +43,7 @@ SHOWN_SUFFIXES = 8
 # A Path of "https://a/b" is "https:/a/b". One letter before the colon is a drive of Windows.
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
 _SUFFIX = re.compile(r"\.[a-z0-9_+-]{1,12}")  # what follows the last dot of a sentence is a part of the name
+_OTHER = "of other kinds"
 _PLURALS = {
     "hidden photo": "hidden photos",
     "hidden folder": "hidden folders",
@@ -75,28 +76,36 @@ def as_photo(name: AnyPath) -> Photo:
 class Exclusion:
     """The patterns of ``--exclude``, as one question.
 
-    A pattern is a glob, where ``*`` matches slashes, too. It is compared with a file's or folder's name, and with its
-    path inside the folder that was named; ``/raw`` only with the path, ``raw/`` only with folders. Case counts.
+    A pattern is a glob, compared with a file's or folder's name, or, if it holds a slash, with the path inside the
+    folder that was named, where ``*`` matches slashes, too; case counts. ``raw/`` is for folders only, ``/raw`` for
+    the upper level, ``**/raw/*.jpg`` for all.
     """
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
-        files, folders = [], []
+        globs: dict[tuple[bool, bool], list[str]] = {}
         for pattern in patterns:
-            glob = pattern.removeprefix("./").rstrip("/")
+            glob = pattern.removeprefix(".") if pattern.startswith("./") else pattern
+            glob, is_path, folders_only = glob.strip("/"), "/" in glob.rstrip("/"), glob.endswith("/")
             if not glob:
                 raise ConfigError(
                     f"--exclude {pattern!r} matches nothing; give a name or a glob, like '*.gif'."
                 )
-            folders.append(fnmatch.translate(glob))
-            if not pattern.endswith("/"):
-                files.append(fnmatch.translate(glob))
-        self._files = re.compile("|".join(files)) if files else None
-        self._folders = re.compile("|".join(folders)) if folders else None
+            deep = "(?:.*/)?" if glob.startswith("**/") else ""
+            for folder in (True,) if folders_only else (True, False):
+                globs.setdefault((folder, is_path), []).append(
+                    deep + fnmatch.translate(glob.removeprefix("**/"))
+                )
+        self._globs = {key: re.compile("|".join(some), re.DOTALL) for key, some in globs.items()}
+
+    def __bool__(self) -> bool:
+        return bool(self._globs)
 
     def __call__(self, path: str, name: str, *, folder: bool = False) -> bool:
         """Return whether a file or ``folder`` of this ``name`` is excluded; ``path`` is inside the named folder."""
-        glob = self._folders if folder else self._files
-        return glob is not None and any(glob.match(text) for text in (name, path, f"/{path}"))
+        texts = ((False, name), (True, path))
+        return any(
+            glob.match(text) for is_path, text in texts if (glob := self._globs.get((folder, is_path)))
+        )
 
 
 @dataclass
@@ -104,38 +113,33 @@ class Listing:
     """The photos that were meant, in their order, and what their folders hold besides.
 
     ``left_out``: how many of each suffix, or of what else ``_PLURALS`` names. ``spared``: the photos among them, of
-    folders that were searched.
+    folders that were searched. ``empty``: how many of ``photos`` are folders that hold none, and count as failures.
     """
 
     photos: list[Photo] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     spared: list[Path] = field(default_factory=list)
-
-    def count_told(self) -> int:
-        """Return how many entries were left out for another reason than their suffix."""
-        return sum(self.left_out[key] for key in _PLURALS)
+    empty: int = 0
 
     def describe_left_out(self) -> str:
         """Return "7 .dng, 1 hidden photo": counts, no names; empty where nothing was left out."""
-        suffixes = [(key, count) for key, count in self.left_out.items() if key not in _PLURALS]
+        suffixes = [(key, count) for key, count in self.left_out.items() if key not in (*_PLURALS, _OTHER)]
         suffixes.sort(key=lambda item: (-item[1], item[0]))
         parts = [f"{count:,} {key}" for key, count in suffixes[:SHOWN_SUFFIXES]]
-        if others := sum(count for _, count in suffixes[SHOWN_SUFFIXES:]):
-            parts.append(f"{others:,} of other kinds")
+        if others := self.left_out[_OTHER] + sum(count for _, count in suffixes[SHOWN_SUFFIXES:]):
+            parts.append(f"{others:,} {_OTHER}")
         for key, plural in _PLURALS.items():
             if count := self.left_out[key]:
                 parts.append(f"{count:,} {key if count == 1 else plural}")
         return ", ".join(parts)
 
 
-def find_photos(folders: Iterable[AnyPath]) -> list[Path]:
-    """Return the photos in ``folders``, recursively, each folder's by code point; hidden ones are left out.
+def find_photos(folder: AnyPath) -> list[Path]:
+    """Return the photos in ``folder``, recursively, by code point; hidden ones are left out.
 
-    A path that is no folder stays as it is, and so does a folder that can't be listed: opening it says so.
+    A folder inside it that can't be listed is among them: opening it says so.
     """
-    listing = Listing()
-    found = (_find(os.fspath(folder), listing, Exclusion(), hidden=False) for folder in folders)
-    return [Path(photo) for photos in found for photo in photos]
+    return [Path(photo) for photo in sorted(_search(str(Path(folder)), Listing(), Exclusion(), hidden=False))]
 
 
 def photos_in(
@@ -156,19 +160,14 @@ def photos_in(
     names, list_names = [os.fspath(path) for path in paths], [os.fspath(file) for file in lists]
     if [*names, *list_names].count(STDIN) > 1:
         raise ConfigError("stdin can be read once only; give - or --files-from -, and give it once.")
-    exclusion, listing, empty = Exclusion(exclude), Listing(), 0
+    exclusion, listing = Exclusion(exclude), Listing()
     listed = [name for file in lists for name in read_list(file)]
     for index, name in enumerate([*names, *listed]):
         if name == STDIN and index < len(names):  # in a list it is a file of that name
             listing.photos.append(STDIN)
-            continue
-        told = listing.count_told()
-        photos = _find(name, listing, exclusion, hidden=hidden)
-        if not photos and listing.count_told() == told:
-            empty += 1
-            photos = [Path(name)]  # the folder, so that it counts among the failures
-        listing.photos += photos
-    if len(listing.photos) == empty:
+        else:
+            _add(name, listing, exclusion, hidden=hidden)
+    if len(listing.photos) == listing.empty:
         raise ConfigError(_no_photos([*names, *list_names], listing))
     return listing
 
@@ -215,18 +214,28 @@ def _no_photos(names: Sequence[str], listing: Listing) -> str:
     return f"There are no photos in {named}{but}; name photos, or a folder that holds some."
 
 
-def _find(name: str, listing: Listing, exclusion: Exclusion, *, hidden: bool) -> list[Photo]:
-    """Return the photos that the path ``name`` stands for; count in ``listing`` what is left out."""
+def _add(name: str, listing: Listing, exclusion: Exclusion, *, hidden: bool) -> None:
+    """Add to ``listing`` the photos that the path ``name`` stands for."""
     if not name:
         raise ConfigError("A path is empty; name a photo, or . for the current folder.")
     photo = name if is_address(name) else Path(name)
     if os.path.isdir(name):
-        return list(map(Path, sorted(_search(str(photo), listing, exclusion, hidden=hidden))))
-    if exclusion(str(photo), os.path.basename(name)):
+        before = listing.left_out.copy()
+        found = sorted(_search(str(photo), listing, exclusion, hidden=hidden))
+        listing.photos += map(Path, found)
+        if not found and not _explained(listing.left_out - before):
+            listing.photos.append(photo)
+            listing.empty += 1
+    elif exclusion and exclusion(str(photo), os.path.basename(name)):
         listing.left_out["excluded photo"] += 1
         listing.spared.append(Path(photo))
-        return []
-    return [photo]
+    else:
+        listing.photos.append(photo)
+
+
+def _explained(left_out: Counter[str]) -> bool:
+    """Return whether a folder without photos was meant to give none: they were hidden, or excluded."""
+    return any(key.startswith(("hidden", "excluded")) for key in left_out)
 
 
 def _search(top: str, listing: Listing, exclusion: Exclusion, *, hidden: bool) -> Iterator[str]:
@@ -258,7 +267,7 @@ def _reason(name: str, path: str, kind: _Kind, exclusion: Exclusion, *, hidden: 
     suffix = os.path.splitext(name)[1].lower()
     is_photo = suffix in PHOTO_SUFFIXES
     what = "folder" if folder else "photo" if is_photo else ""
-    if exclusion(path.replace(os.sep, "/"), name, folder=folder):
+    if exclusion and exclusion(path.replace(os.sep, "/"), name, folder=folder):
         return what and f"excluded {what}"
     if not hidden and (name.startswith(".") or (folder and name.lower() in COMPANIONS)):
         return what and f"hidden {what}"
@@ -268,7 +277,7 @@ def _reason(name: str, path: str, kind: _Kind, exclusion: Exclusion, *, hidden: 
         return kind
     if not suffix:
         return "without a suffix"
-    return suffix if _SUFFIX.fullmatch(suffix) else "of unknown kind"
+    return suffix if _SUFFIX.fullmatch(suffix) else _OTHER
 
 
 def _kind(entry: os.DirEntry[str]) -> _Kind:

@@ -13,7 +13,7 @@ def _read(file: CaptionFile) -> list[CaptionedPhoto]:
     if not file.path.is_dir():
         raise DataError(f"{file.path}: not a folder; name the folder that holds the .txt files")
     photos = []
-    for photo in find_photos([file.root]):
+    for photo in find_photos(file.root):
         name = photo.relative_to(file.root)
         text = (file.path / name).with_suffix(".txt")
         try:
