@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from tests.model_folder import mixed, model_folder, photos  # noqa: F401
 
+import wordgaze
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
 from wordgaze.explanation.overlay import place_in_words
@@ -139,3 +143,106 @@ def test_no_output_and_no_photos(model: list[str], photos: list[Path], tmp_path:
     (tmp_path / "empty").mkdir()
     result = explain(tmp_path / "empty", "-o", tmp_path / "maps.png", *model)
     assert result.exit_code == 2 and "no photos in" in result.stderr
+
+
+# --- Outputs and inputs ----------------------------------------------------------------------------------------
+
+
+def files_in(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+OVER_INPUTS = [
+    ["photos", "-o", "photos"],
+    ["photos", "-o", "photos/../photos/"],
+    ["photos", "-o", "linked"],
+    ["photos/b.png", "-o", "photos/b.png"],
+    ["photos/b.png", "-o", "photos"],
+    ["photos/b.png", "-o", "link.png"],
+    ["photos/b.png", "-o", "hard.png"],
+    ["link.png", "-o", "photos/b.png"],
+    ["linked/b.png", "-o", "photos/b.png"],
+    ["photos/b.png", "photos/c.png", "-o", "linked"],
+    ["photos/b.png", "photos/page.html", "-o", "photos/page.html"],
+    ["photos", "--exclude", "b.*", "--exclude", "c.*", "jpegs/b.jpg", "-o", "photos"],
+    ["jpegs/b.jpg", "photos", "--exclude", "*.png", "-o", "photos"],
+    ["--files-from", "list.json", "-o", "list.json"],
+    ["--files-from", "list.json", "-o", "photos"],
+    ["photos/b.png", "--model", "model", "-o", "model/config.json"],
+    ["photos/b.png", "--model", "linked-model", "-o", "model/tokenizer.json"],
+]
+
+
+@pytest.mark.parametrize("arguments", OVER_INPUTS)
+def test_no_output_is_an_input(
+    model_folder: Path,
+    photos: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos" / "page.html").write_text("no photo")
+    (tmp_path / "jpegs").mkdir()
+    with Image.open(photos[0]) as image:
+        image.save(tmp_path / "jpegs" / "b.jpg")
+    (tmp_path / "linked").symlink_to("photos")
+    (tmp_path / "link.png").symlink_to("photos/b.png")
+    (tmp_path / "hard.png").hardlink_to("photos/b.png")
+    (tmp_path / "list.json").write_text("photos/b.png\nphotos/c.png\n")
+    shutil.copytree(model_folder, tmp_path / "model")
+    (tmp_path / "linked-model").symlink_to("model")
+    before = files_in(tmp_path)
+    result = explain(*arguments)
+    assert result.exit_code == 2 and result.stdout == ""
+    assert "which is an input" in result.stderr and len(result.stderr.splitlines()) == 1
+    assert files_in(tmp_path) == before
+
+
+def test_the_bundled_model_is_an_input(photos: list[Path]) -> None:
+    config = Path(wordgaze.__file__).parent / "bundled" / "config.json"
+    before = config.read_bytes()
+    result = explain(photos[0], "-o", config)
+    assert result.exit_code == 2 and "which is an input" in result.stderr and config.read_bytes() == before
+
+
+def test_stdin_from_a_file_is_an_input(photos: list[Path]) -> None:
+    """``wordgaze explain - -o cat.png < cat.png``."""
+    with photos[0].open("rb") as file:
+        stdin = os.dup(0)
+        try:
+            os.dup2(file.fileno(), 0)
+            result = explain("-", "-o", photos[0])
+            listed = explain("--files-from", "-", photos[1], "-o", photos[0])
+        finally:
+            os.dup2(stdin, 0)
+            os.close(stdin)
+    for done in (result, listed):
+        assert done.exit_code == 2
+    assert "is the same file as /dev/stdin, which is an input" in result.stderr
+
+
+def test_beside_the_photos_is_free(
+    model: list[str], photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos[0].parent)
+    for photo in photos[1:]:
+        photo.unlink()
+    for _ in range(2):  # the second time over the first's
+        assert explain(".", "-o", "page.html", *model).exit_code == 0
+        assert explain("b.png", "-o", "maps.png", *model).exit_code == 0
+        assert explain(".", "--exclude", "maps*", "-o", "maps", *model).exit_code == 0
+    again = explain(".", "-o", "maps", *model)
+    assert again.exit_code == 2 and "maps/b.png would be written over, which is an input" in again.stderr
+
+
+def test_a_map_that_can_not_be_written_ends_the_command(
+    model: list[str], photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = explain(*photos[:2], "-o", tmp_path / "maps", *model)
+    assert result.exit_code == 2 and "No space left on device" in result.stderr
+    assert list((tmp_path / "maps").iterdir()) == []

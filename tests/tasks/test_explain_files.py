@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -97,7 +98,14 @@ def test_an_output_that_can_not_be_is_refused(tmp_path: Path) -> None:
     one, two = [Path("a.jpg")], [Path("a.jpg"), Path("b.jpg")]
     (tmp_path / "file.png").touch()
     (tmp_path / "page.html").mkdir()
+    (tmp_path / "nowhere-link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "nowhere-link.png").symlink_to(tmp_path / "nowhere" / "maps.png")
     for out, files, message in [
+        ("file.png/sub", one, r"file\.png is no folder, so nothing can be written there"),
+        ("file.png/", one, r"is a file, and 1 photo needs a folder"),
+        ("nowhere-link", one, r"is a link that leads nowhere"),
+        ("nowhere-link/sub", one, r"is a link that leads nowhere"),
+        ("nowhere-link.png", one, r"There is no folder .*nowhere"),
         ("maps.pdf", one, r"maps\.pdf: can't tell"),
         ("maps.jpg", two, r"maps\.jpg: can't tell"),
         ("file.png", two, r"is a file, and 2 photos need a folder"),
@@ -105,4 +113,49 @@ def test_an_output_that_can_not_be_is_refused(tmp_path: Path) -> None:
         ("nowhere/maps.png", one, r"no folder .*nowhere"),
     ]:
         with pytest.raises(ConfigError, match=message):
-            plan_output(tmp_path / out, files)
+            plan_output(f"{tmp_path}/{out}", files)
+    with pytest.raises(ConfigError, match="output's name is empty"):
+        plan_output("", one)
+
+
+def test_an_output_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file.png").touch()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as it is for all but root
+    for out, message in [
+        ("file.png", r"file\.png may not be written over"),
+        ("new.png", "Nothing may be written in the folder"),
+        ("new", "Nothing may be written in the folder"),
+        ("new/deep", "Nothing may be written in the folder"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            plan_output(tmp_path / out, [Path("a.jpg")])
+
+
+def test_folders_are_made(captioner: Captioner, photos: list[Path], tmp_path: Path) -> None:
+    assert plan_output(tmp_path / "a", photos[:1]).names == ("b.png",)
+    run(captioner, photos[:1], tmp_path / "new" / "deep")
+    assert (tmp_path / "new" / "deep" / "b.png").is_file()
+    assert plan_output(f"{tmp_path}/maps.npz/", photos[:1]).names == ("b.npz",)
+
+
+def test_names_of_many_photos(tmp_path: Path) -> None:
+    """A folder a photo, each with an ``image.jpg``: looking for each name from the first would take minutes."""
+    names = plan_output(tmp_path / "out", [Path(str(n), "image.jpg") for n in range(20_000)]).names
+    assert names is not None and names[-1] == "image-20000.png" and len(set(names)) == 20_000
+
+
+def test_names_that_some_disks_take_for_one(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9.jpg", "cafe\u0301.jpg"
+    assert plan_output(tmp_path, [Path(composed), Path(decomposed), Path("CAFÉ.jpg")]).names == (
+        "caf\u00e9.png",
+        "cafe\u0301-2.png",
+        "CAFÉ-3.png",
+    )
+
+
+def test_stdin_has_a_name(tmp_path: Path) -> None:
+    assert plan_output(tmp_path, ["-", Path("-"), Path("stdin.jpg")]).names == (
+        "stdin.png",
+        "-.png",
+        "stdin-2.png",
+    )

@@ -84,9 +84,8 @@ def plan_output(out: AnyPath, photos: Sequence[Photo], inputs: Iterable[AnyPath]
             raise ConfigError(f"{named} is a folder, and a {suffix} file is wanted; choose another name.")
     elif is_folder or suffix == "" or len(photos) > 1:
         if path.exists() and not path.is_dir():
-            raise ConfigError(
-                f"{named} is a file, and {len(photos)} photos need a folder; choose another name."
-            )
+            need = f"{len(photos)} photos need" if len(photos) > 1 else "1 photo needs"
+            raise ConfigError(f"{named} is a file, and {need} a folder; choose another name.")
         each = suffix if suffix in EACH else ".png"
         names = _names(photos, each)
         check_output_folder(path)
