@@ -198,9 +198,9 @@ def _metaspace() -> CaptionTokenizer:
     ("make", "caption", "words"),
     [
         (_gpt2_like, "a woman in dogwood coats", ["a", "woman", "in", "dogwood", "coats"]),
-        (_gpt2_like, "Two tall café 日本 🐱 x.", ["Two", "tall", "café", "日本", "🐱", "x"]),
+        (_gpt2_like, "Two tall café 日本 🐱 x.", ["Two", "tall", "café", "日", "本", "🐱", "x"]),
         (_wordpiece, "Red hats, blurred grassroots.", ["red", "hats,", "blurred", "grassroots"]),
-        (_metaspace, "two dogwoods in a 日本 coat", ["two", "dogwoods", "in", "a", "日本", "coat"]),
+        (_metaspace, "two dogwoods in a 日本 coat", ["two", "dogwoods", "in", "a", "日", "本", "coat"]),
         (_metaspace, "🐱 a red été", ["🐱", "a", "red", "été"]),
     ],
 )
@@ -209,11 +209,70 @@ def test_words_of_any_tokenizer(make, caption: str, words: list[str]) -> None:
     ids = tokenizer.encode(caption)
     spans = tokenizer.words(ids)
     assert [span.text for span in spans] == words
-    assert tokenizer.decode(ids) == " ".join(words)
+    assert tokenizer.decode(ids) == " ".join(words).replace("日 本", "日本")
     assert spans[0].start == 1 and all(a.stop == b.start for a, b in pairwise(spans))
     for span in spans:  # the tokens of a span, alone, say its word
         assert tokenizer.decode(ids[span.start : span.stop]) == span.text
     assert max(span.stop - span.start for span in spans) > 1
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("一只狗在沙发上", ["一", "只", "狗", "在", "沙", "发", "上"]),
+        ("a dog 一只狗 runs", ["a", "dog", "一", "只", "狗", "runs"]),
+        (
+            "T恤 and iphone手机",
+            ["t", "恤", "and", "iphone", "手", "机"],
+        ),  # Latin words stay whole beside them
+        (
+            "ソファの上に犬が",
+            ["ソファ", "の", "上", "に", "犬", "が"],
+        ),  # and so does what Katakana spells out
+        ("人々がきょう", ["人々", "が", "きょ", "う"]),
+        ("หมานั่ง", ["ห", "มา", "นั่", "ง"]),
+        ("โซฟา", ["โซ", "ฟา"]),  # the vowel before its consonant
+        ("ເດັກນ້ອຍ", ["ເດັ", "ກ", "ນ້", "ອ", "ຍ"]),
+        ("ឆ្កែនៅ", ["ឆ្កែ", "នៅ"]),  # a consonant below another
+        ("ခွေးတစ်", ["ခွေး", "တ", "စ်"]),
+        ("한국어 문장", ["한국어", "문장"]),  # scripts with spaces are split at these alone
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("كلب على أريكة", ["كلب", "على", "أريكة"]),
+        ("ett hus på berget", ["ett", "hus", "på", "berget"]),
+    ],
+)
+def test_words_of_scripts_without_spaces_are_pieces_of_whole_characters(
+    tokenizer: CaptionTokenizer, caption: str, words: list[str]
+) -> None:
+    """The tokenizer knows none of these letters: each byte is a token, and no letter is cut."""
+    ids = tokenizer.encode(caption)
+    spans = tokenizer.words(ids)
+    assert [span.text for span in spans] == words
+    assert (spans[0].start, spans[-1].stop) == (1, len(ids) - 1)
+    assert all(before.stop == after.start for before, after in pairwise(spans))
+
+
+def test_pieces_that_the_tokenizer_has_learned_are_words() -> None:
+    captions = ["一只狗在沙发上", "一只狗在草地上", "一只猫在草地上", "หมานั่งบนโซฟา", "หมานั่งบนเตียง"]
+    tokenizer = CaptionTokenizer.train(captions * 5, vocab_size=330)
+    lengths = set()
+    for caption in [*captions, "草地上一只熊", "หมานอน"]:
+        ids = tokenizer.encode(caption)
+        spans = tokenizer.words(ids)
+        assert "".join(span.text for span in spans) == caption == tokenizer.decode(ids)
+        assert (spans[0].start, spans[-1].stop) == (1, len(ids) - 1)
+        assert all(before.stop == after.start for before, after in pairwise(spans))
+        for span in spans:
+            assert tokenizer.decode(ids[span.start : span.stop]) == span.text
+        lengths |= {len(span.text) for span in spans}
+    assert max(lengths) > 2
+
+
+@pytest.mark.parametrize("emoji", ["👩\u200d👩\u200d👧", "👍🏽", "🇩🇪", "❤\ufe0f"])
+def test_emoji_of_several_characters_stay_in_one_word(emoji: str) -> None:
+    tokenizer = _gpt2_like()
+    spans = tokenizer.words(tokenizer.encode(f"狗{emoji}猫"))
+    assert [span.text for span in spans] == ["狗", emoji, "猫"]
 
 
 def test_gpt2s_one_special_token_serves_as_all_three() -> None:

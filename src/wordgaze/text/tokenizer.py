@@ -11,6 +11,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from wordgaze.errors import ConfigError, ModelError
+from wordgaze.text.scripts import may_start_word, writes_no_spaces
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 # The names that other tokenizers give these tokens; the first one in a vocabulary counts.
@@ -137,13 +138,19 @@ class CaptionTokenizer:
         return " ".join(text.split()).rstrip(". ")
 
     def words(self, ids: Sequence[int]) -> list[WordSpan]:
-        """The words of ``ids`` and their tokens; joined by spaces they are ``decode(ids)``.
+        """The words of ``ids`` and their tokens; joined as the text has them, by spaces, they are ``decode(ids)``.
 
         A token belongs to the word that the text ends with once it is decoded, so this works for any
-        tokenizer; a token that holds several words gives one span.
+        tokenizer; a token that holds several words gives one span. Where a script writes no spaces, the
+        tokenizer's pieces are the words, as far as they end with a whole character.
         """
         ids = list(ids)
-        spans = [span for start, stop in self._runs(ids) for span in self._words_of_run(ids, start, stop)]
+        spans = [
+            piece
+            for start, stop in self._runs(ids)
+            for span in self._words_of_run(ids, start, stop)
+            for piece in self._pieces(ids, span)
+        ]
         while spans and spans[-1].text.endswith("."):  # the final stop is no word, nor part of one
             last = spans.pop()
             if stripped := last.text.rstrip(". "):
@@ -177,6 +184,21 @@ class CaptionTokenizer:
             first = owners.index(owner)
             yield WordSpan(" ".join(words[written : owner + 1]), start + first, start + index + 1)
             written = owner + 1
+
+    def _pieces(self, ids: list[int], span: WordSpan) -> Iterator[WordSpan]:
+        """The words of a span in a script without spaces: its tokens, joined where a character needs several."""
+        whole = self._text(ids[span.start : span.stop])
+        if not writes_no_spaces(span.text) or " ".join(whole.split()) != span.text:
+            yield span
+            return
+        start, written = span.start, 0
+        for stop in range(span.start + 1, span.stop):
+            # Bytes that are no character yet decode to one that is not in the whole.
+            text = self._text(ids[span.start : stop])
+            if whole.startswith(text) and text[written:].strip() and may_start_word(whole, len(text)):
+                yield WordSpan(" ".join(text[written:].split()), start, stop)
+                start, written = stop, len(text)
+        yield WordSpan(" ".join(whole[written:].split()), start, span.stop)
 
     def _text(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=False)
