@@ -61,6 +61,20 @@ def check_output_folder(folder: AnyPath) -> None:
         raise ConfigError(f"Nothing may be written in the folder {one_line(path)}; choose another output.")
 
 
+MODEL_FILES = (
+    *("config.json", "model.safetensors", "tokenizer.json", "preprocessor.json", "generation.json"),
+    *("confidence.json", "README.md"),
+)
+
+
+def model_files(folder: AnyPath | None) -> list[Path]:
+    """Return what a model folder may hold, as inputs to check outputs by; None: of the bundled model.
+
+    Not all that lies in the folder: scores of the model may be kept there.
+    """
+    return [Path(folder or Path(__file__).parent / "bundled", name) for name in MODEL_FILES]
+
+
 def write_whole(path: AnyPath, write: Callable[[BinaryIO], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, which then takes its place; a failure leaves it as it was.
 

@@ -59,7 +59,7 @@ def test_table_and_json(data: Path, model_folder: Path) -> None:
     ("flags", "message"),
     [
         (["--method", "median"], "no method 'median'"),
-        (["--json", "nowhere/out.json"], "no folder for nowhere/out.json"),
+        (["--json", "nowhere/out.json"], "no folder nowhere for out.json"),
         (["--faithfulness", "1"], "1 is not in the range"),
         (["--num-beams", "0"], "num_beams"),
         (["--instances", "nothere.json"], "nothere.json"),

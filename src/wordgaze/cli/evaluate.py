@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +14,7 @@ from wordgaze.cli.output import print_table, progress
 # What makes sense for captions in a file; the rest is of the model that would make them.
 _OF_FILES = (
     "captions",
+    "split",
     "results",
     "metrics",
     "against",
@@ -31,9 +31,16 @@ _OF_FILES = (
 @click.option(
     "--captions", required=True, metavar="FILE", help="The reference captions: COCO, Karpathy, or a folder."
 )
+@click.option(
+    "--split",
+    metavar="NAME",
+    help="Of Karpathy's captions: test, val, train, restval or all. [default: test with --results, all with --images]",
+)
 @click.option("--images", metavar="DIR", help="The photos that FILE names, for a model to caption.")
 @click.option(
-    "--results", metavar="FILE", help='Captions instead of a model: [{"image_id", "caption"}, ...].'
+    "--results",
+    metavar="FILE",
+    help='Captions instead of a model: [{"image_id", "caption"}, ...], JSON Lines (caption --json), CSV or TSV.',
 )
 @click.option(
     "--metrics",
@@ -64,6 +71,7 @@ def command(
     context: click.Context,
     /,
     captions: str,
+    split: str | None,
     images: str | None,
     results: str | None,
     metrics: str,
@@ -95,22 +103,25 @@ def command(
     if results is not None and of_a_model:
         raise click.UsageError(f"--results brings its own captions; leave out {' and '.join(of_a_model)}.")
 
+    from wordgaze.files import check_outputs, model_files, write_text
     from wordgaze.tasks.evaluate import (
         Judge,
         check_per_photo_path,
         evaluate_model,
         evaluate_results,
-        photos_to_caption,
-        reference_photos,
         save_per_photo,
     )
+    from wordgaze.tasks.references import photos_to_caption, reference_files, reference_photos
 
     if per_image is not None:
         check_per_photo_path(per_image)
-    for out in given(json_path=json_path, per_image=per_image, html_path=html_path).values():
-        if not Path(out).parent.is_dir():  # said now, not after the work
-            raise click.UsageError(f"There is no folder for {out}; make it, or choose another.")
-    photos = reference_photos(captions) if images is None else photos_to_caption(captions, images)
+    outputs = list(given(json_path=json_path, per_image=per_image, html_path=html_path).values())
+    files = [file for file in (results, against, instances) if file is not None]
+    check_outputs(outputs, [*files, *(model_files(model) if results is None else [])])
+    photos = (
+        reference_photos(captions, split) if images is None else photos_to_caption(captions, images, split)
+    )
+    check_outputs(outputs, reference_files(captions, photos))
     judge = Judge(photos, metrics.replace(",", " ").split(), against=against, instances=instances)
     if results is not None:
         evaluation = evaluate_results(results, judge)
@@ -128,14 +139,14 @@ def command(
     if json_path is not None:
         from json import dumps
 
-        Path(json_path).write_text(dumps(evaluation.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_text(json_path, dumps(evaluation.to_dict(), indent=2) + "\n")
     if per_image is not None:
         save_per_photo(evaluation, per_image)
     if html_path is not None:
         from wordgaze.tasks.evaluate_page import evaluation_page
 
         page = evaluation_page(evaluation, results or model or "the bundled model")
-        Path(html_path).write_text(page, encoding="utf-8", errors="replace")
+        write_text(html_path, page, errors="replace")
     _print(("metric", "value", "95 % interval"), evaluation.rows())
     if evaluation.against is not None:
         click.echo()

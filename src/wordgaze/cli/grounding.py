@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
 @click.option("--images", required=True, metavar="DIR", help="The photos that the captions' FILE names.")
 @click.option(
     "--captions", required=True, metavar="FILE", help="Their reference captions: COCO, Karpathy, or a folder."
+)
+@click.option(
+    "--split", metavar="NAME", help="Of Karpathy's captions: test, val, train, restval. [default: all]"
 )
 @click.option("--instances", required=True, metavar="FILE", help="Their boxes: COCO instances.")
 @click.option(
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 def command(
     images: str,
     captions: str,
+    split: str | None,
     instances: str,
     method: str | None,
     raw: bool,
@@ -55,13 +58,20 @@ def command(
     reference captions and on captions of the model's own, beside maps that know nothing of the word. Intervals are
     95 %, over resampled photos. A method is chosen on photos with even ids, and judged on those with odd ids.
     """
-    if json_path is not None and not Path(json_path).parent.is_dir():  # said now, not after the work
-        raise click.UsageError(f"There is no folder for {json_path}; make it, or choose another.")
+    from wordgaze.files import check_outputs, model_files, write_text
+
+    outputs = [] if json_path is None else [json_path]
+    check_outputs(outputs, [instances, *model_files(model)])  # said now, not after the work
 
     from wordgaze.captioner import Captioner
-    from wordgaze.tasks.grounding import boxed_photos, measure_faithfulness, measure_grounding
+    from wordgaze.tasks.grounding import measure_faithfulness, measure_grounding, with_boxes
+    from wordgaze.tasks.references import photos_to_caption, reference_files
 
-    photos = boxed_photos(captions, images, instances)
+    references = photos_to_caption(captions, images, split)
+    check_outputs(outputs, reference_files(captions, references))
+    for note in references.notes:
+        click.echo(f"wordgaze: {note}", err=True)
+    photos = with_boxes(references, captions, instances)
     captioner = Captioner.from_pretrained(model, device, precision, mirrored)
     generation = captioner.generation_options(**given(**options))
     sized = given(batch_size=batch_size)
@@ -79,7 +89,7 @@ def command(
     if json_path is not None:
         from json import dumps
 
-        Path(json_path).write_text(dumps(values, indent=2) + "\n", encoding="utf-8")
+        write_text(json_path, dumps(values, indent=2) + "\n")
     _print(found, values)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wordgaze.data.annotations import PhotoId, read_json
+from wordgaze.data.json_file import PhotoId, kind_of_json, read_json
 from wordgaze.errors import DataError
 from wordgaze.evaluation.calibration import (
     FOLDS,
@@ -95,32 +95,38 @@ def _summary(photos: Sequence[SurePhoto]) -> dict[str, Any]:
     return summary([one.confidence for one in photos], [one.photo.right for one in photos])
 
 
+_JUDGED = "give what `wordgaze evaluate --per-image OUT.json` wrote"
+
+
 def read_judged(path: str | os.PathLike[str]) -> tuple[JudgedPhoto, ...]:
     """The photos in a JSON file of ``wordgaze evaluate --per-image``, a set named like the file; raises DataError."""
     path = Path(path)
-    rows = read_json(path)
+    rows = read_json(path, _JUDGED)
     if not isinstance(rows, list) or not rows:
-        raise DataError(f"{path} lists no photos; give what `wordgaze evaluate --per-image OUT.json` wrote.")
+        raise DataError(f"{path} lists no photos ({kind_of_json(rows) or 'an object'}); {_JUDGED}.")
     try:
         return tuple(_judged(path.stem, row) for row in rows)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise DataError(
-            f"{path}: a photo lacks its id, file, caption, references or CIDEr; give what "
-            "`wordgaze evaluate --per-image OUT.json` wrote."
+            f"{path}: a photo lacks its id, file, caption, references or CIDEr ({kind_of_json(rows)}); {_JUDGED}."
         ) from None
 
 
 def _judged(name: str, row: dict[str, Any]) -> JudgedPhoto:
-    references, absent = tuple(row["references"]), row.get("hallucinated")
+    photo_id, caption, references = row["image_id"], row["caption"], row["references"]
+    cider, absent = float(row["CIDEr"]), row.get("hallucinated")
+    texts = [caption, *(references if isinstance(references, list) else [None]), *(absent or [])]
+    if not all(isinstance(text, str) for text in texts) or not np.isfinite(cider):
+        raise ValueError("no text, or no score")
     if absent is None:
-        absent = chair(tokenize_all([row["caption"]]), [tokenize_all(references)], [()]).hallucinated[0]
+        absent = chair(tokenize_all([caption]), [tokenize_all(references)], [()]).hallucinated[0]
     return JudgedPhoto(
         name=name,
-        photo_id=row["image_id"],
+        photo_id=photo_id,
         file=None if row["file"] is None else Path(row["file"]),
-        caption=row["caption"],
-        references=references,
-        cider=float(row["CIDEr"]),
+        caption=caption,
+        references=tuple(references),
+        cider=cider,
         absent=tuple(absent),
         boxed="hallucinated" in row,
     )

@@ -13,15 +13,19 @@ import torch
 from torch import Tensor
 
 from wordgaze.captioner import BATCH_SIZE, Captioner
-from wordgaze.data.annotations import CaptionedPhoto, Instances, PhotoId, read_instances
+from wordgaze.data.captions import CaptionSet
+from wordgaze.data.instances import Instances, read_instances
+from wordgaze.data.json_file import PhotoId
+from wordgaze.data.photo_ids import spellings
 from wordgaze.data.photos import open_photo
+from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.data.transform import Geometry
 from wordgaze.errors import ConfigError, DataError, PhotoError
 from wordgaze.evaluation.categories import ObjectMention, find_objects
 from wordgaze.evaluation.grounding import Target, Trial, View, mean_over_photos, summary
 from wordgaze.explanation.methods import DEFAULT_METHOD
 from wordgaze.generation.options import GenerationOptions
-from wordgaze.tasks.evaluate import photos_to_caption
+from wordgaze.tasks.references import check_categories, files_of, photos_to_caption
 
 _SHAPE_TOLERANCE = 0.02  # relative; photos are resized to whole pixels
 
@@ -71,23 +75,49 @@ def _with_halves(trials: Sequence[Trial]) -> dict[str, Any]:
 
 
 def boxed_photos(
-    captions: str | os.PathLike[str], images: str | os.PathLike[str], instances: str | os.PathLike[str]
+    captions: str | os.PathLike[str],
+    images: str | os.PathLike[str],
+    instances: str | os.PathLike[str],
+    split: str | None = None,
 ) -> tuple[BoxedPhoto, ...]:
-    """The photos of ``captions`` that have boxes in ``instances``; raises DataError when there are none."""
+    """The photos of ``captions`` that have boxes in ``instances``; raises DataError when there are none.
+
+    ``split``: one of the captions' file, by default all.
+    """
+    return with_boxes(photos_to_caption(captions, images, split), captions, instances)
+
+
+def with_boxes(
+    photos: CaptionSet, captions: str | os.PathLike[str], instances: str | os.PathLike[str]
+) -> tuple[BoxedPhoto, ...]:
+    """Return those of ``photos``, of the file ``captions``, that have boxes; raises DataError when there are none."""
     boxes = read_instances(instances)
-    photos = photos_to_caption(captions, images)
-    found = tuple(_boxed(photo, boxes) for photo in photos if boxes.boxes.get(photo.photo_id))
+    check_categories(boxes, instances, "grounding")
+    ids = boxes.ids_of(files_of({photo.photo_id: photo for photo in photos}), instances)
+    found = tuple(
+        _boxed(photo, boxes, ids[photo.photo_id])
+        for photo in photos
+        if photo.photo_id in ids and boxes.boxes[ids[photo.photo_id]]
+    )
     if not found:
+        names = spellings(photo.photo_id for photo in photos)
+        why = (
+            f"it lists {len(ids)} of them, with no box"
+            if ids
+            else f"they are {names}, and its own {spellings(boxes.sizes) or 'none at all'}"
+        )
         raise DataError(
-            f"None of the {len(photos)} photos of {captions} has boxes in {instances}; name files of the same photos."
+            f"None of the {len(photos)} photos of {captions} has boxes in {instances}: {why}; name files of the same "
+            "photos."
         )
     return found
 
 
-def _boxed(photo: CaptionedPhoto, instances: Instances) -> BoxedPhoto:
-    size = width, height = instances.sizes[photo.photo_id]
+def _boxed(photo: CaptionedPhoto, instances: Instances, own: PhotoId) -> BoxedPhoto:
+    """``own``: the photo's id in ``instances``."""
+    size = width, height = instances.sizes[own]
     by_category = defaultdict(list)
-    for box in instances.boxes[photo.photo_id]:
+    for box in instances.boxes[own]:
         by_category[box.category].append(
             (box.x / width, box.y / height, box.width / width, box.height / height)
         )
@@ -123,6 +153,10 @@ def measure_grounding(
         for _ in some:
             advance()
     on_references, on_generated = trials(references), trials(generated)
+    if not on_references and not on_generated:
+        raise DataError(
+            f"No caption of these {len(photos)} photos names a thing that has a box in its photo; name other photos."
+        )
     return Grounding(
         method=DEFAULT_METHOD if method is None else method,
         raw=raw,

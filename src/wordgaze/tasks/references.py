@@ -62,6 +62,13 @@ def photos_to_caption(
     return photos
 
 
+def reference_files(captions: str | os.PathLike[str], photos: CaptionSet) -> list[Path]:
+    """Return the files that ``photos`` were read from, and their own: inputs, to check outputs by."""
+    files = [photo.path for photo in photos if photo.path != NO_FILE]
+    texts = [file.with_suffix(".txt") for file in files] if Path(captions).is_dir() else [Path(captions)]
+    return [*files, *texts]
+
+
 def _noted(captions: CaptionSet, note: str) -> CaptionSet:
     return replace(captions, notes=(note, *captions.notes))
 
