@@ -24,6 +24,7 @@ import torch
 from wordgaze.data.dataset import TrainingBatch
 from wordgaze.evaluation.cider import CiderD
 from wordgaze.evaluation.ptb import tokenize_all
+from wordgaze.files import check_script, write_text
 from wordgaze.hub import bundled_folder, load_folder
 from wordgaze.tasks.evaluate import reference_photos, results_of
 from wordgaze.tasks.train import choose_precision
@@ -124,6 +125,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, metavar="OUT")
     arguments = parser.parse_args()
+    outputs = [] if arguments.json is None else [arguments.json]
+    check_script(parser, outputs, [arguments.references, arguments.results])
     try:
         values = measure(arguments.references, arguments.results, arguments.rounds)
     except ImportError as error:
@@ -139,7 +142,7 @@ def main() -> None:
     print(f"step              {seconds['step']:8.3f} s for {PHOTOS * SAMPLES} captions of {PHOTOS} photos")
     print(f"reward            {seconds['reward']:8.4f} s, {values['reward_share']:.2%} of the step")
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        write_text(arguments.json, json.dumps(values, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import torch
 
 from wordgaze.captioner import Captioner
 from wordgaze.data.photos import open_photo
+from wordgaze.files import check_script, model_files, write_text
 
 PHOTO = Path(__file__).resolve().parents[1] / "demo" / "cat.jpg"
 
@@ -64,6 +65,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    outputs = [] if arguments.json is None else [arguments.json]
+    check_script(parser, outputs, [*arguments.photos, *model_files(arguments.model)])
     torch.set_num_threads(1)
     captioner = Captioner.from_pretrained(arguments.model, "cpu")
     result = measure(captioner, arguments.photos, arguments.num_beams, arguments.rounds)
@@ -72,7 +75,7 @@ def main() -> None:
         f"encoder alone {1e3 * result['encoder_seconds']:.0f} ms: {result['ratio']:.2f} times as long"
     )
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_text(arguments.json, json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from wordgaze.evaluation.by_category import HARDLY, RELIABLY, CategoryResult, De
 from wordgaze.evaluation.calibration import RIGHT_CIDER
 from wordgaze.evaluation.ptb import tokenize_all
 from wordgaze.evaluation.score import score_captions
+from wordgaze.files import check_script, model_files
 from wordgaze.generation.confidence import Confidence
 from wordgaze.hub import ModelParts, load_folder, save_folder
 from wordgaze.tasks.calibrate import JudgedPhoto, read_judged
@@ -184,6 +185,7 @@ def main() -> None:
     parser.add_argument("--logs", type=Path, default=DOCS, help="the folder for the logs")
     arguments = parser.parse_args()
     stages = [Stage(*pair) for pair in arguments.stage]
+    check_script(parser, *_files(arguments, stages))
     parts = load_folder(arguments.weights or stages[-1].run)
     measured = ""
     if arguments.measured is not None:
@@ -199,6 +201,16 @@ def main() -> None:
         shutil.copyfile(stage.run / "log.csv", arguments.logs / log_name(stage))
     size = sum(path.stat().st_size for path in arguments.out.iterdir())
     print(f"{arguments.out}: {size / 1e6:.1f} MB")
+
+
+def _files(arguments: argparse.Namespace, stages: Sequence[Stage]) -> tuple[list[Path], list[Path]]:
+    """Return what is written, and what is read."""
+    logs = [arguments.logs / log_name(stage) for stage in stages]
+    given = [arguments.measured, arguments.instances, arguments.notes, *arguments.padded]
+    for stage in stages:
+        given += [stage.config, stage.run / "log.csv", stage.run / "training.yaml"]
+    given += model_files(arguments.weights or stages[-1].run)
+    return [*model_files(arguments.out), *logs], [path for path in given if path is not None]
 
 
 def card(

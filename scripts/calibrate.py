@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from wordgaze.captioner import Captioner
-from wordgaze.hub import save_confidence
+from wordgaze.files import check_script, model_files, write_text
+from wordgaze.hub import CONFIDENCE, save_confidence
 from wordgaze.tasks.calibrate import calibrate, read_judged
 
 
@@ -28,12 +29,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="all figures, and each photo's confidence")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
+    written = arguments.model / CONFIDENCE
+    outputs = [written] if arguments.json is None else [written, arguments.json]
+    kept = [file for file in model_files(arguments.model) if file != written]
+    check_script(parser, outputs, [*arguments.judged, *kept])
     photos = [photo for path in arguments.judged for photo in read_judged(path)]
     found = calibrate(Captioner.from_pretrained(arguments.model, arguments.device), photos)
     save_confidence(found.confidence, arguments.model)
     values = found.to_dict()
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        write_text(arguments.json, json.dumps(values, indent=1) + "\n")
     print("\n".join(lines(values)))
 
 

@@ -39,6 +39,7 @@ from wordgaze.captioner import Captioner, ExplainedWord, Explanation
 from wordgaze.data.photos import open_photo
 from wordgaze.explanation import overlay
 from wordgaze.explanation.methods import DEFAULT_METHOD, DEFAULT_REPAIRS, Repairs
+from wordgaze.files import check_script, model_files
 from wordgaze.hub import bundled_folder
 from wordgaze.model.attention import Attention
 from wordgaze.model.cache import DecoderCache
@@ -836,6 +837,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the page goes [docs]")
     arguments = parser.parse_args()
     folder: Path = arguments.folder
+    check_script(parser, [folder / PAGE, folder / MEASUREMENTS], [PHOTO, TEMPLATE, *model_files(None)])
     (folder / PICTURES).mkdir(parents=True, exist_ok=True)
     captioner = Captioner.from_pretrained(device="cpu")
     measurements = folder / MEASUREMENTS

