@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wordgaze.errors import ConfigError
-from wordgaze.files import check_outputs, write_text, write_whole
+from wordgaze.files import check_output_folder, check_outputs, one_line, write_text, write_whole
 
 
 @pytest.fixture
@@ -100,3 +100,57 @@ def test_a_new_file_has_the_usual_mode(tmp_path: Path) -> None:
 def test_what_is_no_regular_file_is_written_as_it_is() -> None:
     write_text("/dev/null", "away")
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a b.jpg", "a b.jpg"), ("a\tb\nc\rd", r"a\tb\nc\rd"), ("a\\nb", r"a\\nb"), ("ü\x1b", "ü\x1b")],
+)
+def test_a_name_on_one_line_can_be_read_back(name: str, text: str) -> None:
+    assert one_line(name) == text == one_line(Path(name))
+    assert (
+        text.replace("\\\\", "\0")
+        .replace(r"\t", "\t")
+        .replace(r"\n", "\n")
+        .replace(r"\r", "\r")
+        .replace("\0", "\\")
+        == name
+    )
+
+
+def test_names_in_sentences_break_no_line(tmp_path: Path) -> None:
+    file = tmp_path / "a\nb.json"
+    file.touch()
+    for outputs, inputs in [
+        ([file], [file]),
+        ([file, file.with_name("a\nb.json"), tmp_path / "c\nd" / "e"], []),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            check_outputs(outputs, inputs)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_folder_to_be_made(photo: Path, tmp_path: Path) -> None:
+    check_output_folder(tmp_path / "new" / "deep")
+    check_output_folder(tmp_path)
+    with pytest.raises(ConfigError, match=r"cat\.png is no folder, so nothing can be written there"):
+        check_output_folder(photo / "new")
+
+
+def test_an_output_that_may_not_be_written(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as it is for all but root
+    with pytest.raises(ConfigError, match="may not be written over"):
+        check_outputs([photo])
+    with pytest.raises(ConfigError, match="Nothing may be written in the folder"):
+        check_outputs([photo.parent / "new.json"])
+    monkeypatch.setattr(
+        os, "access", lambda path, _: Path(path) == photo
+    )  # a file of ours in another's folder
+    with pytest.raises(ConfigError, match="Nothing may be written in the folder"):
+        check_outputs([photo])
+
+
+def test_a_link_to_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "maps.json").symlink_to("nowhere/maps.json")
+    with pytest.raises(ConfigError, match=r"There is no folder .*nowhere for maps\.json"):
+        check_outputs([tmp_path / "maps.json"])

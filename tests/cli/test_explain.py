@@ -131,6 +131,13 @@ def test_a_wrong_command_ends_with_2_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_wrong_command_is_said_before_any_photo_fails(
+    model: list[str], mixed: Path, tmp_path: Path
+) -> None:
+    result = explain(mixed / "a.jpg", mixed / "b.png", "-o", tmp_path / "maps", "--method", "median", *model)
+    assert result.exit_code == 2 and result.stderr.startswith("wordgaze: There is no method 'median'")
+
+
 def test_an_unknown_suffix_is_refused_before_a_model_is_looked_for(
     photos: list[Path], tmp_path: Path
 ) -> None:

@@ -6,11 +6,13 @@ import io
 import json
 import os
 import sys
+from collections import Counter
 
 import pytest
 from rich.table import Table
 
-from wordgaze.cli.output import MANY, json_line, print_table, progress
+from wordgaze.cli.output import MANY, json_line, print_table, progress, tell, tell_left_out
+from wordgaze.data.listing import Listing
 
 
 class Terminal(io.StringIO):
@@ -64,3 +66,21 @@ def test_a_table_is_plain_lines_of_any_width(capsys: pytest.CaptureFixture[str])
     print_table(table)
     head, dog, long = capsys.readouterr().out.splitlines()
     assert (head.split(), dog.split(), long) == (["word", "where"], ["dog", "left"], "x" * 200)
+
+
+def test_what_is_said_of_a_photo_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    tell("a\n\t\r\\b.jpg", "is empty")
+    assert capsys.readouterr() == ("", "wordgaze: a\\n\\t\\r\\\\b.jpg: is empty\n")
+
+
+@pytest.mark.parametrize(
+    ("left_out", "told"),
+    [
+        ({}, ""),
+        ({".dng": 2}, "wordgaze: left out: 2 .dng\n"),
+        ({"hidden photo": 1}, "wordgaze: left out: 1 hidden photo (--hidden takes what is hidden)\n"),
+    ],
+)
+def test_what_was_left_out(capsys: pytest.CaptureFixture[str], left_out: dict[str, int], told: str) -> None:
+    tell_left_out(Listing(left_out=Counter(left_out)))
+    assert capsys.readouterr() == ("", told)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from wordgaze.captioner import BATCH_SIZE, Caption, Captioner
@@ -64,11 +63,6 @@ def require_confidence(captioner: Captioner, options: GenerationOptions) -> None
         )
 
 
-def open_named(file: Photo, *, strict: bool, on_warning: Callable[[str], None]) -> Image.Image:
-    """Return the photo in ``file``, or on stdin, as :func:`open_photo` does; raises PhotoError."""
-    return open_photo(read_stdin() if file == STDIN else file, strict=strict, on_warning=on_warning)
-
-
 def caption_files(
     captioner: Captioner,
     files: Iterable[str | os.PathLike[str]],
@@ -89,7 +83,8 @@ def caption_files(
     def open_file(file: Photo) -> _Opened:
         warnings: list[str] = []
         try:
-            photo = open_named(file, strict=strict, on_warning=warnings.append)
+            source = read_stdin() if file == STDIN else file
+            photo = open_photo(source, strict=strict, on_warning=warnings.append)
             return _Opened(captioner.transform(photo)[0], None, tuple(warnings))
         except PhotoError as error:
             return _Opened(None, str(error), tuple(warnings))

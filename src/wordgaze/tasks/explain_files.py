@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wordgaze.data.listing import STDIN, Listing, Photo
-from wordgaze.errors import ConfigError, PhotoError
+from wordgaze.data.streams import read_stdin
+from wordgaze.errors import ConfigError, PhotoError, PhotoWarning
 from wordgaze.files import AnyPath, check_output_folder, check_outputs, one_line, write_text
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from wordgaze.captioner import Captioner
     from wordgaze.explanation.explanation import Explanation
 
@@ -46,8 +46,8 @@ class ExplainedFile:
     def to_dict(self) -> dict[str, Any]:
         """Return what a .json holds of it."""
         values = {"error": self.error} if self.explanation is None else self.explanation.to_dict()
-        warnings = {"warnings": list(self.warnings)} if self.warnings else {}
-        return {"file": str(self.file), **values, **warnings}
+        doubts = {"warnings": list(self.warnings)} if self.warnings else {}
+        return {"file": str(self.file), **values, **doubts}
 
 
 def inputs_of(listing: Listing, lists: Sequence[str] = (), model: str | None = None) -> list[Path]:
@@ -115,11 +115,11 @@ def explain_files(
     """
     from wordgaze.explanation.report import html_report
 
-    explain = partial(captioner.explain, text=text, method=method, raw=raw, **options)
+    explain = partial(captioner.explain, text=text, method=method, raw=raw, strict=strict, **options)
     objects: list[dict[str, Any]] = []
     items = []
     for index, photo in enumerate(photos):
-        result = _explain_file(explain, photo, strict)
+        result = _explain_file(explain, photo)
         explanation = result.explanation
         if output.suffix == ".json":
             objects.append(result.to_dict())
@@ -141,17 +141,24 @@ def explain_files(
         write_text(output.path, html_report(items), errors="replace")
 
 
-def _explain_file(explain: Callable[[Image.Image], Explanation], file: Photo, strict: bool) -> ExplainedFile:
-    from wordgaze.tasks.caption_files import open_named
-
-    warnings: list[str] = []
-    try:
-        photo = open_named(file, strict=strict, on_warning=warnings.append)
-        explanation = explain(photo)
-    except PhotoError as error:
-        return ExplainedFile(file, None, str(error).removeprefix("the photo: "), tuple(warnings))
-    name, source = (STDIN, None) if isinstance(file, str) else (file.name, Path(os.path.abspath(file)))
-    return ExplainedFile(file, replace(explanation, name=name, source=source), None, tuple(warnings))
+def _explain_file(explain: Callable[[Photo | bytes], Explanation], file: Photo) -> ExplainedFile:
+    named = "the photo" if file == STDIN else str(file)  # as what the captioner says of it begins
+    explanation = error = None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PhotoWarning)
+        try:
+            explanation = explain(read_stdin() if file == STDIN else file)
+        except PhotoError as problem:
+            error = str(problem).removeprefix(f"{named}: ")
+    doubts = []
+    for warning in caught:
+        if issubclass(warning.category, PhotoWarning):
+            doubts.append(str(warning.message).removeprefix(f"{named}: "))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    if explanation is not None and file == STDIN:
+        explanation = replace(explanation, name=STDIN)
+    return ExplainedFile(file, explanation, error, tuple(doubts))
 
 
 def _names(photos: Sequence[Photo], suffix: str) -> tuple[str, ...]:
