@@ -18,6 +18,7 @@ Pixels = Callable[[bytes], np.ndarray | None]
 """Decodes a file to (H, W, channels), or to None where it can't."""
 
 _MAX_FILLING = 64 * 1024**2
+_ZEROS = 64  # more than that many at the end are not coded pixels, but what was never written
 _JPEG_END = b"\xff\xd9"
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # none of those between coded data
 _JPEG_FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA, 0xCB}
@@ -35,9 +36,16 @@ class FilledUp:
 def fill_up(data: bytes, format: str, pixels: Pixels) -> FilledUp | None:
     """Return a whole file made from a cut one, or None where that can't be done."""
     fillers = {
-        "JPEG": _fill_up_jpeg, "MPO": _fill_up_jpeg, "WEBP": _fill_up_webp, "AVIF": _fill_up_avif,
-        "GIF": _fill_up_gif, "BMP": _fill_up_raw, "DIB": _fill_up_raw, "PPM": _fill_up_raw,
-    }  # fmt: skip
+        "JPEG": _fill_up_jpeg,
+        "MPO": _fill_up_jpeg,
+        "JPEG2000": _fill_up_jpeg_2000,
+        "WEBP": _fill_up_webp,
+        "AVIF": _fill_up_avif,
+        "GIF": _fill_up_gif,
+        "BMP": _fill_up_raw,
+        "DIB": _fill_up_raw,
+        "PPM": _fill_up_raw,
+    }
     filler = fillers.get(format)
     return filler(data, pixels) if filler else None
 
@@ -46,14 +54,12 @@ def fill_up(data: bytes, format: str, pixels: Pixels) -> FilledUp | None:
 
 
 def _fill_up_raw(data: bytes, pixels: Pixels) -> FilledUp | None:
-    # Of what is worth reading, 95 % is there.
-    missing = min(len(data) // 8 + 65536, _MAX_FILLING)
-    zeros = data + bytes(missing)
-    first, second = pixels(zeros), pixels(data + b"\xff" * missing)
-    if first is None or second is None:
-        return None
-    rows = int((first == second).all(axis=(1, 2)).sum())
-    return FilledUp(zeros, rows)
+    for missing in (len(data) // 8 + 65536, _MAX_FILLING):
+        zeros = data + bytes(missing)
+        first, second = pixels(zeros), pixels(data + b"\xff" * missing)
+        if first is not None and second is not None:
+            return FilledUp(zeros, int((first == second).all(axis=(1, 2)).sum()))
+    return None
 
 
 # JPEG (ITU T.81)
@@ -111,9 +117,28 @@ def _read_scans(data: bytes) -> _Scans | None:
             scans.is_last_open = True
 
 
+def jpeg_kind(data: bytes) -> str | None:
+    """Return what makes a JPEG a rare one that Pillow does not read, or None for all other files."""
+    position = 2
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    while found := _JPEG_MARKER.search(data, position):
+        start, code = found.start(), data[found.end() - 1]
+        if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC) and start + 5 <= len(data):
+            bits = data[start + 4]
+            if code in (0xC3, 0xC7, 0xCB, 0xCF):
+                return f"lossless, {bits} bits"
+            return (
+                f"{bits} bits" if bits != 8 else "hierarchical" if code in (0xC5, 0xC6, 0xCD, 0xCE) else None
+            )
+        position = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+    return None
+
+
 def _fill_up_jpeg(data: bytes, pixels: Pixels) -> FilledUp | None:
     # A download that was given its full length before it ended holds zeros from there on.
-    data = data.rstrip(b"\0") + b"\0" * min(2, len(data) - len(data.rstrip(b"\0")))
+    stripped = data.rstrip(b"\0")
+    data = stripped if len(data) - len(stripped) > _ZEROS else data
     try:
         scans = _read_scans(data)
     except (IndexError, ValueError):
@@ -127,19 +152,23 @@ def _fill_up_jpeg(data: bytes, pixels: Pixels) -> FilledUp | None:
     picture = pixels(whole)
     if picture is None:
         return None
-    height, count = len(picture), len(scans.first_passes)
-    if scans.is_last_open and not scans.are_covered(count - 1):
-        if not scans.are_covered(count):
-            return FilledUp(whole, 0)
-        others = (pixels(data + _junk(seed) + _JPEG_END) for seed in range(3))
-        rows = min(
-            _rows_before_a_difference(picture, other, scans.band) for other in others if other is not None
-        )
-        return FilledUp(whole, rows)
+    count = len(scans.first_passes)
     if not scans.are_covered(count):
         return FilledUp(whole, 0)
-    note = ", in less detail" if scans.is_progressive else ""
-    return FilledUp(whole, height, note)
+    rows = height = len(picture)
+    if scans.is_last_open:
+        others = (pixels(data + _junk(seed) + _JPEG_END) for seed in range(3))
+        rows = min(
+            (
+                _rows_before_a_difference(picture, other, scans.band, 1)
+                for other in others
+                if other is not None
+            ),
+            default=0,
+        )
+    if scans.is_progressive and scans.are_covered(count - scans.is_last_open):
+        return FilledUp(whole, height, ", in less detail" if rows < height else "")
+    return FilledUp(whole, rows)
 
 
 def _junk(seed: int) -> bytes:
@@ -147,20 +176,21 @@ def _junk(seed: int) -> bytes:
     return bytes(random.Random(seed).randrange(1, 255) for _ in range(4096))
 
 
-def _rows_before_a_difference(picture: np.ndarray, other: np.ndarray, band: int) -> int:
+def _rows_before_a_difference(picture: np.ndarray, other: np.ndarray, band: int, smoothed: int) -> int:
     """Return how many rows, parts of rows added up, two pictures share from the top left on.
 
-    They are compared in bands of ``band`` rows, whose blocks are coded from left to right. A band's last row is left
-    out: colors are smoothed across the border to the next one.
+    They are compared in bands of ``band`` rows, whose blocks are coded from left to right. A band's last
+    ``smoothed`` rows are left out: they depend on the next band, too.
     """
     if picture.shape != other.shape:
         return 0
     height, width = picture.shape[:2]
-    differs = (picture != other).any(axis=2)
     for top in range(0, height, band):
-        inside = differs[top : max(min(top + band, height) - 1, top + 1)].any(axis=0)
-        if inside.any():
-            return top + int(min(band, height - top) * int(inside.argmax()) / width)
+        end = min(top + band, height)
+        compared = slice(top, end if end == height else max(end - smoothed, top + 1))
+        differs = (picture[compared] != other[compared]).any(axis=(0, 2))
+        if differs.any():
+            return top + int((end - top) * int(differs.argmax()) / width)
     return height
 
 
@@ -185,15 +215,19 @@ def _fill_up_webp(data: bytes, pixels: Pixels) -> FilledUp | None:
         chunks[0] = (b"VP8X", flags + chunks[0][1][1:])
     (last, body), before = chunks[-1], chunks[:-1]
 
-    def with_(there: int) -> bytes:
-        filled = body[:there] + bytes(len(body) + missing - there)
+    def with_(there: int, filling: int) -> bytes:
+        filled = body[:there] + bytes([filling]) * (len(body) + missing - there)
         riff = b"WEBP" + b"".join(
             name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
             for name, body in [*before, (last, filled)]
         )
         return b"RIFF" + struct.pack("<I", len(riff)) + riff
 
-    return _compare_with_less(with_, len(body), pixels, is_cut=missing > 0)
+    if not missing:
+        whole = with_(len(body), 0)
+        picture = pixels(whole)
+        return None if picture is None else FilledUp(whole, len(picture))
+    return _compare_fillings(with_, len(body), pixels, 16 if last == b"VP8 " else 1)
 
 
 def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
@@ -220,25 +254,56 @@ def _fill_up_avif(data: bytes, pixels: Pixels) -> FilledUp | None:
     missing = position - len(data)
     if not 0 < missing <= _MAX_FILLING:
         return None
-    return _compare_with_less(
-        lambda there: data[:there] + bytes(position - there), len(data), pixels, is_cut=True
+    return _compare_fillings(
+        lambda there, filling: data[:there] + bytes([filling]) * (position - there), len(data), pixels, 64
     )
 
 
-def _compare_with_less(
-    with_: Callable[[int], bytes], there: int, pixels: Pixels, is_cut: bool
+def _compare_fillings(
+    with_: Callable[[int, int], bytes], there: int, pixels: Pixels, band: int
 ) -> FilledUp | None:
-    """Take for missing what changes when still a little less of the file is there."""
-    picture = pixels(with_(there))
-    if picture is None:
+    """Return what two fillings have in common; few do that the decoder takes.
+
+    Where only one does, another file is filled from a little earlier on.
+    """
+    tries = [(there, filling) for filling in (0, 0x55, 0x80, 0xAA, 0xFF, 1)]
+    tries += [(max(there - less, 0), 0) for less in (64, 256, 1024)]
+    best = None
+    for start, filling in tries:
+        file = with_(start, filling)
+        picture = pixels(file)
+        if picture is None:
+            continue
+        if best is None:
+            best = file, picture
+            continue
+        return FilledUp(best[0], _rows_before_a_difference(best[1], picture, band, band // 4))
+    return None
+
+
+# JPEG 2000 (ITU T.800)
+
+
+def _fill_up_jpeg_2000(data: bytes, pixels: Pixels) -> FilledUp | None:
+    stripped = data.rstrip(b"\0")
+    data = stripped if len(data) - len(stripped) > _ZEROS else data
+    start, end = data.find(b"\xff\x4f\xff\x51"), 0
+    position = data.find(b"\xff\x90\x00\x0a", start)
+    while start >= 0 and data[position : position + 2] == b"\xff\x90" and position + 10 <= len(data):
+        size = int.from_bytes(data[position + 6 : position + 10], "big")  # of the tile's part
+        if size < 14:
+            return None
+        position = end = position + size
+    missing = end - len(data)
+    if missing > _MAX_FILLING or end == 0:
         return None
-    height = len(picture)
-    for less in (64, 256, 1024, there // 16) if is_cut else ():
-        other = pixels(with_(max(there - less, 0)))
-        rows = 0 if other is None else _rows_before_a_difference(picture, other, band=1)
-        if rows < height:
-            return FilledUp(with_(there), rows)
-    return FilledUp(with_(there), height)
+    first, second = (data[:end] + bytes([filling]) * missing + _JPEG_END for filling in (0xAA, 0x55))
+    picture, other = pixels(first), pixels(second)
+    if picture is None or other is None:
+        return None
+    # The finest details of all rows come last: rows without them look the same to the eye.
+    differences = np.abs(picture.astype(np.int16) - other).mean(axis=(1, 2))
+    return FilledUp(first, int((differences < 2).sum()), ", in less detail" if differences.any() else "")
 
 
 # GIF (version 89a)

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from wordgaze.data.colors import from_array, from_tensor, is_tensor, to_rgb
-from wordgaze.data.cut_short import fill_up
+from wordgaze.data.cut_short import fill_up, jpeg_kind
 from wordgaze.data.listing import why_missing
 from wordgaze.data.png import fill_up_png, read_plain_png
 from wordgaze.data.quiet import quiet_pillow
@@ -140,6 +140,7 @@ class _Loaded:
     image: Image.Image
     rows: int | None = None  # where the file ended too early
     note: str = ""
+    is_damaged: bool = False  # and not only cut short
     is_animated: bool = False
 
 
@@ -178,11 +179,16 @@ def _load(file: BinaryIO, asked: _Asked) -> _Loaded:
     except (PhotoError, MemoryError):
         raise
     except Exception as error:  # damage makes Pillow raise nearly anything
-        format = image.format if image is not None else None
-        filled = _fill_up(file, format, asked)
-        if filled is None:
-            raise _damaged(error, image) from None
-        return filled
+        filled = _fill_up(file, image.format if image is not None else None, asked)
+        if filled is not None:
+            return filled
+        file.seek(0)
+        kind = jpeg_kind(file.read())
+        if kind is not None:
+            raise PhotoError(
+                f"is a kind of JPEG that can't be read ({kind}); convert it to JPEG or PNG"
+            ) from None
+        raise _damaged(error, image) from None
 
 
 def _load_png(file: BinaryIO, asked: _Asked) -> _Loaded:
@@ -200,10 +206,9 @@ def _load_png(file: BinaryIO, asked: _Asked) -> _Loaded:
         filled = fill_up_png(png)
         if filled is None:
             raise _damaged(error, image) from None
-        whole, rows = filled
-        image = _open_with_pillow(whole)
+        image = _open_with_pillow(filled.file)
         image.load()
-        return _Loaded(image, rows, is_animated=png.is_animated)
+        return _Loaded(image, filled.rows, is_damaged=filled.is_damaged, is_animated=png.is_animated)
     return _Loaded(image, None if png.is_whole else image.height, is_animated=png.is_animated)
 
 
@@ -269,7 +274,7 @@ def _identify(file: BinaryIO) -> Image.Image:
         pillow_heif.register_heif_opener()
         return _open_with_pillow(file, ["HEIF"])
     if _BEGINNING.match(beginning):
-        raise OSError(_DAMAGED_HEADER)
+        raise OSError("the header can't be read")
     raise PhotoError(
         "is not a photo in a format that can be read (JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF, JPEG 2000, "
         "PPM); convert it to JPEG or PNG"
@@ -303,8 +308,8 @@ def _check_size(size: tuple[int, int], asked: _Asked) -> None:
 
 def _ends_in_zeros(file: BinaryIO) -> bool:
     end = file.seek(0, io.SEEK_END)
-    file.seek(max(end - 64, 0))
-    return not file.read(64).strip(b"\0")
+    file.seek(max(end - 65, 0))
+    return not file.read(65).strip(b"\0")
 
 
 def _fill_up(file: BinaryIO, format: str | None, asked: _Asked) -> _Loaded | None:
@@ -341,12 +346,13 @@ def _judge_cut(loaded: _Loaded, asked: _Asked) -> None:
     again = "get the file again from where it came from"
     if rows < _ENOUGH_ROWS * height:
         raise PhotoError(f"is damaged or cut short: only {rows} of {height} rows can be read; {again}")
+    what = "is damaged" if loaded.is_damaged else "is cut short"
     if rows < height:
-        what = f"is cut short: {rows} of {height} rows can be read"
+        what += f": {rows} of {height} rows can be read"
     else:
-        what = f"is cut short, though all of its {height} rows can be read{loaded.note}"
+        what += f", though all of its {height} rows can be read{loaded.note}"
     if asked.strict:
-        raise PhotoError(f"{what}, and a photo that is cut short is refused when strict; {again}")
+        raise PhotoError(f"{what}; that is refused here (strict); {again}")
     asked.messages.append(f"{what}; {again}")
 
 
@@ -382,17 +388,23 @@ def _finish(image: Image.Image, asked: _Asked, loaded: _Loaded | None = None) ->
         raise PhotoError(_TOO_LARGE) from None
     except ValueError as error:
         raise PhotoError(f"has colors that can't be read ({error}); convert it to JPEG or PNG") from None
-    is_first = loaded is not None and _is_animated(loaded)
-    if is_clear:
-        whose = "the first frame of it" if is_first else "it"
-        asked.messages.append(f"is empty: {whose} is transparent everywhere, and seen as a white area")
-    elif is_first and len(rgb.getcolors(maxcolors=1) or ()) == 1:
-        asked.messages.append("is animated, and its first frame, which is the one seen, is of one color")
+    is_one_of_many = loaded is not None and (is_clear or _is_uniform(rgb)) and _is_animated(loaded)
+    if is_one_of_many:
+        what = "wholly transparent, so that only white is seen" if is_clear else "of a single color"
+        asked.messages.append(f"has a first frame that is {what}; save the frame you mean as a photo")
+    elif is_clear:
+        asked.messages.append(
+            "is wholly transparent, so that only white is seen; save it without transparency"
+        )
     turn = _UPRIGHT.get(_orientation(image))
     if turn is not None:
         rgb = rgb.transpose(turn)
     rgb.info = {}  # with its EXIF left in, opening the result again would turn it twice
     return rgb
+
+
+def _is_uniform(rgb: Image.Image) -> bool:
+    return len(rgb.getcolors(maxcolors=1) or ()) == 1
 
 
 def _is_animated(loaded: _Loaded) -> bool:

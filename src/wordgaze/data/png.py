@@ -99,8 +99,14 @@ def _side_chunk(name: bytes, data: bytes) -> tuple[bytes, bytes]:
     return key, _chunk(b"tEXt", key + b"\0" + text)
 
 
-def fill_up_png(png: PlainPng) -> tuple[BinaryIO, int] | None:
-    """Return a PNG file whose missing rows repeat the last one, and the number of its rows that are there."""
+class FilledPng(NamedTuple):
+    file: BinaryIO
+    rows: int  # that are there
+    is_damaged: bool  # and not only cut short
+
+
+def fill_up_png(png: PlainPng) -> FilledPng | None:
+    """Return a PNG file whose missing rows repeat the last one."""
     width, height, depth, color, _, _, interlace = struct.unpack_from(
         ">IIBBBBB", png.chunks, len(SIGNATURE) + 8
     )
@@ -114,7 +120,8 @@ def fill_up_png(png: PlainPng) -> tuple[BinaryIO, int] | None:
         if x < width
     ]
     size = sum(len(rows) * line for rows, line in lines)
-    raw = _inflate(png.pixels, size)
+    raw, is_damaged = _inflate(png.pixels, size)
+    is_damaged |= png.is_whole
     there, position = [True] * height, 0
     filled = bytearray(raw)
     for rows, line in lines:
@@ -126,21 +133,22 @@ def fill_up_png(png: PlainPng) -> tuple[BinaryIO, int] | None:
                 del filled[position + line :]
             position += line
     file = PlainPng(png.chunks, zlib.compress(bytes(filled), 1), True, png.is_animated).file()
-    return file, sum(there)
+    return FilledPng(file, sum(there), is_damaged)
 
 
-def _inflate(deflated: bytes, size: int) -> bytes:
-    """Return at most ``size`` bytes, as many as there are before the data end or are damaged."""
-    inflate, raw = zlib.decompressobj(), bytearray()
-    step = 4096
-    for start in range(0, len(deflated), step):
+def _inflate(deflated: bytes, size: int) -> tuple[bytes, bool]:
+    """Return at most ``size`` bytes, as many as there are before an end or damage, and whether there is damage."""
+    inflate, raw, start, step = zlib.decompressobj(), bytearray(), 0, 4096
+    while start < len(deflated) and len(raw) < size and not inflate.eof:
+        before = inflate.copy()
         try:
-            raw += inflate.decompress(deflated[start : start + step], max(size - len(raw), 1))
+            raw += inflate.decompress(deflated[start : start + step], size - len(raw))
+            start += step
         except zlib.error:
-            break
-        if len(raw) >= size or inflate.eof:
-            break
-    return bytes(raw[:size])
+            if step == 1:
+                return bytes(raw), True
+            inflate, step = before, 1  # the bytes before the damage are still good
+    return bytes(raw), False
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

@@ -86,8 +86,6 @@ class TiffLayout:
         """Whether Pillow reads this kind, and reads it right."""
         if not self.is_of_bytes:
             return True
-        if self.bits == (16,) and self.samples == 1 and self.color == 3:
-            return True
         is_plain = max(self.bits) <= 8 and self.sample_formats in ((1,), (4,))
         return is_plain and not (self.color == 6 and self.compression == 1) and self.samples <= 6
 
@@ -111,8 +109,8 @@ def read_layout(file: BinaryIO) -> TiffLayout | None:
         file.seek(directory.next)
         directory.load(file)
         layout = TiffLayout({int(tag): directory[tag] for tag in directory}, header[:2] == b"MM")
-        width, height = layout.size
-        return layout if width > 0 and height > 0 and 0 < layout.samples <= _MAX_SAMPLES else None
+        is_usable = min(layout.size) > 0 and 0 < layout.samples <= _MAX_SAMPLES
+        return layout if is_usable and layout.tags.keys() & {273, 324} else None
     except Exception:  # of a damaged directory: nearly anything
         return None
 
@@ -122,7 +120,7 @@ def read_tiff(file: BinaryIO, layout: TiffLayout) -> tuple[Image.Image, int]:
     width, height = layout.size
     if (
         not layout.is_of_bytes
-        or layout.color not in (0, 1, 2, 5, 6)
+        or layout.color not in (0, 1, 2, 3, 5, 6, 8)
         or len(layout.bits) > 1
         or len(layout.sample_formats) > 1
         or _sample_type(layout) is None
@@ -152,7 +150,7 @@ def _bands(layout: TiffLayout) -> int:
     """Return how many samples are colors. Three or more of "black is zero" are how GDAL writes deep RGB."""
     if layout.color == 5:
         return 4
-    return 3 if layout.color in (2, 6) or layout.samples >= 3 else 1
+    return 3 if layout.color in (2, 6, 8) or (layout.samples >= 3 and layout.color < 2) else 1
 
 
 # From strips or tiles to samples
@@ -222,7 +220,7 @@ def _sample_type(layout: TiffLayout) -> np.dtype | None:
     bits, format = layout.bits[0], layout.sample_formats[0]
     if format == 3 and bits in (16, 32, 64):
         return np.dtype(f"f{bits // 8}")
-    if format in (1, 2, 4) and bits in (8, 16, 32):
+    if format in (1, 2, 4) and bits in (8, 16, 32, 64):
         return np.dtype(f"{'i' if format == 2 else 'u'}{bits // 8}")
     if format in (1, 4) and bits < 16:
         return np.dtype("u2")
@@ -284,7 +282,9 @@ def _to_image(samples: np.ndarray, layout: TiffLayout) -> Image.Image:
     extra = layout.tags.get(338, ())
     extra = extra if isinstance(extra, tuple) else (extra,)
     if samples.shape[2] < bands:
-        raise _unsupported(layout)
+        raise ValueError("fewer samples than colors")
+    if layout.color in (3, 8):
+        return _from_palette(samples, layout) if layout.color == 3 else _from_lab(samples, layout)
     bits = layout.bits[0]
     top = (1 << bits) - 1 if bits < 16 and layout.sample_formats[0] != 2 else None
     colors = to_8_bits(samples[..., :bands], (0, top) if top else usual_range(samples[..., :bands]))
@@ -304,3 +304,15 @@ def _to_image(samples: np.ndarray, layout: TiffLayout) -> Image.Image:
     alpha = samples[..., bands]
     opacity = to_8_bits(alpha, (0, top) if top else usual_range(alpha))
     return add_alpha(image, opacity, is_premultiplied=extra[0] == 1)
+
+
+def _from_palette(samples: np.ndarray, layout: TiffLayout) -> Image.Image:
+    table = np.array(layout.tags[320], np.uint16).reshape(3, -1).T
+    return Image.fromarray(to_8_bits(table, (0, 65535))[samples[..., 0]])
+
+
+def _from_lab(samples: np.ndarray, layout: TiffLayout) -> Image.Image:
+    if layout.bits[0] not in (8, 16) or layout.sample_formats[0] == 3:
+        raise _unsupported(layout)
+    high = (samples[..., :3] >> (layout.bits[0] - 8)).astype(np.uint8)
+    return Image.frombytes("LAB", (high.shape[1], high.shape[0]), high.tobytes(), "raw", "LAB")
