@@ -21,6 +21,7 @@ _MAX_FILLING = 64 * 1024**2
 _ZEROS = 64  # more than that many at the end are not coded pixels, but what was never written
 _JPEG_END = b"\xff\xd9"
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # none of those between coded data
+_JPEG_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _JPEG_FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA, 0xCB}
 
 
@@ -76,6 +77,7 @@ class _Scans:
     band: int = 8  # pixel rows that are coded together
     first_passes: list[set[tuple[int, int]]] = field(default_factory=list)  # (component, coefficient)
     is_last_open: bool = False  # the last scan runs to the end of the file
+    last_start: int = 0
 
     def are_covered(self, scans: int) -> bool:
         """Return whether the first so many scans hold each coefficient of each component, if coarsely."""
@@ -114,7 +116,7 @@ def _read_scans(data: bytes) -> _Scans | None:
             coefficients = range(first, last + 1) if scans.is_progressive else range(1)
             is_first_pass = bits >> 4 == 0
             scans.first_passes.append({(c, k) for c in inside for k in coefficients if is_first_pass})
-            scans.is_last_open = True
+            scans.is_last_open, scans.last_start = True, position
 
 
 def jpeg_kind(data: bytes) -> str | None:
@@ -157,7 +159,9 @@ def _fill_up_jpeg(data: bytes, pixels: Pixels) -> FilledUp | None:
         return FilledUp(whole, 0)
     rows = height = len(picture)
     if scans.is_last_open:
-        others = (pixels(data + _junk(seed) + _JPEG_END) for seed in range(3))
+        restarts = _JPEG_RESTART.findall(data, scans.last_start)
+        next_restart = (restarts[-1][1] - 0xD0 + 1) % 8 if restarts else 0
+        others = (pixels(data + _junk(seed, next_restart) + _JPEG_END) for seed in range(3))
         rows = min(
             (
                 _rows_before_a_difference(picture, other, scans.band, 1)
@@ -171,9 +175,14 @@ def _fill_up_jpeg(data: bytes, pixels: Pixels) -> FilledUp | None:
     return FilledUp(whole, rows)
 
 
-def _junk(seed: int) -> bytes:
-    """Return bytes that go on where coded data ended, and mean something else each time."""
-    return bytes(random.Random(seed).randrange(1, 255) for _ in range(4096))
+def _junk(seed: int, next_restart: int) -> bytes:
+    """Return bytes that go on where coded data ended, and mean something else each time.
+
+    Where the data ended at a restart marker, none are read before the next marker.
+    """
+    random_ = random.Random(seed)
+    parts = (bytes(random_.randrange(1, 255) for _ in range(512)) for _ in range(8))
+    return b"".join(part + bytes([0xFF, 0xD0 + (next_restart + i) % 8]) for i, part in enumerate(parts))
 
 
 def _rows_before_a_difference(picture: np.ndarray, other: np.ndarray, band: int, smoothed: int) -> int:

@@ -66,13 +66,14 @@ def open_photo(
 ) -> Image.Image:
     """Return a photo as 8-bit RGB: turned as its EXIF says, transparency on white, the first frame of many.
 
-    ``source``: a path, a file's bytes, a binary file, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4)
-    of uint8 or of floats from 0 to 1. Returns a new image without metadata. Raises PhotoError, whose message
-    leaves it to the caller to name the photo.
+    ``source``: a path, a file's bytes, a binary file, a PIL image, or an array or a torch tensor (H, W),
+    (H, W, C) or (C, H, W) of 1, 3 or 4 channels, of uint8 or of floats from 0 to 1. Where a shape can be read
+    both ways, an array has its channels last and a tensor has them first. Returns a new image without metadata.
+    Raises PhotoError, whose message leaves it to the caller to name the photo.
 
-    A photo that can be read but is probably not what it should be is described in a sentence of the same kind:
-    ``on_warning`` is called with it, or without one a PhotoWarning is emitted. ``strict`` refuses a photo that
-    is cut short, however little of it is missing.
+    A photo that is cut short is read if 95 % of its rows are there; ``strict`` refuses it, however little is
+    missing. Of this, of transparency everywhere and of a first frame that shows nothing, ``on_warning`` is told
+    in a sentence as of an error; without it, a PhotoWarning is emitted.
     """
     asked = _Asked(max_pixels, strict)
     with quiet_pillow():
@@ -147,8 +148,13 @@ class _Loaded:
 def _read(file: BinaryIO, asked: _Asked) -> Image.Image:
     if isinstance(file, io.TextIOBase):
         raise PhotoError("is a file open as text; open it in binary mode ('rb')")
+    if getattr(file, "closed", False):
+        raise PhotoError("is a closed file; pass it while it is open, or its path")
     if not (hasattr(file, "seekable") and file.seekable()):
-        file = io.BytesIO(file.read())
+        content = file.read()
+        if isinstance(content, str):
+            raise PhotoError("is a file open as text; open it in binary mode ('rb')")
+        file = io.BytesIO(content)
     file.seek(0)
     beginning = file.read(16)
     if not beginning:
@@ -368,9 +374,7 @@ def _open_pil(image: Image.Image, asked: _Asked) -> Image.Image:
         raise PhotoError(_TOO_LARGE) from None
     except Exception as error:
         if "closed" in str(error) or (file is None and isinstance(error, AssertionError)):
-            raise PhotoError(
-                "is a PIL image that was closed before its pixels were read; pass it while it is open, or its path"
-            ) from None
+            raise PhotoError("is a PIL image that is closed; pass it while it is open, or its path") from None
         if file is not None and not file.closed and image.tell() == 0:
             return _read(file, asked)
         raise _damaged(error, image) from None

@@ -14,7 +14,12 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _MAX_CHUNKS = 1_000_000
 _MAX_SIDE_CHUNK = 8 * 1024**2  # of EXIF or XMP, inflated; no other chunk is
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_KEYS = (b"Raw profile type exif", b"XML:com.adobe.xmp")  # of texts that may say which side is up
+_LONGEST_KEY = max(map(len, _KEYS)) + 1
+_WANTED = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", *_KEYS)
 _CHUNK_NAME = re.compile(rb"[A-Za-z]{4}")
+_FILTERS = 5  # kinds that a row may begin with
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
 
 # Where each pass of an interlaced file begins, and its steps: (x, y, dx, dy).
@@ -42,7 +47,7 @@ def read_plain_png(file: BinaryIO) -> PlainPng:
     is_whole = False
     for _ in range(_MAX_CHUNKS):
         header = file.read(8)
-        length, name = (int.from_bytes(header[:4], "big"), header[4:])
+        length, name = int.from_bytes(header[:4], "big"), header[4:]
         if not _CHUNK_NAME.fullmatch(name):
             break
         if name == b"CgBI":
@@ -56,30 +61,28 @@ def read_plain_png(file: BinaryIO) -> PlainPng:
                 break
             continue
         is_animated |= name == b"acTL"
-        wanted = name in (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt")
-        if not wanted or length > _MAX_SIDE_CHUNK:
-            file.seek(length + 4, io.SEEK_CUR)
+        data = file.read(min(length, _LONGEST_KEY))
+        key = data.partition(b"\0")[0] if name in _TEXTS else name
+        if key not in _WANTED or key in seen or length > _MAX_SIDE_CHUNK:
+            file.seek(length - len(data) + 4, io.SEEK_CUR)
             continue
-        data, checksum = file.read(length), file.read(4)
+        data += file.read(length - len(data))
+        checksum = file.read(4)
         if name in (b"IHDR", b"PLTE"):  # Pillow judges these
             kept.append(header + data + checksum)
         elif checksum == zlib.crc32(name + data).to_bytes(4, "big"):
-            key, chunk = _side_chunk(name, data)
-            if chunk and key not in seen:
-                seen.add(key)
-                kept.append(chunk)
+            seen.add(key)
+            kept.append(_side_chunk(name, data))
     else:
         raise PhotoError(f"is a PNG of more than {_MAX_CHUNKS:,} chunks; save it anew, without them")
     return PlainPng(b"".join(kept), b"".join(pixels), is_whole, is_animated)
 
 
-def _side_chunk(name: bytes, data: bytes) -> tuple[bytes, bytes]:
-    """Return a chunk that Pillow reads without inflating, if it is one that may say which side is up."""
+def _side_chunk(name: bytes, data: bytes) -> bytes:
+    """Return a chunk as Pillow reads it without inflating, or nothing for one that is broken or a bomb."""
     if name in (b"tRNS", b"eXIf"):
-        return name, _chunk(name, data)
+        return _chunk(name, data)
     key, _, text = data.partition(b"\0")
-    if key not in (b"Raw profile type exif", b"XML:com.adobe.xmp"):
-        return key, b""
     is_deflated = name == b"zTXt"
     if name == b"zTXt":
         text = text[1:]
@@ -91,12 +94,12 @@ def _side_chunk(name: bytes, data: bytes) -> tuple[bytes, bytes]:
         try:
             text = inflate.decompress(text, _MAX_SIDE_CHUNK)
         except zlib.error:
-            return key, b""
+            return b""
         if inflate.unconsumed_tail:
-            return key, b""
+            return b""
     if key.startswith(b"XML"):
-        return key, _chunk(b"iTXt", key + b"\0\0\0\0\0" + text)
-    return key, _chunk(b"tEXt", key + b"\0" + text)
+        return _chunk(b"iTXt", key + b"\0\0\0\0\0" + text)
+    return _chunk(b"tEXt", key + b"\0" + text)
 
 
 class FilledPng(NamedTuple):
@@ -126,6 +129,8 @@ def fill_up_png(png: PlainPng) -> FilledPng | None:
     filled = bytearray(raw)
     for rows, line in lines:
         for row in rows:
+            if position < len(raw) and raw[position] >= _FILTERS:
+                raw, filled, is_damaged = raw[:position], filled[:position], True
             if position + line > len(raw):
                 there[row] = False
                 # Filter 2: each byte is its own plus that above. The rest of a cut row stays as it is.
