@@ -102,6 +102,19 @@ def test_an_empty_pattern_is_refused(pattern: str) -> None:
         Exclusion([pattern])
 
 
+def test_a_pattern_may_be_a_path_as_it_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "photos", *(name for name in TREE if "[" not in name))
+    monkeypatch.chdir(tmp_path)
+    shown = sorted(str(photo) for photo in photos_in(["photos"]).photos)
+    assert list(map(str, photos_in(["photos"], exclude=shown[1:]).photos)) == shown[:1]
+    without = photos_in(["photos", "photos/raw/b.jpg"], exclude=["photos/raw", "photos/raw/*"]).photos
+    assert "photos/raw/b.jpg" in shown and list(map(str, without)) == [
+        s for s in shown if s != "photos/raw/b.jpg"
+    ]
+    absolute = photos_in([tmp_path], exclude=[f"{tmp_path}/photos/2019/"]).photos
+    assert len(absolute) == 3
+
+
 def test_the_current_folder_is_not_in_the_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path, "a.jpg", "b/c.jpg")
     monkeypatch.chdir(tmp_path)

@@ -84,8 +84,8 @@ def photo_options(command: Command) -> Command:
             "--exclude",
             multiple=True,
             metavar="PATTERN",
-            help="Leave out files and folders whose name, or path inside their PATH, matches a glob: '*_mask.png', "
-            "'raw/' (folders only), '/2019/*.gif' (path only); * matches slashes, case counts. May be repeated.",
+            help="Leave out files and folders whose name matches a glob, or, if it holds a slash, whose path inside "
+            "PATH does: '*_mask.png', 'raw/' (folders only), '/2019/*.gif'. Case counts. May be repeated.",
         ),
         click.option(
             "--strict", is_flag=True, help="Refuse photos that are cut short, however little is missing."

@@ -36,6 +36,7 @@ Photo: TypeAlias = "Path | str"
 """A file; a text is ``-`` for stdin, or an address, of which a path would lose a slash."""
 
 _Kind: TypeAlias = Literal["file", "folder", "link to a folder", "pipe, socket or device"]
+_FOLDERS = ("folder", "link to a folder")
 
 SHOWN_SUFFIXES = 8
 """Of what was left out, the most frequent are named."""
@@ -77,8 +78,8 @@ class Exclusion:
     """The patterns of ``--exclude``, as one question.
 
     A pattern is a glob, compared with a file's or folder's name, or, if it holds a slash, with the path inside the
-    folder that was named, where ``*`` matches slashes, too; case counts. ``raw/`` is for folders only, ``/raw`` for
-    the upper level, ``**/raw/*.jpg`` for all.
+    folder that was named and with the path as it is shown, where ``*`` matches slashes, too; case counts. ``raw/`` is
+    for folders only, ``/raw`` for the upper level, ``**/raw/*.jpg`` for all.
     """
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
@@ -100,12 +101,13 @@ class Exclusion:
     def __bool__(self) -> bool:
         return bool(self._globs)
 
-    def __call__(self, path: str, name: str, *, folder: bool = False) -> bool:
-        """Return whether a file or ``folder`` of this ``name`` is excluded; ``path`` is inside the named folder."""
-        texts = ((False, name), (True, path))
-        return any(
-            glob.match(text) for is_path, text in texts if (glob := self._globs.get((folder, is_path)))
-        )
+    def __call__(self, name: str, *paths: str, folder: bool = False) -> bool:
+        """Return whether a file or ``folder`` of this ``name``, and of these ``paths``, is excluded."""
+        by_name, by_path = self._globs.get((folder, False)), self._globs.get((folder, True))
+        if by_name is not None and by_name.match(name):
+            return True
+        slashed = (path.replace(os.sep, "/").lstrip("/") for path in paths)
+        return by_path is not None and any(map(by_path.match, slashed))
 
 
 @dataclass
@@ -226,7 +228,7 @@ def _add(name: str, listing: Listing, exclusion: Exclusion, *, hidden: bool) -> 
         if not found and not _explained(listing.left_out - before):
             listing.photos.append(photo)
             listing.empty += 1
-    elif exclusion and exclusion(str(photo), os.path.basename(name)):
+    elif exclusion and exclusion(os.path.basename(name), str(photo)):
         listing.left_out["excluded photo"] += 1
         listing.spared.append(Path(photo))
     else:
@@ -248,7 +250,10 @@ def _search(top: str, listing: Listing, exclusion: Exclusion, *, hidden: bool) -
             with os.scandir(start + inside or os.curdir) as entries:
                 for entry in entries:
                     path, kind = inside + entry.name, _kind(entry)
-                    reason = _reason(entry.name, path, kind, exclusion, hidden=hidden)
+                    excluded = bool(exclusion) and exclusion(
+                        entry.name, path, start + path, folder=kind in _FOLDERS
+                    )
+                    reason = _reason(entry.name, kind, excluded=excluded, hidden=hidden)
                     if reason is None and kind == "folder":
                         folders.append(path + os.sep)
                     elif reason is None:
@@ -261,13 +266,13 @@ def _search(top: str, listing: Listing, exclusion: Exclusion, *, hidden: bool) -
             yield (start + inside).rstrip(os.sep) or top
 
 
-def _reason(name: str, path: str, kind: _Kind, exclusion: Exclusion, *, hidden: bool) -> str | None:
+def _reason(name: str, kind: _Kind, *, excluded: bool, hidden: bool) -> str | None:
     """Return why an entry of a folder is left out, empty where nobody would miss it; None if it is taken."""
-    folder = kind in ("folder", "link to a folder")
+    folder = kind in _FOLDERS
     suffix = os.path.splitext(name)[1].lower()
     is_photo = suffix in PHOTO_SUFFIXES
     what = "folder" if folder else "photo" if is_photo else ""
-    if exclusion and exclusion(path.replace(os.sep, "/"), name, folder=folder):
+    if excluded:
         return what and f"excluded {what}"
     if not hidden and (name.startswith(".") or (folder and name.lower() in COMPANIONS)):
         return what and f"hidden {what}"
