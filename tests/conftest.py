@@ -6,9 +6,10 @@ import os
 import shutil
 from pathlib import Path
 
-# Before anything imports huggingface_hub or matplotlib.
+# Before anything imports huggingface_hub, matplotlib or torch.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process a core: threads beside it would wait for each other
 
 import pytest
 
@@ -24,6 +25,23 @@ def shared_data() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("needs the shared photos: no folder `shared/data` beside the checkout")
     return folder
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run in a process a core (up to eight), where pytest-xdist is there; ``-n`` says otherwise.
+
+    A file's tests stay together, and with them what they share; a single file runs in this process.
+    """
+    # One of those processes starts none of its own, nor does a pytest that a test starts.
+    if "PYTEST_XDIST_WORKER" in os.environ or not config.pluginmanager.hasplugin("xdist"):
+        return
+    files = [Path(argument.partition("::")[0]) for argument in config.args]
+    single = len(files) == 1 and files[0].is_file()
+    interactive = config.option.usepdb or config.option.capture == "no"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if config.option.numprocesses is None and not (single or interactive or cores == 1):
+        config.option.numprocesses, config.option.dist = min(cores, 8), "loadfile"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

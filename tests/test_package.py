@@ -14,8 +14,10 @@ from fnmatch import fnmatch
 from importlib import import_module, metadata
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -146,3 +148,105 @@ def test_ci_runs_the_two_lines_of_the_readme() -> None:
     done = subprocess.run([str(script), "--lines"], capture_output=True, text=True)
     block = (ROOT / "README.md").read_text(encoding="utf-8").split("```")[1]
     assert done.stdout.splitlines() == block.splitlines()[1:], done.stderr
+
+
+PYTHONS = [
+    match[1]
+    for text in PROJECT["project"]["classifiers"]
+    if (match := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", text))
+]
+
+
+def write_script(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [("newest", ["3.13"]), ("all", ["3.13", "3.12"]), ("none", [])],
+    ids=lambda value: str(value),
+)
+def test_ci_finds_other_pythons_that_run(tmp_path: Path, asked: str, found: list[str]) -> None:
+    """python3.13 is on PATH; python3.12 there is pyenv's stand-in, which does not run, and pyenv has one that does."""
+
+    def stand_in(version: str) -> str:  # says yes to the one question that names its version
+        return f'case "$2" in *{version}*) exit 0 ;; esac; exit 1'
+
+    home, path = tmp_path / "home", tmp_path / "bin"
+    write_script(path / "python3", stand_in("3.11"))
+    write_script(path / "python3.13", stand_in("3.13"))
+    write_script(path / "python3.12", "exit 127")
+    pyenv = home / ".pyenv" / "versions" / "3.12.9" / "bin" / "python3"
+    write_script(pyenv, stand_in("3.12"))
+    environment = {"PATH": f"{path}:/usr/bin:/bin", "HOME": str(home), "WORDGAZE_PYTHONS": asked}
+    done = subprocess.run([ROOT / ".ci/run", "--pythons"], capture_output=True, text=True, env=environment)
+    places = {"3.13": path / "python3.13", "3.12": pyenv}
+    assert done.stdout.splitlines() == [f"{version} {places[version]}" for version in found], done.stderr
+
+
+def test_the_workflow_runs_the_script_with_every_python_that_is_claimed() -> None:
+    assert PROJECT["project"]["requires-python"] == f">={PYTHONS[0]}"
+    (job,) = read_yaml(".github/workflows/ci.yml")["jobs"].values()
+    assert job["strategy"]["matrix"]["python"] == PYTHONS
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+
+
+def read_yaml(name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["bug.yml", "feature.yml"])
+def test_an_issue_form_is_one_that_github_takes(name: str) -> None:
+    form = read_yaml(f".github/ISSUE_TEMPLATE/{name}")
+    assert form["name"] and form["description"]
+    inputs = [part for part in form["body"] if part["type"] != "markdown"]
+    assert inputs and {part["type"] for part in inputs} <= {"textarea", "input", "dropdown", "checkboxes"}
+    assert len({part["id"] for part in inputs}) == len(inputs)
+    assert all(part["attributes"]["label"] for part in inputs)
+
+
+def test_the_citation_is_of_this_version() -> None:
+    """What Citation File Format 1.2.0 requires, and the same facts as in pyproject.toml."""
+    citation, project = read_yaml("CITATION.cff"), PROJECT["project"]
+    assert citation["cff-version"] == "1.2.0" and citation["message"] and citation["type"] == "software"
+    assert citation["title"] == project["name"]
+    assert citation["version"] == wordgaze.__version__
+    assert citation["authors"] == project["authors"]
+    assert citation["abstract"] == project["description"]
+    assert citation["keywords"] == project["keywords"]
+    assert citation["license"] == project["license"]
+
+
+def unpickles(tree: ast.AST) -> bool:
+    """Whether code could make Python objects of a file: pickle, torch.load and their like."""
+    nodes = list(ast.walk(tree))
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    calls = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
+    keywords = [node for node in nodes if isinstance(node, ast.keyword)]
+    return bool(
+        modules & {"pickle", "dill", "joblib", "shelve", "marshal"}
+        or calls & {"torch.load", "yaml.load", "eval", "exec"}
+        or any(word.arg == "allow_pickle" and ast.unparse(word.value) != "False" for word in keywords)
+    )
+
+
+def test_only_training_unpickles_as_security_says() -> None:
+    found = {
+        path.relative_to(PACKAGE).parts[0]
+        for path in PACKAGE.rglob("*.py")
+        if unpickles(ast.parse(path.read_text(encoding="utf-8"))) and "train" not in path.stem
+    }
+    assert found <= {"training"}
+    assert unpickles(ast.parse("import torch\ntorch.load('a.ckpt')"))  # the net would hold one
+    assert unpickles(ast.parse("numpy.load('a.npy', allow_pickle=True)"))
+
+
+def test_security_names_the_limit_of_photos() -> None:
+    from wordgaze.data.photos import MAX_PIXELS
+
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    assert f"more than {MAX_PIXELS // 10**6} million pixels is refused" in text
