@@ -138,12 +138,21 @@ def forbidden_rooms(package: Path) -> list[str]:
     return found
 
 
+def imports_compat(path: Path, package: Path) -> bool:
+    """Whether importing a module of this folder imports compat before it."""
+    inside = path.is_relative_to(package) and path.exists()
+    return inside and any(
+        entry.module == "wordgaze.compat" and not entry.inside_function for entry in imports(path, package)
+    )
+
+
 def missing_compat(folder: Path, package: Path) -> list[str]:
-    """Imports of timm or torchvision that no import of compat precedes in their file."""
+    """Imports of timm or torchvision that no import of compat precedes, in their file or a folder's __init__."""
     found = []
     for path in sources(folder):
         entries = sorted(imports(path, package), key=lambda entry: entry.line)
-        ready = [
+        ready = [0 for parent in path.parents if imports_compat(parent / "__init__.py", package)]
+        ready += [
             entry.line for entry in entries if entry.module == "wordgaze.compat" and not entry.inside_function
         ]
         for entry in entries:
@@ -269,6 +278,14 @@ def test_the_way_forth_is_free(package: Path, room: str, code: str) -> None:
 def test_a_missing_or_late_compat_is_found(package: Path, code: str) -> None:
     (package / "model" / "b.py").write_text(code)
     assert len(missing_compat(package, package)) == 1
+
+
+def test_compat_once_for_a_folder_is_fine(package: Path) -> None:
+    (package / "model" / "__init__.py").write_text("from wordgaze import compat")
+    (package / "model" / "inner").mkdir()
+    (package / "model" / "inner" / "b.py").write_text("import timm")
+    (package / "data" / "b.py").write_text("import timm")
+    assert missing_compat(package, package) == ["data/b.py:1 imports timm"]
 
 
 def test_compat_first_is_fine(package: Path) -> None:

@@ -18,7 +18,7 @@ from wordgaze.data.datamodule import CaptionDataModule
 from wordgaze.data.transform import PhotoTransform, Preprocessing, TrainTransform
 from wordgaze.errors import ConfigError
 from wordgaze.model.config import EncoderConfig
-from wordgaze.model.encoder import VitEncoder, preprocessing_of
+from wordgaze.model.encoders.build import Encoder, build_encoder, preprocessing_of
 from wordgaze.tasks.train import choose_precision, describe
 from wordgaze.text.tokenizer import CaptionTokenizer
 from wordgaze.training.config import TokenizerOptions, TrainingConfig
@@ -91,10 +91,10 @@ class Task:
         files = (Path(self.config.data.train[0].captions), Path(str(self.config.tokenizer.file)))
         return digest(describe(self.config).encode(), *(file.read_bytes() for file in files))
 
-    def encoder(self) -> VitEncoder:
+    def encoder(self) -> Encoder:
         """The pretrained encoder, without the stochastic depth that is ours."""
         options = self.config.encoder
-        return VitEncoder(EncoderConfig(options.name, options.image_size), options.pretrained)
+        return build_encoder(EncoderConfig(options.name, options.image_size), options.pretrained)
 
     def one_caption_a_row(self) -> CaptionDataModule:
         """Batches of (photo, caption) pairs: an epoch shows each photo once for each of its captions."""
@@ -153,7 +153,7 @@ def prepare(config: TrainingConfig, runs: Path, arm: str, say: Say) -> Task:
 
 
 def _preprocessing(config: TrainingConfig) -> Preprocessing:
-    bare = VitEncoder(EncoderConfig(config.encoder.name, config.encoder.image_size))
+    bare = build_encoder(EncoderConfig(config.encoder.name, config.encoder.image_size))
     return config.data.shown_by(Preprocessing(**preprocessing_of(bare.network)))
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from wordgaze.data.dataset import IGNORED, TrainingBatch
 from wordgaze.generation.search import Captions, generate
-from wordgaze.model.encoder import VitEncoder
+from wordgaze.model.encoders.build import Encoder
 
 from .budget import Learner, Plan, learn
 from .budget import measure as measure_learner
@@ -97,7 +97,7 @@ class AttentionLstm(nn.Module):
 class ShowAttendTell(nn.Module):
     """Encoder and decoder, as :func:`wordgaze.generation.search.generate` asks for them."""
 
-    def __init__(self, encoder: VitEncoder, vocab_size: int, width: int = WIDTH) -> None:
+    def __init__(self, encoder: Encoder, vocab_size: int, width: int = WIDTH) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = AttentionLstm(vocab_size, encoder.width, width)

@@ -324,7 +324,7 @@ class Captioner(
         """``pixel_values`` (B, 3, H, W), photos that ``self.transform`` has made → what the words look at (B, N, D)."""
         pixel_values = pixel_values.to(self.device)
         if self.parts.preprocessing.mirrored:
-            return self.model.encode_mirrored(pixel_values)
+            return self.model.encode_with_hflip(pixel_values)
         return self.model.encode(pixel_values)
 
     def caption_pixels(self, pixel_values: Tensor, options: GenerationOptions) -> list[Caption]:

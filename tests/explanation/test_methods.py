@@ -27,6 +27,7 @@ from wordgaze.model.attention import Attention
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig
 from wordgaze.text.tokenizer import WordSpan
+from wordgaze.training.surgery import expand
 
 BOS, EOS = 0, 1
 
@@ -342,7 +343,7 @@ def test_rollout_goes_through_blocks_that_see_no_prefix_tokens() -> None:
     pixel_values = torch.randn(1, 3, 160, 160)
     encoder = EncoderConfig("test_vit", beside="test_efficientnet", width=32)
     paired = CaptionModel(CaptionModelConfig(encoder, DecoderConfig(12, width=32, layers=1, heads=2))).eval()
-    deeper = paired.grown(replace(encoder, blocks=1)).eval()
+    deeper = expand(paired, replace(encoder, blocks=1)).eval()
     ids = [BOS, 3, 7, EOS]
 
     def rows_of(model: CaptionModel) -> np.ndarray:
@@ -381,7 +382,7 @@ def test_a_mirrored_photo_has_mirrored_maps_where_both_views_are_seen(model, pix
 
     def maps_of(photo: torch.Tensor, mirrored: bool) -> np.ndarray:
         with torch.no_grad():
-            states = model.encode_mirrored(photo) if mirrored else model.encode(photo)
+            states = model.encode_with_hflip(photo) if mirrored else model.encode(photo)
         options = {"pixel_values": photo, "mirrored": mirrored}
         return of_one(model, states, ids, _a_word_per_token(ids), method, **options).maps
 
@@ -401,7 +402,7 @@ def test_a_second_view_of_an_encoder_that_knows_no_sides_changes_no_map(model, p
     found = []
     for mirrored in (False, True):
         with torch.no_grad():
-            states = model.encode_mirrored(pixel_values) if mirrored else model.encode(pixel_values)
+            states = model.encode_with_hflip(pixel_values) if mirrored else model.encode(pixel_values)
         plain = forced_passes(model, states, [ids])[0]
         found.append(with_rollout(model, pixel_values, ids, plain, mirrored).relevances)
     for once, twice in zip(*found, strict=True):
@@ -415,7 +416,7 @@ def test_an_encoder_whose_attention_can_not_be_read_is_said() -> None:
             layer.attn = nn.Linear(2, 2)
             return [layer]
 
-        def after_layers(self) -> list[nn.Module]:
+        def head_modules(self) -> list[nn.Module]:
             return []
 
     with pytest.raises(

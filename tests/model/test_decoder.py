@@ -37,15 +37,6 @@ def test_logits_equal_those_of_gpt2_with_cross_attention():
     assert torch.allclose(found, expected, atol=1e-4)
 
 
-def test_a_sharpened_decoder_has_its_logits_divided():
-    decoder = sharp_decoder()
-    ids, patches = torch.randint(0, 40, (2, 5)), torch.randn(2, 7, 32)
-    with torch.no_grad():
-        before = decoder(ids, decoder.start(patches)).logits
-        decoder.sharpen(0.5)
-        assert torch.allclose(decoder(ids, decoder.start(patches)).logits, 2 * before, atol=1e-4)
-
-
 def test_cached_steps_equal_the_full_pass():
     decoder, patches, ids = sharp_decoder(), torch.randn(2, 9, 32), torch.randint(0, 40, (6, 10))
     with torch.no_grad():

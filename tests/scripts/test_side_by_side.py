@@ -26,7 +26,7 @@ from wordgaze.evaluation.score import score_captions
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.search import generate
 from wordgaze.model.config import EncoderConfig
-from wordgaze.model.encoder import build_encoder
+from wordgaze.model.encoders.build import build_encoder
 from wordgaze.tasks.train import build_model, parse_config
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,6 +12,7 @@ from tests.model_folder import make_parts
 
 from scripts import soup
 from wordgaze.hub import TOKENIZER, load_folder, save_folder
+from wordgaze.training.surgery import expand
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_models_of_two_sizes_have_no_mean(folders: list[Path], tmp_path: Path) -
     larger = replace(parts.model.config.encoder, image_size=(96, 96))
     preprocessing = replace(parts.preprocessing, size=(96, 96))
     save_folder(
-        replace(parts, model=parts.model.grown(larger), preprocessing=preprocessing), tmp_path / "larger"
+        replace(parts, model=expand(parts.model, larger), preprocessing=preprocessing), tmp_path / "larger"
     )
     with pytest.raises(SystemExit, match=r"one differs from .*larger in its sizes or tokenizer"):
         soup.mean_of([folders[0], tmp_path / "larger"])

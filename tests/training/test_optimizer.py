@@ -4,7 +4,8 @@ import torch
 from wordgaze.errors import ConfigError
 from wordgaze.tasks.train import build_model
 from wordgaze.training.config import EncoderOptions
-from wordgaze.training.optimizer import freeze_encoder, parameter_groups, warmup_cosine
+from wordgaze.training.frozen import FrozenPart
+from wordgaze.training.optimizer import parameter_groups, warmup_cosine
 
 
 def rate_of(groups, parameter):
@@ -33,15 +34,19 @@ def test_freezing_stops_the_first_layers(small_config, features):
     config = small_config(encoder={"name": name, "features": features, "blocks": blocks})
     model = build_model(config, 280)
     layers = model.encoder.layers()
-    assert freeze_encoder(model, 1) == 1
+    one = FrozenPart(model.encoder, 1)
+    one.freeze()
+    assert len(one) == 1
     assert not any(p.requires_grad for p in layers[0].parameters())
     assert all(p.requires_grad for layer in layers[1:] for p in layer.parameters())
     frozen = [p for g in parameter_groups(model, config.encoder, config.train) for p in g["params"]]
     assert all(p.requires_grad for p in frozen)
-    assert freeze_encoder(model, "all") == len(layers) + 1
+    whole = FrozenPart(model.encoder, "all")
+    whole.freeze()
+    assert len(whole) == len(layers) + 1  # and the head
     assert not any(p.requires_grad for p in model.encoder.parameters())
     with pytest.raises(ConfigError, match="layers"):
-        freeze_encoder(model, 99)
+        FrozenPart(model.encoder, 99)
 
 
 def test_an_unknown_freeze_is_refused():

@@ -19,12 +19,13 @@ from wordgaze.captioner import Captioner
 from wordgaze.data.annotations import read_captions
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.hub import load_folder
-from wordgaze.model.encoder import PairedEncoder, VitEncoder, chosen
+from wordgaze.model.encoders.fused import FusedEncoder
+from wordgaze.model.encoders.vit import VitEncoder, keep_patches
 from wordgaze.tasks import train as task
 from wordgaze.tasks.train import build_model, train
 from wordgaze.training.callbacks import Patience, SampleCaptions
 from wordgaze.training.config import DecoderOptions, EncoderOptions, TokenizerOptions
-from wordgaze.training.module import CaptionModule, some_patches
+from wordgaze.training.module import CaptionModule, sample_patch_indices
 
 
 def weights_of(folder):
@@ -341,13 +342,13 @@ def test_a_run_that_ends_within_an_epoch_is_validated_there(tmp_path, small_conf
 
 def test_frozen_layers_see_each_validation_photo_once(tmp_path, small_config, monkeypatch):
     seen = []
-    begin = VitEncoder.begin
+    forward = VitEncoder.forward
 
-    def counted(self, pixel_values, count):
+    def counted(self, pixel_values, *others):
         seen.append(len(pixel_values))
-        return begin(self, pixel_values, count)
+        return forward(self, pixel_values, *others)
 
-    monkeypatch.setattr(VitEncoder, "begin", counted)
+    monkeypatch.setattr(VitEncoder, "forward", counted)
     options = {"freeze": "all", "cache": str(tmp_path / "cache")}
     kept = train(small_config(encoder=options, train={"epochs": 3}), tmp_path / "kept")
     assert sum(seen) == 40 + 8  # the training photos' one view, the validation photos
@@ -384,7 +385,7 @@ def test_an_initial_model_grows_and_learns_on_from_cached_features(tmp_path, sma
         train(replace(config, encoder=EncoderOptions(beside_maps=(-3,))), tmp_path / "other")
 
     # The next stage finds in the cache what the frozen networks make of its photos.
-    monkeypatch.setattr(PairedEncoder, "begin", None)
+    monkeypatch.setattr(FusedEncoder, "forward_stem", None)
     stage = replace(config.train, initial_model=str(result.folder), objective="scst", learning_rate=1e-3)
     config = replace(config, encoder=EncoderOptions(**how), decoder=DecoderOptions(), train=stage)
     after = load_folder(train(config, tmp_path / "next").folder).model
@@ -394,16 +395,16 @@ def test_an_initial_model_grows_and_learns_on_from_cached_features(tmp_path, sma
 
 def test_a_photo_goes_without_some_of_its_patches():
     torch.manual_seed(0)
-    kept = some_patches(2, 10, 0.3, torch.device("cpu"))
-    assert kept.shape == (2, 7)
-    for photo in kept.tolist():
+    keep_indices = sample_patch_indices(2, 10, 0.3, torch.device("cpu"))
+    assert keep_indices.shape == (2, 7)
+    for photo in keep_indices.tolist():
         assert len(set(photo)) == 7 and set(photo) < set(range(10))
-    assert kept[0].tolist() != kept[1].tolist()
-    assert some_patches(2, 10, 0.99, torch.device("cpu")).shape == (2, 1)
+    assert keep_indices[0].tolist() != keep_indices[1].tolist()
+    assert sample_patch_indices(2, 10, 0.99, torch.device("cpu")).shape == (2, 1)
     states = torch.arange(2 * 11).view(2, 11, 1).expand(2, 11, 3)
-    some = chosen(states, kept, num_prefix=1)
-    assert some[:, 0, 0].tolist() == [0, 11]  # a class token is no patch
-    assert some[1, 1:, 2].tolist() == [11 + 1 + place for place in kept[1].tolist()]
+    subset = keep_patches(states, keep_indices, num_prefix=1)
+    assert subset[:, 0, 0].tolist() == [0, 11]  # a class token is no patch
+    assert subset[1, 1:, 2].tolist() == [11 + 1 + index for index in keep_indices[1].tolist()]
 
 
 def test_a_model_folder_brings_its_sizes_and_tokenizer(tmp_path, small_config):

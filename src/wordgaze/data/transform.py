@@ -31,7 +31,7 @@ class Preprocessing:
     ``pad`` shows the whole photo, with the mean color around it; ``center`` fills the input and cuts off what
     stands out. Before that a photo of another shape than the input's is squeezed along its longer side, by a factor of
     ``stretch`` at most: 1 keeps its shape. ``mirrored``: the model sees it a second time, mirrored, and takes the mean
-    of both views' patches (:meth:`~wordgaze.model.caption_model.CaptionModel.encode_mirrored`).
+    of both views' patches (:meth:`~wordgaze.model.caption_model.CaptionModel.encode_with_hflip`).
     """
 
     size: tuple[int, int]

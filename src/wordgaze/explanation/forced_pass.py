@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from wordgaze.errors import ConfigError
-from wordgaze.model.caption_model import with_mirrored
+from wordgaze.model.caption_model import with_hflip
 
 if TYPE_CHECKING:
     from wordgaze.model.caption_model import CaptionModel
@@ -108,15 +108,15 @@ def with_rollout(
     A patch's state holds what the blocks have mixed into it. Each block's share is I + Ā, Ā being its self-attention
     times the gradient of the prediction, positive part, mean over the heads (Chefer et al. 2021, equations 5 and 6);
     the product of all, its rows made to sum to one, leads from states back to patches. ``pixel_values`` (1, 3, H, W).
-    ``mirrored``: the states are the mean of two views (``encode_mirrored``), and so is what leads back.
+    ``mirrored``: the states are the mean of two views (``encode_with_hflip``), and so is what leads back.
 
     Raises ConfigError when the encoder's blocks are not timm's ViT blocks, whose weights can be read.
     """
     with torch.inference_mode(False), torch.enable_grad(), _evaluating(model):
         encoder, blocks = open_encoder(model.encoder)
         pixel_values = pixel_values.detach().clone().requires_grad_()
-        states = model.bridge(encoder(with_mirrored(pixel_values) if mirrored else pixel_values))
-        said, weights = _said(model, model.mean_of_views(states) if mirrored else states, ids)
+        states = model.bridge(encoder(with_hflip(pixel_values) if mirrored else pixel_values))
+        said, weights = _said(model, model.average_views(states) if mirrored else states, ids)
         rows = []
         for position in range(len(ids) - 1):
             gradients = torch.autograd.grad(said[0, position], (*weights, *blocks), retain_graph=True)
@@ -141,8 +141,8 @@ def _carried(model: CaptionModel, row: Tensor, within: Sequence[Tensor]) -> Tens
         seen, *mirrored = (each[-states:, -states:] for each in within)
         carried = row @ seen
         for view in mirrored:
-            turned = model.turned_back(row[..., None])[..., 0] @ view
-            carried = (carried + model.turned_back(turned[..., None])[..., 0]) / 2
+            turned = model.unflip(row[..., None])[..., 0] @ view
+            carried = (carried + model.unflip(turned[..., None])[..., 0]) / 2
     return carried
 
 
@@ -181,7 +181,7 @@ def open_encoder(encoder: nn.Module) -> tuple[nn.Module, list[Tensor]]:
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*encoder.parameters(), *encoder.buffers())}
     opened = copy.deepcopy(encoder, shared)
     read: list[Tensor] = []
-    for layer in (*opened.layers(), *opened.after_layers()):  # type: ignore[operator]
+    for layer in (*opened.layers(), *opened.head_modules()):  # type: ignore[operator]
         attention = getattr(layer, "attn", None)
         if attention is None:
             continue

@@ -158,7 +158,7 @@ def word_maps(
 
     The photo's states are (1, S, D). Since the ids are read again, the maps belong to this caption whatever search
     found it. ``raw``: the softmax rows of the method's layers, as they are. For ``rollout``: ``pixel_values``
-    (1, 3, H, W), and whether the states are of ``encode_mirrored``. Leaves nothing behind on ``model``. Raises
+    (1, 3, H, W), and whether the states are of ``encode_with_hflip``. Leaves nothing behind on ``model``. Raises
     ConfigError for an unknown method, and for ``rollout`` where the encoder's attention can't be read.
     """
     config = model.config.decoder

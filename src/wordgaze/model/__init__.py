@@ -1,4 +1,4 @@
 """The model: pixels → patches → logits. It knows ids and masks, no text.
 
-Read in this order: ``attention``, ``cache``, ``encoder``, ``decoder``, ``caption_model``.
+Read in this order: ``attention``, ``cache``, ``encoders/vit``, ``decoder``, ``caption_model``.
 """

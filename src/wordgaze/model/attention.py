@@ -29,8 +29,8 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def key_value(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of ``source`` (rows, S, D), each (rows, heads, S, d)."""
-        return self._split(self.key(source)), self._split(self.value(source))
+        """Return keys and values of ``source`` (rows, S, D), each (rows, heads, S, d)."""
+        return self._split_heads(self.key(source)), self._split_heads(self.value(source))
 
     def forward(
         self,
@@ -41,10 +41,10 @@ class Attention(nn.Module):
         causal: bool = False,
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attends from ``hidden`` (R, T, D) to ``key`` and ``value``, each (R or B, heads, S, d).
+        """Attend from ``hidden`` (R, T, D) to ``key`` and ``value``, each (R or B, heads, S, d).
 
         With B < R, the C = R / B rows of a photo share its keys and values: their queries are laid end to end, so
-        nothing is copied. ``causal``: position t of the last T sees S - T + t + 1 keys. Returns (R, T, D) and, when
+        nothing is copied. ``causal``: position t of the last T sees S - T + t + 1 keys. Return (R, T, D) and, when
         asked for, the weights (R, heads, T, S), whose rows sum to one.
         """
         rows, length, width = hidden.shape
@@ -57,22 +57,22 @@ class Attention(nn.Module):
             mask = mask.tril(source_length - length)
         weights = None
         if self.fused_attn and not output_attentions:
-            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+            attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         else:
             scores = query @ key.transpose(-2, -1) / math.sqrt(head_width)
             if mask is not None:
                 scores = scores.masked_fill(~mask, float("-inf"))
-            end_to_end = scores.softmax(dim=-1)
+            joined = scores.softmax(dim=-1)
             if output_attentions:
                 # What is returned lies on the way to the output, so that gradients reach it.
-                weights = end_to_end.reshape(sources, self.heads, shared, length, source_length)
+                weights = joined.reshape(sources, self.heads, shared, length, source_length)
                 weights = weights.transpose(1, 2).reshape(rows, self.heads, length, source_length)
-                apart = weights.reshape(sources, shared, self.heads, length, source_length)
-                end_to_end = apart.transpose(1, 2).reshape(sources, self.heads, -1, source_length)
-            mixed = end_to_end @ value
-        return self.output(mixed.transpose(1, 2).reshape(rows, length, width)), weights
+                separate = weights.reshape(sources, shared, self.heads, length, source_length)
+                joined = separate.transpose(1, 2).reshape(sources, self.heads, -1, source_length)
+            attended = joined @ value
+        return self.output(attended.transpose(1, 2).reshape(rows, length, width)), weights
 
-    def _split(self, projected: Tensor) -> Tensor:
+    def _split_heads(self, projected: Tensor) -> Tensor:
         """(rows, S, D) → (rows, heads, S, d)."""
         rows, length, width = projected.shape
         return projected.view(rows, length, self.heads, width // self.heads).transpose(1, 2)

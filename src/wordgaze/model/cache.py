@@ -19,11 +19,11 @@ class DecoderCache:
         self._words: list[KeyValue | None] = [None] * len(patches)  # per layer, each (R, heads, S, d)
 
     def __len__(self) -> int:
-        """Words seen so far, S."""
+        """Return the number of words so far, S."""
         return 0 if self._words[-1] is None else self._words[-1][0].shape[2]
 
     def append(self, layer: int, key: Tensor, value: Tensor) -> KeyValue:
-        """Adds the keys and values (R, heads, T, d) of new words; returns those of all words so far."""
+        """Add the keys and values (R, heads, T, d) of new words; return those of all words so far."""
         past = self._words[layer]
         if past is not None:
             key, value = torch.cat((past[0], key), dim=2), torch.cat((past[1], value), dim=2)
@@ -31,10 +31,10 @@ class DecoderCache:
         return key, value
 
     def reorder(self, rows: Tensor) -> None:
-        """Row i becomes what row ``rows[i]`` was; beams move within their photo, so the patches stay as they are."""
+        """Let row i be what row ``rows[i]`` was; beams move within their photo, so the patches stay as they are."""
         self._words = [past and (past[0][rows], past[1][rows]) for past in self._words]
 
     def keep_photos(self, photos: Tensor, rows: Tensor) -> None:
-        """Drops finished photos: ``photos`` (kept B,) and their ``rows`` (kept R,) stay, in that order."""
+        """Drop finished photos: those at ``photos`` and their captions at ``rows`` stay, in that order."""
         self.patches = [(key[photos], value[photos]) for key, value in self.patches]
         self.reorder(rows)

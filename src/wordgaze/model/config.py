@@ -18,9 +18,9 @@ class EncoderConfig:
 
     ``image_size`` (H, W) in pixels, the network's own by default. ``features`` is ``patches`` for a ViT, ``map`` for
     any network with a feature map, whose cells are then the patches (the hybrid of Dosovitskiy et al. 2021, section
-    3.1), with ``blocks`` ViT blocks of ``width`` on top; ``map_index`` counts timm's feature maps. ``beside`` is a
-    second network: what its ``beside_maps`` and its last features have at a patch of the ViT is added to it, all
-    at ``width``, again with ``blocks`` on top.
+    3.1), with ``blocks`` ViT blocks of ``width`` on top; ``map_index`` counts timm's feature maps. ``beside`` is the
+    auxiliary backbone of a fused encoder: what its feature maps ``beside_maps`` and its last features have at a patch
+    of the ViT is added to it, all at ``width``, again with ``blocks`` on top.
     """
 
     name: str = "vit_tiny_patch16_224"
@@ -65,7 +65,7 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """A GPT-2-shaped decoder with cross-attention; ``positions`` is the longest row of ids it can read."""
+    """A GPT-2-shaped decoder with cross-attention; ``positions`` is the longest row of ids that it can read."""
 
     vocab_size: int = 6000
     width: int = 320
@@ -97,7 +97,7 @@ class CaptionModelConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CaptionModelConfig:
-        """Reads what :meth:`to_dict` wrote; raises ConfigError on another format or unknown fields."""
+        """Read what :meth:`to_dict` wrote; raise ConfigError on another format or unknown fields."""
         version = values.get("format_version")
         if version != FORMAT_VERSION:
             raise ConfigError(

@@ -19,7 +19,7 @@ from wordgaze.model.config import DecoderConfig
 
 @dataclass
 class DecoderOutput:
-    """``logits`` (R, T, V), or (n, V) of n places; when asked for, weights a layer.
+    """``logits`` (R, T, V), or (n, V) at n positions; when asked for, the weights of each layer.
 
     Weights over patches are (R, heads, T, N), over words (R, heads, T, S).
     """
@@ -30,7 +30,7 @@ class DecoderOutput:
 
 
 class DecoderBlock(nn.Module):
-    """Self-attention, cross-attention, MLP; each on the normalised stream, each added to it."""
+    """Self-attention, cross-attention, MLP; each on the normalized stream, each added to it."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class DecoderBlock(nn.Module):
     def forward(
         self, hidden: Tensor, cache: DecoderCache, layer: int, output_attentions: bool
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """``hidden`` (R, T, D) → the same shape, and both attentions' weights when asked for."""
+        """Return ``hidden`` (R, T, D) after the block and, when asked for, the weights over words and over patches."""
         normed = self.self_norm(hidden)
         words = cache.append(layer, *self.self_attention.key_value(normed))
         mixed, self_weights = self.self_attention(
@@ -65,7 +65,7 @@ class DecoderBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Ids and patches in, logits out; input and output embeddings are tied (Press and Wolf 2017)."""
+    """Turn ids and patches into logits; input and output embeddings are tied (Press and Wolf 2017)."""
 
     blocks: Sequence[DecoderBlock]
 
@@ -78,10 +78,10 @@ class Decoder(nn.Module):
         blocks = nn.ModuleList(DecoderBlock(config) for _ in range(config.layers))
         self.blocks = cast(Sequence[DecoderBlock], blocks)
         self.final_norm = nn.LayerNorm(config.width)
-        self.apply(self._initialise)
+        self.apply(self._initialize)
 
-    def _initialise(self, module: nn.Module) -> None:
-        # GPT-2's initialisation: 0.02, and residual outputs scaled by the depth (Radford et al. 2019, section 2.3).
+    def _initialize(self, module: nn.Module) -> None:
+        # GPT-2's initialization: 0.02, and residual outputs scaled by the depth (Radford et al. 2019, section 2.3).
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
         if isinstance(module, nn.Linear):
@@ -90,14 +90,8 @@ class Decoder(nn.Module):
             for last in (module.self_attention.output, module.cross_attention.output, module.mlp[-1]):
                 nn.init.normal_(cast(nn.Linear, last).weight, std=0.02 / (3 * self.config.layers) ** 0.5)
 
-    @torch.no_grad()
-    def sharpen(self, temperature: float) -> None:
-        """Divides all logits by ``temperature``, in the weights: greedy captions stay, the likelihoods move."""
-        self.final_norm.weight.div_(temperature)
-        self.final_norm.bias.div_(temperature)
-
     def start(self, encoder_hidden_states: Tensor) -> DecoderCache:
-        """The cache of photos (B, N, D) before any word: their keys and values, computed once."""
+        """Return the cache of photos (B, N, D) before any word: their keys and values, computed once."""
         return DecoderCache([block.cross_attention.key_value(encoder_hidden_states) for block in self.blocks])
 
     def forward(
@@ -107,9 +101,9 @@ class Decoder(nn.Module):
         output_attentions: bool = False,
         logits_to_keep: Tensor | None = None,
     ) -> DecoderOutput:
-        """Reads ``input_ids`` (R, T) after the words in ``cache``, and adds them to it.
+        """Read ``input_ids`` (R, T) after the words in ``cache``, and add them to it.
 
-        ``logits_to_keep`` (R, T), booleans: logits are computed for these places alone.
+        ``logits_to_keep`` (R, T), booleans: compute logits at these positions alone.
         """
         start = len(cache)
         positions = torch.arange(start, start + input_ids.shape[1], device=input_ids.device)

@@ -42,9 +42,10 @@ from wordgaze.training.callbacks import (
     drop_rows_behind,
 )
 from wordgaze.training.config import DecoderOptions, EncoderOptions, TrainingConfig, TrainOptions
-from wordgaze.training.feature_cache import FeatureCache, cache_key
+from wordgaze.training.feature_cache import FeatureCache, cache_key, pack
 from wordgaze.training.module import CaptionModule
 from wordgaze.training.pretrained import gpt2_config, gpt2_tokenizer, load_gpt2
+from wordgaze.training.surgery import expand, fold_temperature_
 
 CONFIG_FILE = "training.yaml"
 LOG, SAMPLES = "log.csv", "samples.csv"
@@ -177,7 +178,7 @@ def train(
             f"{len(training)} training photos do not fill a batch of {config.data.batch_size}; lower it."
         )
     if config.train.objective == "scst":
-        model.decoder.sharpen(config.train.temperature)
+        fold_temperature_(model.decoder, config.train.temperature)
     references = [photo.captions for photo in training] if config.train.objective == "scst" else None
     module = CaptionModule(
         model, tokenizer, config, {name: photos.photos for name, photos in validation.items()}, references
@@ -284,7 +285,7 @@ def _initial_model(config: TrainingConfig) -> ModelParts | None:
         decoder.dropout if config.decoder.dropout == DecoderOptions().dropout else config.decoder.dropout
     )
     if (grown, dropout) != (encoder, decoder.dropout):
-        parts.model = parts.model.grown(grown, config.encoder.beside_pretrained, dropout)
+        parts.model = expand(parts.model, grown, config.encoder.beside_pretrained, dropout)
         size = parts.model.preprocessing_defaults()["size"]
         parts.preprocessing = dataclasses.replace(parts.preprocessing, size=size)
     return parts
@@ -317,14 +318,14 @@ def _feature_cache(
     config: TrainingConfig, module: CaptionModule, data: CaptionDataModule, preprocessing: Preprocessing
 ) -> FeatureCache:
     """The frozen layers' output, or the place where it will be."""
-    model, layers, train = module.model, module.frozen_layers, config.train
-    if layers == 0:
+    model, frozen, train = module.model, module.frozen, config.train
+    if not frozen:
         raise ConfigError(
             "encoder.cache keeps what frozen layers put out, but none is frozen; set cache to null."
         )
     views = config.encoder.cache_views
     made_with = f"{_device(train).type} {'bfloat16' if _bfloat16(train) else 'float32'}"
-    key = cache_key(model, layers, data.train_set, preprocessing, config.data.augmentation, views, made_with)
+    key = cache_key(model, frozen, data.train_set, preprocessing, config.data.augmentation, views, made_with)
     return FeatureCache(Path(str(config.encoder.cache)) / key, len(data.train_set), views)
 
 
@@ -338,7 +339,7 @@ def _fill(
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             # A few at a time: convolutions on CPUs are a third faster while their maps stay in its caches.
             few = pixel_values.to(device).split(8 if device.type == "cpu" else len(pixel_values))
-            return torch.cat([encoder.begin(photos, module.frozen_layers) for photos in few])
+            return torch.cat([pack(module.frozen.forward(photos)) for photos in few])
 
     cache.fill(data.train_set.view, compute)
     encoder.cpu()

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import timm
 import torch
 from torch import Tensor
-
-from wordgaze import compat  # noqa: F401  (before timm: it imports torchvision)
-
-# isort: split
-import timm
 
 from wordgaze.data.dataset import TrainingDataset
 from wordgaze.data.transform import Preprocessing
 from wordgaze.errors import DataError
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.training.config import AugmentationOptions
+from wordgaze.training.frozen import FrozenPart
 
 _BATCH = 32
 _NOT_FROZEN = {"width", "drop_path"}  # of the encoder's config
@@ -119,9 +117,22 @@ class FeatureCache:
             return 0
 
 
+def pack(features: Sequence[Tensor]) -> Tensor:
+    """Lay a photo's features end to end: (B, ...) of each → (B, F); a single one stays as it is."""
+    return features[0] if len(features) == 1 else torch.cat([each.flatten(1) for each in features], dim=1)
+
+
+def unpack(packed: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    """Return the features that :func:`pack` was given, by their ``shapes`` without B."""
+    if len(shapes) == 1:
+        return [packed]
+    parts = packed.split([math.prod(shape) for shape in shapes], dim=1)
+    return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
 def cache_key(
     model: CaptionModel,
-    layers: int,
+    frozen: FrozenPart,
     dataset: TrainingDataset,
     preprocessing: Preprocessing,
     augmentation: AugmentationOptions,
@@ -137,7 +148,7 @@ def cache_key(
     del shown["mirrored"]  # a matter of captioning alone
     settings = [
         {name: value for name, value in encoder.items() if name not in _NOT_FROZEN},
-        layers,
+        len(frozen),
         shown,
         asdict(augmentation),
         dataset.seed,
@@ -146,9 +157,8 @@ def cache_key(
         timm.__version__,
     ]
     digest.update(json.dumps(settings, sort_keys=True).encode())
-    learning = {name for name, parameter in model.encoder.named_parameters() if parameter.requires_grad}
-    for name, tensor in model.encoder.state_dict().items():
-        if name in learning:
+    for name, tensor in model.encoder.state_dict(keep_vars=True).items():
+        if tensor.requires_grad:  # it learns
             continue
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())

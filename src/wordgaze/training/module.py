@@ -20,11 +20,13 @@ from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.result import GeneratedCaption
 from wordgaze.generation.search import generate
 from wordgaze.model.caption_model import CaptionModel
-from wordgaze.model.encoder import chosen
+from wordgaze.model.encoders.vit import keep_patches
 from wordgaze.text.tokenizer import CaptionTokenizer
 from wordgaze.training.config import TrainingConfig
+from wordgaze.training.feature_cache import unpack
+from wordgaze.training.frozen import FrozenPart
 from wordgaze.training.objectives import CiderReward, above_others, cross_entropy, self_critical
-from wordgaze.training.optimizer import freeze_encoder, parameter_groups, warmup_cosine
+from wordgaze.training.optimizer import parameter_groups, warmup_cosine
 
 
 class CaptionModule(LightningModule):
@@ -52,9 +54,10 @@ class CaptionModule(LightningModule):
         self.tokenizer = tokenizer
         self.config = config
         self.validation = validation
-        self.frozen_layers = freeze_encoder(model, config.encoder.freeze)
+        self.frozen = FrozenPart(model.encoder, config.encoder.freeze)
+        self.frozen.freeze()
         self.cached = False  # whether training batches hold the frozen layers' output
-        self._kept: dict[tuple[int, int], Tensor] = {}
+        self._validation_features: dict[tuple[int, int], tuple[Tensor, ...]] = {}
         self.captions: dict[str, list[str]] = {}
         self.validated_step: int | None = None
         self._reward = None if references is None else CiderReward(references)
@@ -79,10 +82,7 @@ class CaptionModule(LightningModule):
         So does a model that learns from its own samples: they are drawn without dropout.
         """
         super().train(mode and self._reward is None)
-        if self.frozen_layers > len(self.model.encoder.layers()):
-            self.model.encoder.eval()
-        for layer in self.model.encoder.layers()[: self.frozen_layers]:
-            layer.eval()
+        self.frozen.eval()
         return self
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -125,14 +125,20 @@ class CaptionModule(LightningModule):
 
     def _encode(self, inputs: Tensor) -> Tensor:
         """Of photos (B, 3, H, W), or what is cached of them, the patches that are left (B, K, D)."""
-        kept = None
+        keep_indices = None
         if self.config.encoder.patch_drop:
             patches = self.model.grid[0] * self.model.grid[1]
-            kept = some_patches(len(inputs), patches, self.config.encoder.patch_drop, inputs.device)
+            keep_indices = sample_patch_indices(
+                len(inputs), patches, self.config.encoder.patch_drop, inputs.device
+            )
         if not self.cached:
-            return self.model.encode(inputs, kept)
-        encoded = self.model.encode_frozen(inputs, self.frozen_layers)
-        return encoded if kept is None else chosen(encoded, kept, self.model.num_prefix)
+            return self.model.encode(inputs, keep_indices)
+        encoded = self._encode_rest(unpack(inputs, self.frozen.shapes()))
+        return encoded if keep_indices is None else keep_patches(encoded, keep_indices, self.model.num_prefix)
+
+    def _encode_rest(self, features: Sequence[Tensor]) -> Tensor:
+        """Return ``encoder_hidden_states`` from the frozen layers' output."""
+        return self.model.bridge(self.frozen.forward_rest(features))
 
     def _teacher_forced(
         self, input_ids: Tensor, labels: Tensor, encoder_hidden_states: Tensor
@@ -222,19 +228,19 @@ class CaptionModule(LightningModule):
         name = list(self.validation)[dataloader_idx]
         if self.cached:
             features = self._frozen_output(batch.pixel_values, (dataloader_idx, batch_index))
-            encoder_hidden_states = self.model.encode_frozen(features, self.frozen_layers)
+            encoder_hidden_states = self._encode_rest(features)
         else:
             encoder_hidden_states = self.model.encode(batch.pixel_values)
         found = self._search(encoder_hidden_states, self.validation_options)
         for index, captions in zip(batch.indices, found, strict=True):
             self.captions[name][index] = self.tokenizer.decode(captions[0].token_ids)
 
-    def _frozen_output(self, pixel_values: Tensor, place: tuple[int, int]) -> Tensor:
-        """Computed once a run, and kept in memory as the training photos' on disk: in float16."""
-        if place not in self._kept:
-            output = self.model.encoder.begin(pixel_values, self.frozen_layers)
-            self._kept[place] = output.to(torch.float16)
-        return self._kept[place].to(torch.float32)
+    def _frozen_output(self, pixel_values: Tensor, position: tuple[int, int]) -> list[Tensor]:
+        """Compute it once a run, and hold it in memory as the training photos' on disk: in float16."""
+        if position not in self._validation_features:
+            features = self.frozen.forward(pixel_values)
+            self._validation_features[position] = tuple(each.to(torch.float16) for each in features)
+        return [each.to(torch.float32) for each in self._validation_features[position]]
 
     def on_validation_epoch_end(self) -> None:
         self.validated_step = self.trainer.global_step
@@ -278,7 +284,7 @@ class CaptionModule(LightningModule):
             ]
 
 
-def some_patches(photos: int, patches: int, drop: float, device: torch.device) -> Tensor:
-    """(B, K): which of its ``patches`` each photo keeps, when a share ``drop`` of them goes at random; at least one."""
+def sample_patch_indices(photos: int, patches: int, drop: float, device: torch.device) -> Tensor:
+    """Return the indices (B, K) of the patches to keep, when a share ``drop`` goes at random; at least one."""
     order = torch.rand(photos, patches, device=device).argsort(dim=1)
     return order[:, : max(1, round(patches * (1 - drop)))]

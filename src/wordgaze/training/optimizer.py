@@ -1,4 +1,4 @@
-"""Who learns how fast: freezing, layer-wise rates, warm-up and cosine."""
+"""Who learns how fast: layer-wise rates, warm-up and cosine."""
 
 from __future__ import annotations
 
@@ -8,36 +8,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from wordgaze.errors import ConfigError
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.training.config import EncoderOptions, TrainOptions
-
-
-def freeze_encoder(model: CaptionModel, freeze: str | int) -> int:
-    """Stops the first layers from learning; returns how many of ``encoder.layers()`` are frozen (all: one more)."""
-    layers = model.encoder.layers()
-    if freeze == "none":
-        return 0
-    if freeze == "all":
-        model.encoder.requires_grad_(False)
-        return len(layers) + 1
-    count = int(freeze)
-    if not 0 <= count <= len(layers):
-        raise ConfigError(f"encoder.freeze is {count}, but this encoder has {len(layers)} layers.")
-    if count:
-        model.encoder.requires_grad_(False)
-        for module in [*layers[count:], *model.encoder.after_layers()]:
-            module.requires_grad_(True)
-    return count
 
 
 def parameter_groups(
     model: CaptionModel, encoder: EncoderOptions, train: TrainOptions
 ) -> list[dict[str, Any]]:
-    """AdamW's groups: a rate for each encoder layer (Clark et al. 2020, appendix A), no decay on vectors."""
-    layers = model.encoder.layers()
-    depth = {id(p): i + 1 for i, layer in enumerate(layers) for p in layer.parameters()}
-    depth |= {id(p): len(layers) + 1 for module in model.encoder.after_layers() for p in module.parameters()}
+    """Return AdamW's groups: a rate for each encoder layer (Clark et al. 2020, appendix A), no decay on vectors."""
+    parts = [*model.encoder.layers(), nn.ModuleList(model.encoder.head_modules())]
+    depth = {id(parameter): i for i, part in enumerate(parts, start=1) for parameter in part.parameters()}
     encoder_ids = {id(parameter) for parameter in model.encoder.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in model.parameters():
@@ -45,9 +25,8 @@ def parameter_groups(
             continue
         rate = train.learning_rate
         if id(parameter) in encoder_ids:
-            below_top = (
-                len(layers) + 1 - depth.get(id(parameter), 0)
-            )  # what comes before the layers is layer 0
+            # What comes before the first layer has depth 0.
+            below_top = len(parts) - depth.get(id(parameter), 0)
             rate = encoder.learning_rate * encoder.layer_decay**below_top
         decay = train.weight_decay if parameter.ndim >= 2 else 0.0
         groups.setdefault((rate, decay), []).append(parameter)

@@ -1,0 +1,92 @@
+"""What a training run changes in a model before its first step: its size, and how sure it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from wordgaze.errors import ConfigError
+from wordgaze.model.caption_model import CaptionModel
+from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig
+from wordgaze.model.decoder import Decoder
+from wordgaze.model.encoders.fused import FusedEncoder
+
+
+def expand(
+    model: CaptionModel, encoder: EncoderConfig, aux_weights: str | None = None, dropout: float | None = None
+) -> CaptionModel:
+    """Return ``model`` with another ``image_size``, a second network ``beside`` its ViT, more ``blocks``, or all that.
+
+    The weights stay: position embeddings are resampled, and what is new adds nothing to a patch at first. ``dropout``
+    is the decoder's, by default as it was. Raises ConfigError for what ``encoder`` can't have.
+    """
+    old = model.config
+    decoder = old.decoder if dropout is None else replace(old.decoder, dropout=dropout)
+    becomes_fused = encoder.beside != old.encoder.beside
+    encoder = _checked(encoder, old.encoder, decoder)
+    expanded = CaptionModel(
+        CaptionModelConfig(encoder, decoder), None, aux_weights if becomes_fused else None
+    )
+    state = model.state_dict()
+    if encoder.image_size != old.encoder.image_size:
+        _resample_positions(state, model, expanded)
+    if becomes_fused:
+        _begin_at_nothing(expanded)
+        identity = {"weight": torch.eye(decoder.width), "bias": torch.zeros(decoder.width)}
+        for name, value in identity.items():  # the bridge becomes the ViT's projection
+            state[f"encoder.projections.0.{name}"] = state.pop(f"bridge.{name}", value)
+    _silence_blocks(expanded, encoder.blocks - old.encoder.blocks)
+    expanded.load_state_dict(state, strict=False)  # what is not in it stays as ``aux_weights`` has it
+    return expanded
+
+
+@torch.no_grad()
+def fold_temperature_(decoder: Decoder, temperature: float) -> None:
+    """Divide all logits by ``temperature``, in the weights: greedy captions stay, the probabilities move."""
+    decoder.final_norm.weight.div_(temperature)
+    decoder.final_norm.bias.div_(temperature)
+
+
+def _checked(encoder: EncoderConfig, old: EncoderConfig, decoder: DecoderConfig) -> EncoderConfig:
+    """Return ``encoder`` with the sizes that the decoder decides; raise ConfigError for what ``old`` can't become."""
+    if encoder.beside != old.beside:
+        if old.beside is not None:
+            raise ConfigError(f"The model has {old.beside} beside its ViT already; leave encoder.beside out.")
+        encoder = replace(encoder, width=decoder.width)
+    if encoder.blocks < old.blocks:
+        raise ConfigError(f"The model has {old.blocks} blocks; encoder.blocks can't be {encoder.blocks}.")
+    if encoder.blocks and not old.blocks and encoder.beside is not None:
+        encoder = replace(encoder, heads=decoder.heads)
+    return encoder
+
+
+def _resample_positions(state: dict[str, Any], model: CaptionModel, expanded: CaptionModel) -> None:
+    """Bring a ViT's position embeddings in ``state`` to the grid of ``expanded``."""
+    name = "encoder.network.pos_embed"
+    if name in state:
+        prefix = int(model.encoder.network.num_prefix_tokens)
+        old, new = list(model.grid), list(expanded.grid)
+        state[name] = resample_abs_pos_embed(state[name], new, old, num_prefix_tokens=prefix)
+
+
+def _begin_at_nothing(model: CaptionModel) -> None:
+    """Zero what the second network adds to the patches."""
+    assert isinstance(model.encoder, FusedEncoder)
+    for projection in list(model.encoder.projections)[1:]:
+        _zero(*projection.parameters())
+
+
+def _silence_blocks(model: CaptionModel, count: int) -> None:
+    """Let the last ``count`` blocks on top of the encoder add nothing to their input."""
+    encoder: Any = model.encoder
+    for block in list(encoder.blocks)[-count:] if count else []:
+        _zero(*block.attn.proj.parameters(), *block.mlp.fc2.parameters())
+
+
+def _zero(*parameters: Tensor) -> None:
+    for parameter in parameters:
+        nn.init.zeros_(parameter)
