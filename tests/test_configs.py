@@ -1,5 +1,7 @@
 """Every shipped config is run: two steps on drawn scenes with a small random encoder, by overrides."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,15 +21,29 @@ VIT_TINY = 12  # the blocks of the configs' own ViT
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
 
+Run = Callable[[Path], Path]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs a config once, however many begin from it, and gives its folder."""
+
+    @cache
+    def run(config: Path) -> Path:
+        return two_steps(config, tmp_path_factory.mktemp(config.stem), run)
+
+    return run
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_two_steps_of_a_config(config, tmp_path):
-    folder = two_steps(config, tmp_path)
+def test_two_steps_of_a_config(config: Path, run: Run) -> None:
+    folder = run(config)
     size = parse_config(config).encoder.image_size
     if size is not None:
         assert load_folder(folder).preprocessing.size == size
 
 
-def two_steps(config: Path, tmp_path: Path) -> Path:
+def two_steps(config: Path, tmp_path: Path, run: Run) -> Path:
     """The folder of a short run, begun from such a run of the config before it: ``runs/NAME`` is ``NAME.yaml``'s."""
     captions = write_shapes(tmp_path / "shapes", 16, size=48)
     source = f"{{captions: {captions}, limit: 8}}"
@@ -49,7 +65,7 @@ def two_steps(config: Path, tmp_path: Path) -> Path:
             overrides += ["--encoder.image_size", "[48, 48]"]
     elif initial.startswith("runs/"):
         before = config.with_name(f"{Path(initial).name}.yaml")
-        overrides += ["--train.initial_model", str(two_steps(before, tmp_path / "before"))]
+        overrides += ["--train.initial_model", str(run(before))]
     if plain.encoder.beside is not None:
         overrides += ["--encoder.beside", "test_efficientnet", "--encoder.beside_pretrained", "null"]
     if isinstance(plain.encoder.freeze, int):
