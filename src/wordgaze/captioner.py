@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
@@ -24,7 +22,7 @@ from wordgaze.data.photos import PhotoSource, open_photo
 from wordgaze.data.sources import Photos, photo_in, photos_of
 from wordgaze.data.transform import Geometry, PhotoTransform
 from wordgaze.device import one_thread_after_fork
-from wordgaze.errors import ConfigError, PhotoError, PhotoWarning
+from wordgaze.errors import ConfigError, PhotoError, PhotoWarning, warn
 from wordgaze.explanation import overlay
 from wordgaze.explanation.evidence import evidence, is_grounded
 from wordgaze.explanation.explanation import ExplainedWord, Explanation, source_file
@@ -456,7 +454,7 @@ class Captioner(
             source = photo_in(source)
             name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else name
             photo = open_photo(
-                source, strict=strict, on_warning=lambda message: _warn(f"{name}: {message}", PhotoWarning)
+                source, strict=strict, on_warning=lambda message: warn(f"{name}: {message}", PhotoWarning)
             )
         except PhotoError as error:
             raise PhotoError(f"{name}: {error}") from (error.__cause__ or error)
@@ -525,11 +523,3 @@ class Captioner(
             exact if self.device.type == "cuda" else nullcontext(),
         ):
             yield
-
-
-def _warn(message: str, category: type[Warning]) -> None:
-    """Warn, as of the line that called into this package."""
-    frame, level = sys._getframe(1), 2  # stacklevel 2 is the line that called this function
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("wordgaze."):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)

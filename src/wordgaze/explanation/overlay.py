@@ -5,17 +5,18 @@ Letters: photo pixels (w, h), patches (H_p × W_p).
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from wordgaze.data.transform import Geometry
+from wordgaze.errors import warn
+from wordgaze.explanation import fonts
+from wordgaze.explanation.fonts import font
+from wordgaze.text.scripts import clusters
 
 OPACITY = 0.85
 """Of the strongest value; weaker ones let more of the photo through."""
@@ -154,6 +155,8 @@ def grid(
     assert grounded is None or len(grounded) == len(words)
     photo, geometry = resize(photo, geometry, longest)
     muted = mute(photo)
+    labels = _labels(words)
+    beside = "".join(labels)
     width, height = max(photo.width, _NARROWEST), photo.height + _LABEL
     columns = _columns(1 + len(words), width + _GAP, height + _GAP)
     rows = math.ceil((1 + len(words)) / columns)
@@ -173,7 +176,8 @@ def grid(
             _draw_legend(picture, draw, label)
         else:
             probability = probabilities[index - 1] if probabilities else None
-            _draw_label(draw, label, words[index - 1], probability, _INK if placed else _QUIET)
+            ink = _INK if placed else _QUIET
+            _draw_label(picture, label, labels[index - 1], probability, ink, beside)
     return picture
 
 
@@ -197,11 +201,30 @@ def _rounded(size: tuple[int, int], radius: int = 6) -> Image.Image:
 
 
 Box = tuple[int, int, int, int]
+Color = tuple[int, int, int]
+
+
+def _labels(words: Sequence[str]) -> list[str]:
+    """The words as they can be written: one with letters that no font has is ``word`` and its number."""
+    missing = fonts.missing_scripts("".join(words))
+    if not missing:
+        return list(words)
+    packages = ", ".join(dict.fromkeys(map(fonts.package_of, missing)))
+    warn(
+        f"No font on this machine has letters of {', '.join(missing)}, so the picture's labels say 'word' and a number "
+        f"instead; install one (on Debian and Ubuntu: {packages}), or write .html, where the browser draws them.",
+        fonts.FontWarning,
+    )
+    return [
+        f"word {number}" if fonts.missing_scripts(word) else word
+        for number, word in enumerate(words, start=1)
+    ]
 
 
 def _draw_label(
-    draw: ImageDraw.ImageDraw, box: Box, word: str, probability: float | None, ink: tuple[int, int, int]
+    picture: Image.Image, box: Box, word: str, probability: float | None, ink: Color, beside: str
 ) -> None:
+    draw = ImageDraw.Draw(picture)
     left, top, right, bottom = box
     middle = (top + bottom) // 2 + 2
     room = right - left
@@ -209,8 +232,11 @@ def _draw_label(
         number = percent(probability)
         draw.text((right, middle), number, _QUIET, font(_NUMBER_SIZE), anchor="rm")
         room -= math.ceil(draw.textlength(number, font(_NUMBER_SIZE))) + 10
-    text, size = fit(draw, word, room)
-    draw.text((left, middle), text, ink, font(size, bold=True), anchor="lm")
+    text, size = fit(draw, word, room, beside)
+    x: float = left
+    for face, part in fonts.runs(text, bold=True, beside=beside):
+        face.draw(picture, round(x), middle, part, ink, size)
+        x += face.length(part, size)
 
 
 def percent(probability: float) -> str:
@@ -237,15 +263,27 @@ def place_in_words(point: tuple[int, int], size: tuple[int, int]) -> str:
     return across or {"upper": "top", "lower": "bottom", "": "center"}[down]
 
 
-def fit(draw: ImageDraw.ImageDraw, word: str, room: float) -> tuple[str, int]:
-    """The word and a size at which it is no wider than ``room`` pixels: smaller, and if need be cut short."""
+def fit(draw: ImageDraw.ImageDraw, word: str, room: float, beside: str = "") -> tuple[str, int]:
+    """The word and a size at which it is no wider than ``room`` pixels: smaller, and if need be cut short.
+
+    ``beside``: the words around it, as of :func:`wordgaze.explanation.fonts.face_for`.
+    """
+
+    def width(text: str, size: int) -> float:
+        parts = fonts.runs(text, bold=True, beside=beside)
+        return (
+            sum(face.length(part, size) for face, part in parts)
+            if parts
+            else draw.textlength(text, font(size, True))
+        )
+
     for size in range(_WORD_SIZE, _SMALLEST_WORD - 1, -1):
-        if draw.textlength(word, font(size, bold=True)) <= room:
+        if width(word, size) <= room:
             return word, size
-    kept = word
-    while kept and draw.textlength(kept + "…", font(_SMALLEST_WORD, bold=True)) > room:
-        kept = kept[:-1]
-    return kept + "…", _SMALLEST_WORD
+    letters = clusters(word)  # an accent goes with its letter
+    while letters and width("".join(letters) + "…", _SMALLEST_WORD) > room:
+        letters.pop()
+    return "".join(letters) + "…", _SMALLEST_WORD
 
 
 def _draw_legend(picture: Image.Image, draw: ImageDraw.ImageDraw, box: Box) -> None:
@@ -260,14 +298,3 @@ def _draw_legend(picture: Image.Image, draw: ImageDraw.ImageDraw, box: Box) -> N
     ramp = np.tile(np.linspace(0, 1, stop - start, dtype=np.float32), (10, 1))
     bar = _paint(Image.new("RGB", (stop - start, 10), (96, 96, 96)), colorize(ramp))
     picture.paste(bar, (start, middle - 5), _rounded(bar.size, 5))
-
-
-@cache
-def font(size: int, bold: bool = False) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib: the same on every machine."""
-    # Found without importing matplotlib, which would make folders in the user's home.
-    spec = importlib.util.find_spec("matplotlib")
-    if spec is None or spec.origin is None:
-        return ImageFont.load_default(size)
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / name), size)
