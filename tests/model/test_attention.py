@@ -54,8 +54,8 @@ def test_it_equals_torchs_own_multi_head_attention(attention):
     reference.out_proj.load_state_dict(attention.output.state_dict())
     hidden, patches = torch.randn(2, 5, 24), torch.randn(2, 9, 24)
     expected, expected_weights = reference(hidden, patches, patches, average_attn_weights=False)
-    found, weights = attention(hidden, *attention.key_value(patches), output_attentions=True)
-    assert torch.allclose(found, expected, atol=1e-4)
+    output, weights = attention(hidden, *attention.key_value(patches), output_attentions=True)
+    assert torch.allclose(output, expected, atol=1e-4)
     assert torch.allclose(weights, expected_weights, atol=1e-5)
 
 

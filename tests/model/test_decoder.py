@@ -32,9 +32,9 @@ def test_logits_equal_those_of_gpt2_with_cross_attention():
     ids, patches = torch.randint(0, 50, (4, 11)), torch.randn(4, 7, 48)
     with torch.no_grad():
         expected = reference(ids, encoder_hidden_states=patches).logits
-        found = decoder(ids, decoder.start(patches)).logits
+        logits = decoder(ids, decoder.start(patches)).logits
     assert expected.std() > 0.5
-    assert torch.allclose(found, expected, atol=1e-4)
+    assert torch.allclose(logits, expected, atol=1e-4)
 
 
 def test_cached_steps_equal_the_full_pass():
@@ -69,14 +69,14 @@ def test_a_reordered_cache_follows_its_rows():
         cache = decoder.start(patches)
         decoder(ids, cache)
         cache.reorder(order)
-        found = decoder(following, cache).logits[:, -1]
+        logits = decoder(following, cache).logits[:, -1]
         expected = decoder(torch.cat((ids[order], following), 1), decoder.start(patches)).logits[:, -1]
         unordered = decoder(torch.cat((ids, following), 1), decoder.start(patches)).logits[:, -1]
-    assert torch.allclose(found, expected, atol=1e-4)
-    assert not torch.allclose(found, unordered, atol=1e-2)
+    assert torch.allclose(logits, expected, atol=1e-4)
+    assert not torch.allclose(logits, unordered, atol=1e-2)
 
 
-def test_kept_photos_go_on_as_they_were():
+def test_photos_that_stay_continue_as_before():
     decoder, patches, ids = sharp_decoder(), torch.randn(3, 9, 32), torch.randint(0, 40, (6, 4))
     following = torch.randint(0, 40, (4, 1))
     rows = torch.tensor([4, 5, 0, 1])
@@ -84,9 +84,9 @@ def test_kept_photos_go_on_as_they_were():
         cache = decoder.start(patches)
         decoder(ids, cache)
         cache.keep_photos(torch.tensor([2, 0]), rows)
-        found = decoder(following, cache).logits[:, -1]
+        logits = decoder(following, cache).logits[:, -1]
         expected = decoder(torch.cat((ids[rows], following), 1), decoder.start(patches[[2, 0]])).logits[:, -1]
-    assert torch.allclose(found, expected, atol=1e-4)
+    assert torch.allclose(logits, expected, atol=1e-4)
 
 
 def test_attentions_come_with_the_same_logits_and_sum_to_one():

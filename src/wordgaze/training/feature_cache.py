@@ -54,18 +54,18 @@ class FeatureCache:
 
     @property
     def missing(self) -> int:
-        """How many views are still to be computed."""
+        """Return how many views are still to be computed."""
         return self.views * self.photos - self._done()
 
     def wait(self) -> None:
-        """Until another process has filled it."""
+        """Wait until another process has filled it."""
         while self.missing:
             time.sleep(1)
 
     def fill(
         self, view: Callable[[int, int], tuple[Tensor, bool]], compute: Callable[[Tensor], Tensor]
     ) -> None:
-        """Computes what is missing; ``view`` as the dataset's, ``compute`` (B, 3, H, W) → (B, ...)."""
+        """Compute what is missing; ``view`` as the dataset's, ``compute`` (B, 3, H, W) → (B, ...)."""
         total = self.views * self.photos
         done = self._done()
         if done == total:
@@ -139,7 +139,7 @@ def cache_key(
     views: int,
     precision: str,
 ) -> str:
-    """A name for all that determines the frozen output: weights, layers, photos, views, seed, precision, timm.
+    """Return a name for all that determines the frozen output: weights, layers, photos, views, seed, precision, timm.
 
     What learns, or lies on top of the frozen layers, may differ: stages of a training share their cache.
     """
@@ -170,7 +170,7 @@ def cache_key(
 
 
 def _one_ahead(load: Callable[[range], _Loaded], batches: Iterator[range]) -> Iterator[tuple[range, _Loaded]]:
-    """Each batch with what ``load`` makes of it; the next one is loaded while this one is used."""
+    """Yield each batch with what ``load`` returns for it; the next one is loaded while this one is used."""
     with ThreadPoolExecutor(1) as pool:
         ahead: tuple[range, Future[_Loaded]] | None = None
         for rows in batches:

@@ -36,7 +36,7 @@ def parameter_groups(
 def warmup_cosine(
     optimizer: torch.optim.Optimizer, warmup: int, total: int
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """Rises linearly over ``warmup`` steps, then falls along half a cosine to zero at ``total`` (Loshchilov 2017)."""
+    """Rise linearly over ``warmup`` steps, then fall along half a cosine to zero at ``total`` (Loshchilov 2017)."""
 
     def factor(step: int) -> float:
         if step < warmup:

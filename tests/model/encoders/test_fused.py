@@ -33,9 +33,9 @@ def test_what_a_second_network_sees_is_added_to_the_patches(tmp_path, pixels):
         )
         expected = of_vit(vit(pixels)) + of_fine(normed(fine)).flatten(1, 2)
         expected = expected + coarse.flatten(2).transpose(1, 2)
-        found = encoder(pixels)
-    assert torch.allclose(found, expected, atol=1e-5)
-    assert found.shape == (2, 100, 48) and encoder.width == 48
+        output = encoder(pixels)
+    assert torch.allclose(output, expected, atol=1e-5)
+    assert output.shape == (2, 100, 48) and encoder.width == 48
 
 
 def test_a_second_networks_batch_norms_keep_their_statistics(pixels):
