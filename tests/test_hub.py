@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tests.ids import stable
 from tests.model_folder import CARD, IMAGE_SIZE, make_parts, model_folder  # noqa: F401
 
 from wordgaze import hub
@@ -427,7 +428,9 @@ def test_a_model_may_be_saved_where_it_was_loaded_from(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == sorted(hub.FILES)
 
 
-@pytest.mark.parametrize("name", [123, 2.5, True, b"model", ["model"], {"a": 1}, object(), "a\0b"], ids=repr)
+@pytest.mark.parametrize(
+    "name", [123, 2.5, True, b"model", ["model"], {"a": 1}, object(), "a\0b"], ids=stable
+)
 def test_what_is_no_path_is_said(name: Any) -> None:
     for call in (
         hub.resolve,
@@ -440,7 +443,7 @@ def test_what_is_no_path_is_said(name: Any) -> None:
             call(name)
 
 
-@pytest.mark.parametrize("dtype", ["float8", 16, None, ["float16"], torch.float16], ids=repr)
+@pytest.mark.parametrize("dtype", ["float8", 16, None, ["float16"], torch.float16], ids=stable)
 def test_a_dtype_that_can_not_be_saved(dtype: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="choose float32 or float16"):
         hub.save_folder(make_parts(), tmp_path, dtype=dtype)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.ids import stable
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from wordgaze.data.sources import photo_in, photos_of
@@ -101,7 +102,7 @@ def test_four_dimensions_are_several_photos(pixels: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", [[], (), set(), iter(()), np.zeros((0, 5, 7, 3)), MapDataset([])], ids=repr
+    "source", [[], (), set(), iter(()), np.zeros((0, 5, 7, 3)), MapDataset([])], ids=stable
 )
 def test_an_empty_collection(source: Any) -> None:
     photos = photos_of(source)
@@ -135,7 +136,7 @@ def test_one_photo_or_nothing_that_could_be_several(source: Any) -> None:
     assert photos_of(source) is None
 
 
-@pytest.mark.parametrize("source", [{"a": "a.png"}, UserDict({"a": "a.png"}), OrderedDict()], ids=repr)
+@pytest.mark.parametrize("source", [{"a": "a.png"}, UserDict({"a": "a.png"}), OrderedDict()], ids=stable)
 def test_a_dict_is_refused_with_what_to_do(source: Any) -> None:
     with pytest.raises(ConfigError, match=r"(dict|UserDict|OrderedDict), which .* pass its \.values\(\)"):
         photos_of(source)
@@ -154,7 +155,7 @@ def test_a_dict_is_refused_with_what_to_do(source: Any) -> None:
         (("a.png", 3), "a.png"),
         ((b"content", None), b"content"),
     ],
-    ids=repr,
+    ids=stable,
 )
 def test_a_label_beside_a_photo_is_left_out(item: Any, photo: Any) -> None:
     assert photo_in(item) is photo
@@ -173,7 +174,7 @@ def test_a_label_beside_a_photo_is_left_out(item: Any, photo: Any) -> None:
             r"is a dict with image, label; pass the photo alone, .*row\['image'\]",
         ),
     ],
-    ids=repr,
+    ids=stable,
 )
 def test_where_it_is_not_clear_which_photo_is_meant(item: Any, message: str) -> None:
     with pytest.raises(PhotoError, match=message):
