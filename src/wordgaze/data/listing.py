@@ -109,6 +109,13 @@ class Exclusion:
         slashed = (path.replace(os.sep, "/").lstrip("/") for path in paths)
         return by_path is not None and any(map(by_path.match, slashed))
 
+    def of_any_part(self, photo: Path) -> bool:
+        """Return whether a photo that was named is excluded, itself or by one of the folders in its path."""
+        folders = (part for part in photo.parents if part.name)
+        return self(photo.name, str(photo)) or any(
+            self(part.name, str(part), folder=True) for part in folders
+        )
+
 
 @dataclass
 class Listing:
@@ -155,7 +162,8 @@ def photos_in(
 
     ``paths``: photos, folders, ``-``; ``lists``: files that name photos and folders (:func:`read_list`), after
     ``paths``. Of folders, hidden and companion files and folders are left out, unless ``hidden``, and what
-    ``exclude`` matches (:class:`Exclusion`), which also leaves out photos that were named. Links to folders inside a
+    ``exclude`` matches (:class:`Exclusion`), which also leaves out photos that were named, by any part of their path,
+    though not a folder that was named. Links to folders inside a
     folder are not followed. A path that does not exist stays in the list, and so does a folder without photos:
     opening it says so.
     """
@@ -228,7 +236,7 @@ def _add(name: str, listing: Listing, exclusion: Exclusion, *, hidden: bool) -> 
         if not found and not _explained(listing.left_out - before):
             listing.photos.append(photo)
             listing.empty += 1
-    elif exclusion and exclusion(os.path.basename(name), str(photo)):
+    elif exclusion and exclusion.of_any_part(Path(photo)):
         listing.left_out["excluded photo"] += 1
         listing.spared.append(Path(photo))
     else:
