@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from wordgaze.cli.options import generation_options, given, model_options
 from wordgaze.cli.output import print_table, progress
+
+if TYPE_CHECKING:
+    from wordgaze.tasks.evaluate import Evaluation
 
 # What makes sense for captions in a file; the rest is of the model that would make them.
 _OF_FILES = (
@@ -64,6 +67,7 @@ _OF_FILES = (
 @click.option(
     "--html", "html_path", metavar="OUT", help="Write a page with the worst and the best photos to OUT."
 )
+@click.option("--strict", is_flag=True, help="Refuse photos that are cut short, however little is missing.")
 @model_options
 @generation_options
 @click.pass_context
@@ -80,6 +84,7 @@ def command(
     json_path: str | None,
     per_image: str | None,
     html_path: str | None,
+    strict: bool,
     model: str | None,
     device: str | None,
     precision: str,
@@ -92,32 +97,17 @@ def command(
     Intervals are of 95 %, by drawing photos anew (bootstrap); with --against the same photos are drawn for both, and
     "better" is the share of draws in which this one is. CIDEr's weights stay those of the whole set.
     """
-    if (images is None) == (results is None):
-        raise click.UsageError("Give either --images DIR, to score a model, or --results FILE.")
-    of_a_model = [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name not in _OF_FILES
-        and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-    ]
-    if results is not None and of_a_model:
-        raise click.UsageError(f"--results brings its own captions; leave out {' and '.join(of_a_model)}.")
+    _check_way_in(context, images, results)
 
-    from wordgaze.files import check_outputs, model_files, write_text
-    from wordgaze.tasks.evaluate import (
-        Judge,
-        check_per_photo_path,
-        evaluate_model,
-        evaluate_results,
-        save_per_photo,
-    )
+    from wordgaze.files import check_outputs, model_files
+    from wordgaze.tasks.evaluate import Judge, check_per_photo_path, evaluate_model, evaluate_results
     from wordgaze.tasks.references import photos_to_caption, reference_files, reference_photos
 
     if per_image is not None:
         check_per_photo_path(per_image)
     outputs = list(given(json_path=json_path, per_image=per_image, html_path=html_path).values())
-    files = [file for file in (results, against, instances) if file is not None]
-    check_outputs(outputs, [*files, *(model_files(model) if results is None else [])])
+    inputs = given(results=results, against=against, instances=instances).values()
+    check_outputs(outputs, [*inputs, *(model_files(model) if results is None else [])])
     photos = (
         reference_photos(captions, split) if images is None else photos_to_caption(captions, images, split)
     )
@@ -132,26 +122,48 @@ def command(
         generation = captioner.generation_options(**given(**options))
         with progress(len(photos), lines=False) as advance:
             evaluation = evaluate_model(
-                captioner, judge, options=generation, batch_size=batch_size, advance=advance
+                captioner, judge, options=generation, batch_size=batch_size, strict=strict, advance=advance
             )
     for warning in evaluation.warnings:
         click.echo(f"wordgaze: {warning}", err=True)
-    if json_path is not None:
-        from json import dumps
-
-        write_text(json_path, dumps(evaluation.to_dict(), indent=2) + "\n")
-    if per_image is not None:
-        save_per_photo(evaluation, per_image)
-    if html_path is not None:
-        from wordgaze.tasks.evaluate_page import evaluation_page
-
-        page = evaluation_page(evaluation, results or model or "the bundled model")
-        write_text(html_path, page, errors="replace")
+    _write(evaluation, results or model or "the bundled model", json_path, per_image, html_path)
     _print(("metric", "value", "95 % interval"), evaluation.rows())
     if evaluation.against is not None:
         click.echo()
         columns = ("metric", "value", "against", "difference", "95 % interval", "better")
         _print(columns, evaluation.comparison_rows())
+
+
+def _check_way_in(context: click.Context, images: str | None, results: str | None) -> None:
+    if (images is None) == (results is None):
+        raise click.UsageError("Give either --images DIR, to score a model, or --results FILE.")
+    of_a_model = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in _OF_FILES
+        and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
+    if results is not None and of_a_model:
+        raise click.UsageError(f"--results brings its own captions; leave out {' and '.join(of_a_model)}.")
+
+
+def _write(
+    evaluation: Evaluation, title: str, json_path: str | None, per_image: str | None, html_path: str | None
+) -> None:
+    from wordgaze.files import write_text
+
+    if json_path is not None:
+        from json import dumps
+
+        write_text(json_path, dumps(evaluation.to_dict(), indent=2) + "\n")
+    if per_image is not None:
+        from wordgaze.tasks.evaluate import save_per_photo
+
+        save_per_photo(evaluation, per_image)
+    if html_path is not None:
+        from wordgaze.tasks.evaluate_page import evaluation_page
+
+        write_text(html_path, evaluation_page(evaluation, title), errors="replace")
 
 
 def _print(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -35,7 +35,7 @@ def match_photos(photos: Photos, spelled: Sequence[Spelled]) -> Match | str:
     """
     found = [Match(read(photos, spelled), name) for name, read in _READINGS.items()]
     best = max(found, key=lambda match: len(set(match.photos) - {None}))  # the first of equals
-    if best.reading in _BY_ID:
+    if best.reading == _ID:
         names = next(match.photos for match in found if match.reading == _STEM)
         for one, photo, other in zip(spelled, best.photos, names, strict=True):
             if one.is_name and None not in (photo, other) and photo != other:
@@ -61,6 +61,16 @@ def _by_key(of_photo: Callable[[PhotoId, str], Hashable], of_value: Callable[[Sp
         return [index.get(of_value(one)) for one in spelled]
 
     return read
+
+
+def _by_id(photos: Photos, spelled: Sequence[Spelled]) -> list[PhotoId | None]:
+    """Return the photos by their ids, as they stand, else as numbers."""
+    exact = _by_key(lambda photo_id, _: str(photo_id), lambda one: str(one.value).strip())
+    number = _by_key(lambda photo_id, _: whole(photo_id), lambda one: whole(one.value))
+    return [
+        other if photo is None else photo
+        for photo, other in zip(exact(photos, spelled), number(photos, spelled), strict=True)
+    ]
 
 
 def _by_name(photos: Photos, spelled: Sequence[Spelled]) -> list[PhotoId | None]:
@@ -124,11 +134,9 @@ def _number(value: PhotoId | float) -> int | None:
 
 
 _Read: TypeAlias = Callable[[Photos, Sequence[Spelled]], list["PhotoId | None"]]
-_STEM, BY_ENDING = "stem", "number at the end"
-_BY_ID = ("id", "number")
+_ID, _STEM, BY_ENDING = "id", "stem", "number at the end"
 _READINGS: dict[str, _Read] = {
-    "id": _by_key(lambda photo_id, _: str(photo_id), lambda one: str(one.value).strip()),
-    "number": _by_key(lambda photo_id, _: whole(photo_id), lambda one: whole(one.value)),
+    _ID: _by_id,
     "name": _by_name,
     _STEM: _by_key(lambda photo_id, file: _stem(file or str(photo_id)), lambda one: _stem(one.value)),
     BY_ENDING: _by_key(lambda photo_id, file: _number(file or photo_id), lambda one: _number(one.value)),

@@ -144,6 +144,9 @@ def _json_entries(path: Path, text: str) -> Iterator[Result]:
     elif isinstance(content, list):
         if not content:
             raise DataError(f"{path}: an empty list; {RESULTS}.")
+        kind = kind_of_json(content)
+        if kind.startswith(("a list of detected", "a list of conversations")):
+            raise DataError(f"{path}: {kind}, no results; {RESULTS}.")
         if not any(map(_has_photo, content)) and any(map(_has_text, content)):
             raise DataError(
                 f"{path}: captions without photos: entry 0 needs an image_id beside its caption, as all do."

@@ -26,7 +26,7 @@ _BINARY: tuple[tuple[bytes, str, str], ...] = (
     (rb"ARROW1|\xff\xff\xff\xff.{2}\0\0", "an Arrow file", "save its columns as JSON or CSV"),
     (rb"SQLite format 3", "an SQLite database", "save its columns as JSON or CSV"),
     (rb"\xd0\xcf\x11\xe0", "an old Office document", "save it as CSV"),
-    (rb".{5}\0\0\0\{", "a safetensors file (weights)", _ANOTHER),
+    (rb'.{5}\0\0\0\{"', "a safetensors file (weights)", _ANOTHER),
     (rb"\x80[\x02-\x05]", "a Python pickle (or an old PyTorch checkpoint)", _ANOTHER),
     (rb"\x89HDF", "an HDF5 file (weights, or features)", _ANOTHER),
     (rb"\x93NUMPY", "a NumPy array", _ANOTHER),

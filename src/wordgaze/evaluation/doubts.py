@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from wordgaze.evaluation.ptb import tokenize
 
@@ -20,7 +21,7 @@ _RUNS = ((re.compile(f"[{_IDEOGRAPHS}]+"), 4), (re.compile(f"[{_OTHERS}]+"), 12)
 """A run of their letters, and how long its words are at most in the mean where a text is segmented."""
 
 _SPECIAL = re.compile(
-    r"<[|/]?[A-Za-z_][^\s<>]{0,30}>|<0x[0-9A-F]{2}>"  # <start> </s> <|endoftext|> <unk> <0x0A>
+    r"<[|/]?[A-Za-z_][\w|/.:+-]{0,30}>|<0x[0-9A-F]{2}>"  # <start> </s> <|endoftext|> <unk> <0x0A>
     r"|\[(?:CLS|SEP|PAD|UNK|MASK|BOS|EOS|ENC|DEC|START|END|INST|/INST)\]|\[unused\d+\]"
     r"|\b(?:startseq|endseq)\b"  # of many tutorials
     r"|(?<!\S)##(?=\w)|\u2581|\u0120[a-z]+ ?\u0120|(?<=\w)@@(?=\s|$)",  # pieces of words that were not put together
@@ -32,61 +33,74 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def doubts(captions: Sequence[str], what: str) -> list[str]:
     """Return sentences on ``captions``, which are ``what``: "captions of FILE"."""
-    sentences = [
-        _unsegmented(captions, what),
-        _special(captions, what),
-        _counted(captions, lambda text: bool(_SURROGATE.search(text)), what, _BROKEN),
-        _wordless(captions, what),
+    found = [
+        _unsegmented(captions),
+        _special(captions),
+        _broken(captions),
+        _wordless(captions),
+        _absent(captions),
     ]
-    return [sentence for sentence in sentences if sentence]
+    total = f"of the {len(captions):,} {what}"
+    return [
+        f"{count:,} {total} {one if count == 1 else many}{why}" for count, one, many, why in found if count
+    ]
 
 
-_BROKEN = "hold half a character (a lone surrogate): they were cut or decoded wrongly, and that word counts as another"
+class _Doubt(NamedTuple):
+    """How many captions, what is said of one, of many, and what goes on in both."""
+
+    number: int
+    one: str = ""
+    many: str = ""
+    why: str = ""
 
 
-def _counted(captions: Sequence[str], is_one: Callable[[str], bool], what: str, why: str) -> str:
-    count = sum(map(is_one, captions))
-    return f"{count:,} of the {len(captions):,} {what} {why}" if count else ""
-
-
-def _unsegmented(captions: Sequence[str], what: str) -> str:
-    """Return a sentence where captions are written without spaces between words."""
+def _unsegmented(captions: Sequence[str]) -> _Doubt:
+    """Return those written without spaces between words."""
     with_letters = [text for text in captions if any(run.search(text) for run, _ in _RUNS)]
     if len(with_letters) <= _FEW * len(captions):
-        return ""
+        return _Doubt(0)
     single = [text for text in with_letters if len(text.split()) == 1 and len(text.strip()) > 1]
     long = False
     for run, most in _RUNS:
         lengths = [len(found) for text in with_letters for found in run.findall(text)]
         long = long or (bool(lengths) and sum(lengths) / len(lengths) > most)
     if not long and 2 * len(single) <= len(with_letters):
-        return ""
-    return (
-        f"{len(with_letters):,} of the {len(captions):,} {what} are in a script without spaces between words "
-        f"({_quoted(with_letters[0])}); scores count what stands between spaces, so segment captions and "
-        "references in the same way first"
+        return _Doubt(0)
+    why = (
+        f" in a script without spaces between words ({_quoted(with_letters[0])}); scores count what stands between "
+        "spaces, so segment captions and references in the same way first"
     )
+    return _Doubt(len(with_letters), "is", "are", why)
 
 
-def _special(captions: Sequence[str], what: str) -> str:
+def _special(captions: Sequence[str]) -> _Doubt:
+    """Return those with a tokenizer's marks."""
     found = Counter(mark for text in captions for mark in {one[0] for one in _SPECIAL.finditer(text)})
-    if not found:
-        return ""
     count = sum(bool(_SPECIAL.search(text)) for text in captions)
     named = ", ".join(f"{mark} in {number:,}" for mark, number in found.most_common(5))
     more = ", ..." if len(found) > 5 else ""
-    return (
-        f"{count:,} of the {len(captions):,} {what} hold marks of a tokenizer ({named}{more}), which count as "
-        "words and change the scores; remove them"
-    )
+    why = f" marks of a tokenizer ({named}{more}), which count as words and change the scores; remove them"
+    return _Doubt(count, "holds", "hold", why)
 
 
-def _wordless(captions: Sequence[str], what: str) -> str:
+def _broken(captions: Sequence[str]) -> _Doubt:
+    count = sum(bool(_SURROGATE.search(text)) for text in captions)
+    why = " half a character (a lone surrogate): cut or decoded wrongly, and that word counts as another"
+    return _Doubt(count, "holds", "hold", why)
+
+
+def _wordless(captions: Sequence[str]) -> _Doubt:
     empty = [text for text in captions if not _LETTER.search(text) and not tokenize(text)]
-    if not empty:
-        return ""
     shown = next((f" ({_quoted(text)})" for text in empty if text.strip()), "")
-    return f"{len(empty):,} of the {len(captions):,} {what} have no words that scores count{shown}"
+    return _Doubt(len(empty), "has", "have", f" no words that scores count{shown}")
+
+
+def _absent(captions: Sequence[str]) -> _Doubt:
+    count = sum(text.strip().lower() in ("nan", "none", "null", "n/a") for text in captions)
+    return _Doubt(
+        count, "is", "are", " what programs write where there is none (nan, None); caption those photos"
+    )
 
 
 def _quoted(text: str) -> str:

@@ -28,7 +28,7 @@ from wordgaze.evaluation.score import (
     CaptionScorer,
     fingerprint,
 )
-from wordgaze.files import write_text
+from wordgaze.files import one_line, write_text
 from wordgaze.tasks.references import categories_seen
 from wordgaze.tasks.references import photos_to_caption as photos_to_caption
 from wordgaze.tasks.references import reference_photos as reference_photos
@@ -225,6 +225,9 @@ class Judge:
             totals = {name: float(score.total) for name, score in {**scores, **their_chair}.items()}
             differences = {**_compare(scored.scores, scores), **_compare(chair_scores, their_chair)}
             comparison = Comparison(file, totals, differences)
+        words = [scored.metrics[name] for name in ("Bleu_1", "ROUGE_L") if name in scored.metrics]
+        if any(captions.values()) and words and max(words) < 1e-6:  # BLEU is never quite 0
+            own.append(_STRANGERS)
         few = len(photos) < CIDER_PHOTOS and "CIDEr" in scored.metrics
         return Evaluation(
             {**scored.metrics, **{name: score.total for name, score in chair_scores.items()}},
@@ -245,6 +248,12 @@ class Judge:
 
 def _compare(ours: Scores, theirs: Scores) -> dict[str, Difference]:
     return compare(ours, theirs) if ours else {}
+
+
+_STRANGERS = (
+    "no caption has a word of its photo's references, so all scores are 0; are they in the same language, and of the "
+    "same photos?"
+)
 
 
 def _few(photos: int) -> str:
@@ -271,11 +280,13 @@ def evaluate_model(
     *,
     options: GenerationOptions | None = None,
     batch_size: int | None = None,
+    strict: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Captions the judge's photos and scores the captions; ``options`` and ``batch_size`` as of ``caption_files``.
+    """Captions the judge's photos and scores the captions.
 
-    ``advance`` is called after each photo. Raises DataError when a photo can't be read: scores of the rest would
+    ``options``, ``batch_size`` and ``strict`` as of ``caption_files``; its warnings go with the scores. ``advance`` is
+    called after each photo. Raises DataError when a photo can't be read: scores of the rest would
     not compare.
     """
     # Here, since scoring a results file needs no torch.
@@ -284,14 +295,18 @@ def evaluate_model(
     sized: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
     photos = list(judge.photos.values())
     captions: dict[PhotoId, str] = {}
-    for photo, result in zip(
-        photos, caption_files(captioner, [photo.path for photo in photos], options, **sized), strict=True
-    ):
+    warnings: list[str] = []
+    files = [photo.path for photo in photos]
+    results = caption_files(captioner, files, options, strict=strict, **sized)
+    for photo, result in zip(photos, results, strict=True):
+        warnings += [f"{one_line(result.file)}: {warning}" for warning in result.warnings]
         if result.caption is None:
-            raise DataError(f"{result.file}: {result.error} (one of the {len(photos)} photos to score).")
+            raise DataError(
+                f"{one_line(result.file)}: {result.error} (one of the {len(photos)} photos to score)."
+            )
         captions[photo.photo_id] = result.caption.text
         advance()
-    return judge.evaluate(captions)
+    return judge.evaluate(captions, warnings)
 
 
 def evaluate_results(results: str | os.PathLike[str], judge: Judge) -> Evaluation:

@@ -68,7 +68,7 @@ def _picture(photo: ScoredPhoto) -> str:
     if photo.file is None:
         return ""
     try:
-        picture = open_photo(photo.file)
+        picture = open_photo(photo.file, on_warning=lambda _: None)  # said when it was captioned
     except PhotoError:  # scores need no pictures
         return ""
     picture.thumbnail((_LONGEST, _LONGEST))

@@ -53,9 +53,6 @@ def _missing(
 ) -> str:
     """Return the sentence on photos without a caption: where all lack one, how both files spell their photos."""
     start = f"{results} has no caption for {len(missing)} of the {len(photos)} photos that have references"
-    errors = sum(photo in failed for photo in missing)
-    if errors:
-        start += f", {errors} of which could not be captioned"
     if others and len(missing) == len(photos):
         files = [Path(name).name for name in files_of(photos).values() if name]
         named = f" (files {spellings(files)})" if files else ""
@@ -64,7 +61,12 @@ def _missing(
             f"{start}: they are {spellings(photos)}{named}, and its own {its_own}; "
             "spell them alike, or name the captions file that belongs to these results."
         )
-    return f"{start} (image_id {some(missing)}); caption them, or name the captions file that belongs to these results."
+    errors = sum(photo in failed for photo in missing)
+    failures = f", {errors} of which failed when they were captioned" if errors else ""
+    return (
+        f"{start} (image_id {some(missing)}){failures}; caption them, or name the captions file that belongs to these "
+        "results."
+    )
 
 
 def _remarks(
@@ -74,8 +76,8 @@ def _remarks(
     if more:
         yield f"{more} captions of {results} are of photos without references; they are left out"
     if len(others) > more:
-        yield f"{results}: {len(others) - more} more could not be captioned, and have no references; they are left out"
+        yield f"{results}: {len(others) - more} more failed when they were captioned; they have no references"
     if twice:
         yield f"{results}: repeated entries with the same caption count once ({twice} more than photos)"
     if reading == BY_ENDING:
-        yield f"the photos of {results} are told by the numbers at the ends of their names"
+        yield f"{results}: photos are matched by the numbers that end their names"
