@@ -7,14 +7,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 from tests.model_folder import mixed, model_folder, photos  # noqa: F401
 
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
+from wordgaze.errors import PhotoError
 from wordgaze.evaluation.score import METRICS
 
 # ruff: noqa: F811  (fixtures are arguments of the same name)
@@ -200,3 +203,133 @@ def test_the_help_names_every_metric() -> None:
     assert "BLEU, ROUGE_L, CIDEr, METEOR and SPICE" in text
     assert set(METRICS) == {"BLEU", "ROUGE_L", "CIDEr", "METEOR", "SPICE"}
     assert "[default: BLEU,ROUGE_L,CIDEr]" in text
+
+
+def test_what_caption_prints_is_scored(
+    model_folder: Path, mixed: Path, captions: Path, tmp_path: Path
+) -> None:
+    flags = ["--model", str(model_folder), "--device", "cpu", "--num-beams", "1"]
+    expected = evaluate("--images", mixed, "--captions", captions, *flags)
+    photos = [str(mixed / name) for name in [*NAMES, "d2.png"]]  # the last can't be read
+    for more in ([], ["--json"]):
+        printed = CliRunner().invoke(main, ["caption", *photos, *more, *flags])
+        assert printed.exit_code == 1
+        results = tmp_path / "printed"
+        results.write_text(printed.stdout)
+        result = evaluate("--results", results, "--captions", captions)
+        assert result.exit_code == 0 and result.stdout == expected.stdout, result.stderr
+        assert ("1 more failed when they were captioned" in result.stderr) == bool(more)
+
+
+@pytest.fixture
+def everything(
+    captions: Path, results: Path, mixed: Path, model_folder: Path, tmp_path: Path
+) -> dict[str, Path]:
+    """Every input of the command, by a name, and two links."""
+    (tmp_path / "link.json").symlink_to(captions)
+    os.link(results, tmp_path / "hard.json")
+    sidecar = tmp_path / "sidecar"
+    sidecar.mkdir()
+    (sidecar / "a.png").write_bytes((mixed / "g.png").read_bytes())
+    (sidecar / "a.txt").write_text("a red dog")
+    inputs = {"captions": captions, "results": results, "photos": mixed, "model": model_folder}
+    more = {name: tmp_path / f"{name}.json" for name in ("link", "hard", "out")}
+    return {**inputs, **more, "sidecar": sidecar}
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--results {results} --captions {captions} --json {captions}",
+        "--results {results} --captions {captions} --per-image {results}",
+        "--results {results} --captions {captions} --html {captions}",
+        "--results {results} --captions {captions} --json {link}",
+        "--results {results} --captions {captions} --json {hard}",
+        "--results {results} --captions {captions} --against {link} --json {captions}",
+        "--results {results} --captions {captions} --against {out} --json {out}",
+        "--results {results} --captions {captions} --instances {out} --json {out}",
+        "--results {results} --captions {captions} --json {out} --per-image {out}",
+        "--results {results} --captions {captions} --json {photos}/../out.json --html {out}",
+        "--images {photos} --captions {captions} --json {photos}/g.png --model {model}",
+        "--images {photos} --captions {captions} --html {model}/config.json --model {model}",
+        "--images {photos} --captions {captions} --json {model}/model.safetensors --model {model}",
+        "--images {sidecar} --captions {sidecar} --json {sidecar}/a.txt --model {model}",
+        "--images {sidecar} --captions {sidecar} --html {sidecar}/a.png --model {model}",
+    ],
+)
+def test_no_output_is_an_input(everything: dict[str, Path], flags: str, tmp_path: Path) -> None:
+    everything["out"].write_text("[]")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    result = evaluate(*flags.format(**everything).split())
+    assert result.exit_code == 2 and result.stdout == ""
+    assert "choose another output" in result.stderr or "name two files" in result.stderr, result.stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_outputs_of_before_are_written_again(everything: dict[str, Path], mixed: Path) -> None:
+    """Beside the captions, the photos, in the model's folder: only what is read is kept."""
+    flags = ["--images", mixed, "--captions", everything["captions"], "--model", everything["model"]]
+    flags += ["--device", "cpu", "--num-beams", 1, "--metrics", "ROUGE_L"]
+    for _ in range(2):
+        result = evaluate(
+            *flags, "--json", mixed / "scores.json", "--html", everything["model"] / "page.html"
+        )
+        assert result.exit_code == 0, result.stderr
+    (everything["model"] / "page.html").unlink()
+
+
+def test_photos_that_are_cut_short_are_named_or_refused(
+    model_folder: Path, mixed: Path, captions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wordgaze.data import photos as module
+    from wordgaze.tasks import caption_files
+
+    def opened(source: Path, *, strict: bool, on_warning: Callable[[str], None]) -> Image.Image:
+        if source.name == "c.png":
+            if strict:
+                raise PhotoError("is cut short")
+            on_warning("is cut short: 99 % of its rows are there")
+        return module.open_photo(source)
+
+    monkeypatch.setattr(caption_files, "open_photo", opened)
+    flags = ["--images", mixed, "--captions", captions, "--model", model_folder, "--device", "cpu"]
+    result = evaluate(*flags, "--num-beams", 1)
+    assert result.exit_code == 0
+    assert f"wordgaze: {mixed / 'c.png'}: is cut short: 99 %" in result.stderr
+    strict = evaluate(*flags, "--strict")
+    assert strict.exit_code == 2 and strict.stdout == ""
+    assert "c.png: is cut short (one of the 3 photos to score)" in strict.stderr
+    assert "leave out --strict" in evaluate("--results", captions, "--captions", captions, "--strict").stderr
+
+
+def test_splits(mixed: Path, model_folder: Path, tmp_path: Path) -> None:
+    path, results = tmp_path / "k.json", tmp_path / "r.jsonl"
+    images = [
+        {"filename": name, "cocoid": n, "split": split, "sentences": [{"raw": f"a red dog number {n}"}]}
+        for n, (name, split) in enumerate(zip(NAMES, ("train", "val", "test"), strict=True))
+    ]
+    path.write_text(json.dumps({"images": images}))
+    results.write_text("".join(f'{{"image_id": {n}, "caption": "a dog number {n}"}}\n' for n in range(3)))
+
+    def photos(*flags: object) -> tuple[str, str]:
+        result = evaluate("--captions", path, "--metrics", "ROUGE_L", *flags)
+        assert result.exit_code == 0, result.stderr
+        rows = dict(line.split()[:2] for line in result.stdout.splitlines()[1:])
+        return rows["images"], result.stderr
+
+    count, said = photos("--results", results)
+    assert count == "1" and f"{path}: of its splits test is taken; --split names another (train, val)" in said
+    assert photos("--results", results, "--split", "val")[0] == "1"
+    count, said = photos("--results", results, "--split", "all")
+    assert count == "3" and "split" not in said
+    model = ("--images", mixed, "--model", model_folder, "--device", "cpu", "--num-beams", 1)
+    count, said = photos(*model)
+    assert (
+        count == "3"
+        and "all its splits are taken (test, train, val); --split test takes the test set" in said
+    )
+    assert photos(*model, "--split", "test")[0] == "1"
+    (mixed / "g.png").unlink()  # of the training set
+    assert photos(*model, "--split", "test")[0] == "1"
+    missing = evaluate("--captions", path, *model).stderr
+    assert "(of its splits test, train, val; --split takes one) are not in" in missing

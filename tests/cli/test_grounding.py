@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from tests.model_folder import model_folder  # noqa: F401
-from tests.tasks.test_grounding import write_data
+from tests.tasks.test_grounding import CAPTIONS, write_data
 
 from wordgaze.cli.main import main
 
@@ -68,3 +69,71 @@ def test_table_and_json(data: Path, model_folder: Path) -> None:
 def test_a_wrong_command_ends_with_2(data: Path, model_folder: Path, flags: list[str], message: str) -> None:
     result = run(data, model_folder, *flags)
     assert result.exit_code == 2 and message in result.stderr and result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "out",
+    ["captions.json", "instances.json", "photos/2.png", "photos/../captions.json", "{model}/tokenizer.json"],
+)
+def test_no_output_is_an_input(data: Path, model_folder: Path, out: str) -> None:
+    before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    result = run(data, model_folder, "--json", data / out.format(model=model_folder))
+    assert result.exit_code == 2 and "choose another output" in result.stderr and result.stdout == ""
+    assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
+    assert "{" in (model_folder / "tokenizer.json").read_text()
+
+
+def test_one_split_is_measured(data: Path, model_folder: Path) -> None:
+    """And boxes are found by the photos' file names, where a file has ids of its own."""
+    images = [
+        {
+            "cocoid": n,
+            "filename": f"{n}.png",
+            "split": split,
+            "sentences": [{"raw": text} for text in CAPTIONS[n]],
+        }
+        for n, split in {2: "test", 3: "val", 7: "test", 8: "train"}.items()
+    ]
+    (data / "captions.json").write_text(json.dumps({"images": images}))
+    boxes = json.loads((data / "instances.json").read_text())
+    for item in (*boxes["images"], *boxes["annotations"]):
+        key = "image_id" if "image_id" in item else "id"
+        item[key] += 100
+    (data / "instances.json").write_text(json.dumps(boxes))
+    result = run(data, model_folder, "--split", "test", "--method", "last", "--json", data / "out.json")
+    assert result.exit_code == 0 and result.stderr == "", result.output
+    assert json.loads((data / "out.json").read_text())["photos"] == 2
+    every = run(data, model_folder, "--method", "last")
+    assert "all its splits are taken (test, train, val); --split test takes" in every.stderr
+    assert run(data, model_folder, "--split", "dev").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"categories": [{"id": 1, "name": "Person"}, {"id": 18, "name": "Hund"}]},
+            "none of COCO's 80 categories",
+        ),
+        (
+            {"annotations": []},
+            "has boxes in .*: it lists 4 of them, with no box; name files of the same photos",
+        ),
+        (
+            {"images": [{"id": 9, "width": 9, "height": 9}], "annotations": []},
+            "they are 2, 3, 7, .*, and its own 9;",
+        ),
+        (
+            {"categories": [{"id": 1, "name": "zebra"}, {"id": 18, "name": "giraffe"}]},
+            "names a thing that has a box",
+        ),
+    ],
+)
+def test_boxes_that_measure_nothing_are_said(
+    data: Path, model_folder: Path, change: dict[str, list[object]], message: str
+) -> None:
+    boxes = json.loads((data / "instances.json").read_text())
+    (data / "instances.json").write_text(json.dumps({**boxes, **change}))
+    result = run(data, model_folder)
+    assert result.exit_code == 2 and result.stdout == ""
+    assert re.search(message, result.stderr), result.stderr

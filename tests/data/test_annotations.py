@@ -151,6 +151,13 @@ def test_a_folder_of_photos_with_texts_beside_them(tmp_path: Path) -> None:
     assert captions.description.endswith("left out 1 empty captions and 1 photos without a caption")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_texts_as_notepad_saves_them(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "a.txt").write_text("A caf\u00e9\r\nTwo", encoding=encoding)
+    assert read_captions(tmp_path).photos[0].captions == ("A caf\u00e9", "Two")
+
+
 def test_a_format_can_be_added(
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +317,15 @@ def test_categories_keep_photos_that_have_one_of_them(many: Source) -> None:
         chosen(many, categories=["dgo"])
     with pytest.raises(DataError, match="no category 'x'; it has dog, person"):
         chosen(many, categories=["x"])
+
+
+def test_boxes_of_categories_may_spell_ids_otherwise(many: Source, write: Callable[..., Path]) -> None:
+    content = json.loads(Path(str(many.instances)).read_text())
+    for item in (*content["images"], *content["annotations"]):
+        key = "image_id" if "image_id" in item else "id"
+        item[key] = f"{item[key]:05d}"
+    other = write(content, "padded.json")
+    assert chosen(many, categories=["dog"], instances=str(other)) == list(range(0, 40, 2))
 
 
 def test_categories_that_no_photo_has_are_refused(many: Source, write: Callable[..., Path]) -> None:

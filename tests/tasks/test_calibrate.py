@@ -61,17 +61,46 @@ def test_what_is_right_is_read_from_an_evaluation(per_image: Path) -> None:
     assert [photos[number].right for number in (1, 2, 3)] == [True, False, True]
 
 
+def _row(**changes: Any) -> str:
+    row = {"image_id": 1, "file": None, "caption": "a cat", "references": ["a dog"], "CIDEr": 1.0}
+    return json.dumps([row | changes])
+
+
 def test_a_caption_of_little_cider_is_wrong(per_image: Path) -> None:
     photo = read_judged(per_image)[0]._replace(absent=())
     assert photo._replace(cider=0.5).right and not photo._replace(cider=0.499).right
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", '[{"image_id": 1}]', "[3]", "no"])
-def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "lists no photos"),
+        ("[]", "lists no photos .an empty list"),
+        ('[{"image_id": 1}]', "a photo lacks its id, file, caption"),
+        ("[3]", "a list at its top, of 3"),
+        ("no", "no JSON, but text"),
+        ("image_id,file,caption\n1,a.jpg,x\n", "no JSON, but a table .CSV."),
+        ('{"metrics": {"CIDEr": 1.0}}', "the scores that `wordgaze evaluate --json` wrote"),
+        ('[{"image_id": 1, "caption": "x"}]', "a list of results, one caption a photo"),
+        (
+            '{"file": "a", "caption": "x"}\n{"file": "b", "caption": "y"}',
+            "captions as `wordgaze caption --json`",
+        ),
+        (_row(references="a dog"), "a photo lacks"),
+        (_row(caption=None), "a photo lacks"),
+        (_row(caption=5), "a photo lacks"),
+        (_row(CIDEr="high"), "a photo lacks"),
+        (_row(CIDEr=float("nan")), "a photo lacks"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "val.json"
     path.write_text(content)
-    with pytest.raises(DataError, match=r"val\.json"):
+    with pytest.raises(DataError, match=message) as caught:
         read_judged(path)
+    assert str(caught.value).startswith(str(path)) and "--per-image OUT.json` wrote" in str(caught.value)
+    path.write_text(_row())
+    assert read_judged(path)[0].caption == "a cat"
 
 
 def judged(files: Sequence[Path], captions: Sequence[Caption]) -> list[JudgedPhoto]:
