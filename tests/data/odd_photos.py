@@ -453,12 +453,31 @@ def _other() -> Iterator[OddPhoto]:
     yield OddPhoto(
         "jpeg-2000-of-16-bits", encoded("JPEG2000", Image.fromarray(SCALED["u2"](GREY))), 1, "grey"
     )
-    yield OddPhoto("web-page", b"<!doctype html><title>404</title>", words="not a photo in a format")
-    yield OddPhoto(
-        "pointer",
-        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
-        words="not a photo in a format",
-    )
+    words = r"^is {}, not a photo in a format that can be read \(JPEG.*\); {}$"
+    for name, data, kind, advice in (
+        ("web-page", b"\n<!DOCTYPE html><title>404</title>", "a web page", "download the photo itself"),
+        (
+            "pointer",
+            b"version https://git-lfs.github.com/spec/v1\noid",
+            "a pointer of Git LFS",
+            ".*git lfs pull",
+        ),
+        ("svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing", "convert it.*"),
+        ("svg-in-xml", b"<?xml version='1.0'?>\n<svg/>", "an SVG drawing", "convert it.*"),
+        ("pdf", b"%PDF-1.7\n", "a PDF document", "convert it.*"),
+        ("photoshop", b"8BPS\0\1" + bytes(20), "a Photoshop document", "convert it.*"),
+        ("jpeg-xl", b"\xff\x0a" + bytes(20), "a JPEG XL photo", "convert it.*"),
+        ("zip", b"PK\3\4" + bytes(20), "an archive", "unpack it first"),
+        ("json", b'{"error": "not found"}', "JSON", "download the photo itself"),
+        ("mp4", b"\0\0\0\x18ftypmp42" + bytes(20), "a video", "save a frame of it"),
+        ("zeros", bytes(5000), "a file that begins with zeros", "get it again.*"),
+    ):
+        yield OddPhoto(f"no-photo-{name}", data, words=words.format(kind, advice))
+    yield OddPhoto("no-photo-text", b"Dear diary", words="^is not a photo in a format that can be read")
+    huge = b"RIFF\x20\0\0\0WEBPVP8L\x0a\0\0\0\x2f\xff\xff\xff\x0f" + bytes(20)
+    yield OddPhoto("webp-huge", huge, words="^has 16384 x 16384 = 268,435,456 pixels, more than")
+    huge = tiff(np.zeros((1, 1, 200), "f8"), tags={256: [13_000], 257: [13_000]})
+    yield OddPhoto("tiff-huge", huge, words="^needs more than the 4,294,967,296 bytes allowed")
 
 
 # Photos that show nothing

@@ -170,7 +170,7 @@ def test_deep_photos_on_no_usual_scale_are_stretched() -> None:
     assert pixels(open_photo(Image.fromarray(np.full((1, 1), 70_000, np.int32)))) == [(0,) * 3]
 
 
-@pytest.mark.filterwarnings("ignore:.*of one color:wordgaze.errors.PhotoWarning")
+@pytest.mark.filterwarnings("ignore:.*of a single color:wordgaze.errors.PhotoWarning")
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "AVIF", "TIFF"])
 def test_an_animation_shows_its_first_frame(format: str) -> None:
     first, second = Image.new("RGB", (24, 16), RED), Image.new("RGB", (24, 16), BLUE)

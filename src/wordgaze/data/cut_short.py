@@ -239,6 +239,20 @@ def _fill_up_webp(data: bytes, pixels: Pixels) -> FilledUp | None:
     return _compare_fillings(with_, len(body), pixels, 16 if last == b"VP8 " else 1)
 
 
+def webp_size(data: bytes) -> tuple[int, int] | None:
+    """Return the size that a WebP file's beginning says. Pillow needs memory for it before it says so itself."""
+    name, body = data[12:16], data[20:30]
+    if not data.startswith(b"RIFF") or data[8:12] != b"WEBP" or len(body) < 10:
+        return None
+    if name == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if name == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack("<HH", body[6:10])
+    return width & 0x3FFF, height & 0x3FFF
+
+
 def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
     """Yield name, what there is of the content, and its size."""
     position = 12
@@ -324,6 +338,8 @@ def _fill_up_gif(data: bytes, pixels: Pixels) -> FilledUp | None:
         return None
     position, width, height = start
     code_size, coded = data[position], bytearray()
+    if not 2 <= code_size <= 11:
+        return None
     head, position = data[: position + 1], position + 1
     while position < len(data) and data[position]:
         coded += data[position + 1 : position + 1 + data[position]]

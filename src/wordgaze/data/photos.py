@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,10 +14,10 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from wordgaze.data.colors import from_array, from_tensor, is_tensor, to_rgb
-from wordgaze.data.cut_short import fill_up, jpeg_kind
+from wordgaze.data.cut_short import fill_up, jpeg_kind, webp_size
 from wordgaze.data.listing import why_missing
 from wordgaze.data.png import fill_up_png, read_plain_png
-from wordgaze.data.quiet import quiet_pillow
+from wordgaze.data.quiet import open_with_pillow, quiet_pillow
 from wordgaze.data.streams import is_special, open_special
 from wordgaze.data.tiff import TiffLayout, read_layout, read_tiff
 from wordgaze.errors import PhotoError, PhotoWarning
@@ -39,6 +38,29 @@ _BEGINNING = re.compile(
 )
 _HEIF_BEGINNING = re.compile(rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)", re.DOTALL)
 
+# What is often found under a photo's name, and what to do about it.
+_NO_PHOTOS = [
+    (re.compile(begins, re.DOTALL | re.IGNORECASE), said)
+    for begins, said in (
+        (rb"(\xef\xbb\xbf)?\s*(<!doctype html|<html)", ("a web page", "download the photo itself")),
+        (rb"version https://git-lfs", ("a pointer of Git LFS", "fetch the photo with: git lfs pull")),
+        (rb"(\xef\xbb\xbf)?\s*(<svg|<\?xml.*<svg)", ("an SVG drawing", "")),
+        (rb"%PDF-", ("a PDF document", "")),
+        (rb"%!PS|\xc5\xd0\xd3\xc6", ("a PostScript document", "")),
+        (rb"8BPS", ("a Photoshop document", "")),
+        (rb"\xff\x0a|\0\0\0\x0cJXL ", ("a JPEG XL photo", "")),
+        (rb"\0\0\x01\0", ("an icon", "")),
+        (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!", ("an archive", "unpack it first")),
+        (rb"\{|\[", ("JSON", "download the photo itself")),
+        (
+            rb"....ftyp(isom|mp4|avc1|iso[0-9]|M4V|qt  )|\x1a\x45\xdf\xa3|RIFF....AVI ",
+            ("a video", "save a frame of it"),
+        ),
+        (rb"FUJIFILMCCD-RAW|....ftypcrx ", ("a camera's raw photo", "")),
+        (rb"\0{16}", ("a file that begins with zeros", "get it again from where it came from")),
+    )
+]
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,11 +72,10 @@ _UPRIGHT = {
 }
 
 _ENOUGH_ROWS = 0.95  # of a photo that is cut short, to be read all the same
+_MAX_FILLED_PIXELS = 400_000_000  # to decode in all, of a file that is filled up in several ways
 _NOT_SUPPORTED = re.compile(r"unsupported|not supported|unknown|can(not|'t) handle", re.IGNORECASE)
 _TOO_LARGE = "needs more memory than there is; make it smaller first"
 _DAMAGED_HEADER = "is damaged or cut short in its header; get the file again from where it came from"
-
-_pillow_limit_lock = threading.Lock()
 
 
 def open_photo(
@@ -175,6 +196,9 @@ def _read(file: BinaryIO, asked: _Asked) -> Image.Image:
 def _load(file: BinaryIO, asked: _Asked) -> _Loaded:
     """Return a picture of any format, filled up where the file ended too early."""
     image = None
+    size = webp_size(file.read(30))
+    if size is not None and min(size) > 0:
+        _check_size(size, asked)
     try:
         image = _identify(file)
         _check_size(image.size, asked)
@@ -200,7 +224,7 @@ def _load(file: BinaryIO, asked: _Asked) -> _Loaded:
 def _load_png(file: BinaryIO, asked: _Asked) -> _Loaded:
     png = read_plain_png(file)
     try:
-        image = _open_with_pillow(png.file())
+        image = open_with_pillow(png.file(), _FORMATS)
     except Exception:
         raise PhotoError(_DAMAGED_HEADER) from None
     _check_size(image.size, asked)
@@ -212,7 +236,7 @@ def _load_png(file: BinaryIO, asked: _Asked) -> _Loaded:
         filled = fill_up_png(png)
         if filled is None:
             raise _damaged(error, image) from None
-        image = _open_with_pillow(filled.file)
+        image = open_with_pillow(filled.file, _FORMATS)
         image.load()
         return _Loaded(image, filled.rows, is_damaged=filled.is_damaged, is_animated=png.is_animated)
     return _Loaded(image, None if png.is_whole else image.height, is_animated=png.is_animated)
@@ -227,7 +251,7 @@ def _load_tiff(file: BinaryIO, asked: _Asked) -> _Loaded:
         return _load_odd_tiff(file, layout)
     image = None
     try:
-        image = _open_with_pillow(file)
+        image = open_with_pillow(file, _FORMATS)
         image.load()
         return _Loaded(image)
     except MemoryError:
@@ -262,40 +286,32 @@ def _damaged(error: Exception, image: Image.Image | None) -> PhotoError:
         return PhotoError(f"is {kind} can't be read ({reason}); convert it to JPEG or PNG")
     if image is None:
         return PhotoError(_DAMAGED_HEADER)
-    return PhotoError(f"is damaged or cut short ({reason}); get the file again from where it came from")
+    # What is not an OSError was raised by accident, in words that only make sense beside Pillow's code.
+    reason = f" ({reason})" if isinstance(error, OSError) else ""
+    return PhotoError(f"is damaged or cut short{reason}; get the file again from where it came from")
 
 
 def _identify(file: BinaryIO) -> Image.Image:
     """The photo behind ``file`` with its header read and its pixels not yet."""
     try:
-        return _open_with_pillow(file)
+        return open_with_pillow(file, _FORMATS)
     except UnidentifiedImageError:
         file.seek(0)
-        beginning = file.read(16)
+        beginning = file.read(64)
     if _HEIF_BEGINNING.match(beginning):
         try:
             import pillow_heif
         except ImportError:
             raise PhotoError("is a HEIF photo; to read these: pip install 'wordgaze[heif]'") from None
         pillow_heif.register_heif_opener()
-        return _open_with_pillow(file, ["HEIF"])
+        return open_with_pillow(file, ["HEIF"])
     if _BEGINNING.match(beginning):
         raise OSError("the header can't be read")
+    kind, advice = next((said for begins, said in _NO_PHOTOS if begins.match(beginning)), ("", ""))
     raise PhotoError(
-        "is not a photo in a format that can be read (JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF, JPEG 2000, "
-        "PPM); convert it to JPEG or PNG"
+        f"is {kind and kind + ', '}not a photo in a format that can be read (JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF, "
+        f"JPEG 2000, PPM); {advice or 'convert it to JPEG or PNG'}"
     )
-
-
-def _open_with_pillow(file: BinaryIO, formats: list[str] = _FORMATS) -> Image.Image:
-    # Pillow's own limit warns or raises in its own words before ours is asked; parsing a header is quick
-    # enough to do one at a time.
-    with _pillow_limit_lock:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(file, formats=formats)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _check_size(size: tuple[int, int], asked: _Asked) -> None:
@@ -326,20 +342,32 @@ def _fill_up(file: BinaryIO, format: str | None, asked: _Asked) -> _Loaded | Non
     if format is None:
         return None
 
+    left = _MAX_FILLED_PIXELS
+
     def pixels(data: bytes) -> np.ndarray | None:
+        nonlocal left
+        width, height = webp_size(data) or (0, 0)  # which takes its time before it fails
+        if width * height > left:
+            return None
         try:
-            image = _open_with_pillow(io.BytesIO(data))
+            image = open_with_pillow(io.BytesIO(data), _FORMATS)
+            width, height = image.size
             _check_size(image.size, asked)
-            return np.asarray(image.convert("RGBA"))
+            if width * height > left:
+                return None
+            array = np.asarray(image)
+            return array if array.ndim == 3 else array[..., None]
         except (PhotoError, MemoryError):
             raise
         except Exception:
             return None
+        finally:
+            left -= width * height
 
     filled = fill_up(data, format, pixels)
     if filled is None:
         return None
-    image = _open_with_pillow(io.BytesIO(filled.file))
+    image = open_with_pillow(io.BytesIO(filled.file), _FORMATS)
     image.load()
     return _Loaded(image, filled.rows, filled.note)
 

@@ -12,9 +12,9 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
-from PIL import _imaging
+from PIL import Image, _imaging
 
 _this_thread = threading.local()
 
@@ -92,3 +92,16 @@ class _LibtiffMessages:
 
 
 _libtiff_messages = _LibtiffMessages()
+
+_limit_lock = threading.Lock()
+
+
+def open_with_pillow(file: BinaryIO, formats: list[str]) -> Image.Image:
+    """Return ``Image.open``'s image without Pillow's own limit, which speaks before the caller's is asked."""
+    # Reading a header is quick enough to do one at a time.
+    with _limit_lock:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file, formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit

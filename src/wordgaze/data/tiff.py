@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from wordgaze.data.colors import add_alpha, to_8_bits, usual_range
+from wordgaze.data.quiet import open_with_pillow
 from wordgaze.errors import PhotoError
 
 _COMPRESSIONS = {
@@ -37,6 +38,7 @@ _FORMATS = {
     6: "complex",
 }
 _MAX_SAMPLES = 1024
+_MAX_BYTES = 4 * 1024**3  # of all samples together
 
 
 @dataclass
@@ -109,8 +111,15 @@ def read_layout(file: BinaryIO) -> TiffLayout | None:
         file.seek(directory.next)
         directory.load(file)
         layout = TiffLayout({int(tag): directory[tag] for tag in directory}, header[:2] == b"MM")
-        is_usable = min(layout.size) > 0 and 0 < layout.samples <= _MAX_SAMPLES
-        return layout if is_usable and layout.tags.keys() & {273, 324} else None
+        is_usable = (
+            min(layout.size) > 0
+            and 0 < layout.samples <= _MAX_SAMPLES
+            and layout.tags.keys() & {273, 324}
+            and set(layout.sample_formats) <= _FORMATS.keys()
+            and 0 < min(layout.bits) <= max(layout.bits) <= 128
+            and layout.kind()
+        )
+        return layout if is_usable else None
     except Exception:  # of a damaged directory: nearly anything
         return None
 
@@ -127,6 +136,8 @@ def read_tiff(file: BinaryIO, layout: TiffLayout) -> tuple[Image.Image, int]:
         or layout.number(266, 1) != 1
     ):
         raise _unsupported(layout)
+    if width * height * layout.samples * layout.bits[0] > 8 * _MAX_BYTES:
+        raise PhotoError(f"needs more than the {_MAX_BYTES:,} bytes allowed; make it smaller first")
     are_planes = layout.number(284, 1) == 2 and layout.samples > 1
     wanted = min(layout.samples, _bands(layout) + 1)
     if are_planes:
@@ -201,7 +212,7 @@ def _decompress(data: bytes, layout: TiffLayout, row_size: int, rows: int, is_wh
     if not is_whole:
         return b""
     file = _tiff_of_bytes(data, layout.compression, row_size, rows)
-    with Image.open(io.BytesIO(file), formats=["TIFF"]) as image:
+    with open_with_pillow(io.BytesIO(file), ["TIFF"]) as image:
         return image.tobytes()
 
 
