@@ -476,6 +476,8 @@ def _other() -> Iterator[OddPhoto]:
     yield OddPhoto("no-photo-text", b"Dear diary", words="^is not a photo in a format that can be read")
     huge = b"RIFF\x20\0\0\0WEBPVP8L\x0a\0\0\0\x2f\xff\xff\xff\x0f" + bytes(20)
     yield OddPhoto("webp-huge", huge, words="^has 16384 x 16384 = 268,435,456 pixels, more than")
+    endless = b"RIFF\x20\0\0\0WEBPVP8L\xf0\xff\xff\xff" + encoded("WEBP", lossless=True)[20:200]
+    yield OddPhoto("webp-of-4-gigabytes", endless, words="^is damaged or cut short")
     huge = tiff(np.zeros((1, 1, 200), "f8"), tags={256: [13_000], 257: [13_000]})
     yield OddPhoto("tiff-huge", huge, words="^needs more than the 4,294,967,296 bytes allowed")
 

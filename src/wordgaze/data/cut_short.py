@@ -18,6 +18,7 @@ Pixels = Callable[[bytes], np.ndarray | None]
 """Decodes a file to (H, W, channels), or to None where it can't."""
 
 _MAX_FILLING = 64 * 1024**2
+_MAX_SHARE = 16  # of the filling to what there is; a file that says more is missing is damaged
 _ZEROS = 64  # more than that many at the end are not coded pixels, but what was never written
 _JPEG_END = b"\xff\xd9"
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # none of those between coded data
@@ -49,6 +50,10 @@ def fill_up(data: bytes, format: str, pixels: Pixels) -> FilledUp | None:
     }
     filler = fillers.get(format)
     return filler(data, pixels) if filler else None
+
+
+def _can_be_filled(missing: int, data: bytes) -> bool:
+    return missing <= min(_MAX_FILLING, _MAX_SHARE * len(data))
 
 
 # Formats without compression
@@ -216,7 +221,7 @@ def _fill_up_webp(data: bytes, pixels: Pixels) -> FilledUp | None:
             chunks.append((name, body))
             missing = size - len(body)
     names = {name for name, _ in chunks}
-    if not names & {b"VP8 ", b"VP8L", b"ANMF"}:
+    if not names & {b"VP8 ", b"VP8L", b"ANMF"} or not _can_be_filled(missing, data):
         return None
     if chunks[0][0] == b"VP8X":  # it says what else there is
         gone = 8 * (b"EXIF" not in names) | 4 * (b"XMP " not in names)
@@ -275,7 +280,7 @@ def _fill_up_avif(data: bytes, pixels: Pixels) -> FilledUp | None:
             return None
         position += size
     missing = position - len(data)
-    if not 0 < missing <= _MAX_FILLING:
+    if missing <= 0 or not _can_be_filled(missing, data):
         return None
     return _compare_fillings(
         lambda there, filling: data[:there] + bytes([filling]) * (position - there), len(data), pixels, 64
@@ -318,7 +323,7 @@ def _fill_up_jpeg_2000(data: bytes, pixels: Pixels) -> FilledUp | None:
             return None
         position = end = position + size
     missing = end - len(data)
-    if missing > _MAX_FILLING or end == 0:
+    if end == 0 or not _can_be_filled(missing, data):
         return None
     first, second = (data[:end] + bytes([filling]) * missing + _JPEG_END for filling in (0xAA, 0x55))
     picture, other = pixels(first), pixels(second)
