@@ -312,10 +312,10 @@ def test_what_is_doubtful_about_a_photo_is_a_warning_of_the_callers_line(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_captions_though_its_parent_has_used_torchs_threads(captioner: Captioner) -> None:
     """Without ``one_thread_after_fork`` the child waits for OpenMP's threads, which are not there, without end."""
-    threads, square = torch.get_num_threads(), torch.ones(700, 700)
+    threads, square = torch.get_num_threads(), torch.ones(300, 300)
+    expected = captioner.caption(PHOTO)
     torch.set_num_threads(2)
     try:
-        expected = captioner.caption(PHOTO)
         square @ square
         child = os.fork()
         if child == 0:

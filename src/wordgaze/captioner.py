@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
 from difflib import get_close_matches
@@ -272,16 +272,13 @@ class Captioner(
         photos that are cut short. Raises ConfigError for options and arguments that make no sense.
         """
         chosen = self.generation_options(**options)
-        batch_size = whole_number("batch_size", batch_size, "a whole number of at least 1", 1)
         strict = yes_or_no("strict", strict)
         if not isinstance(on_error, str) or on_error not in ("raise", "return"):
             raise ConfigError(f"on_error is {shown(on_error)}; choose raise or return.")
         photos = photos_of(photo)
+        batch_size = self.check_batch(batch_size, [photo] if photos is None else photo, chosen)
         if photos is None:
             return self._captions([("the photo", photo)], chosen, strict, on_error)[0]
-        batch_size = min(batch_size, len(photo)) if hasattr(photo, "__len__") else batch_size
-        self._check_batch(batch_size)
-        self._check_memory(chosen, batch_size)
         numbered = ((f"photo {number}", source) for number, source in enumerate(photos, start=1))
         captions: list[Caption | PhotoError] = []
         while batch := self._captions(islice(numbered, batch_size), chosen, strict, on_error):
@@ -307,8 +304,17 @@ class Captioner(
     def _check_memory(self, options: GenerationOptions, photos: int) -> None:
         check_memory(options, self.model.config.decoder, photos, memory(self.device))
 
-    def _check_batch(self, batch_size: int) -> None:
-        """Raises ConfigError when the encoder needs more memory for a batch than there is."""
+    def check_batch(
+        self, batch_size: int, photos: Iterable[Any] = (), options: GenerationOptions | None = None
+    ) -> int:
+        """Return how many of ``photos`` are captioned at a time: ``batch_size``, or all where they are fewer.
+
+        Raises ConfigError where ``batch_size`` is no number, or such a batch needs more memory than there is.
+        ``options``: of the captions, by default the model's.
+        """
+        batch_size = whole_number("batch_size", batch_size, "a whole number of at least 1", 1)
+        if isinstance(photos, Sized) and len(photos) > 0:
+            batch_size = min(batch_size, len(photos))
         height, width = self.parts.preprocessing.size
         needed, available = batch_size * _ENCODER_MEMORY * 3 * height * width * 4, memory(self.device)
         if available is not None and needed > available:
@@ -317,6 +323,8 @@ class Captioner(
                 f"batch_size is {shown(batch_size)}: looking at so many photos at a time would need about "
                 f"{gigabytes(needed)} of memory, and there are {gigabytes(available)}; choose {most} at most."
             )
+        self._check_memory(self.parts.generation if options is None else options, batch_size)
+        return batch_size
 
     def encode(self, pixel_values: Tensor) -> Tensor:
         """``pixel_values`` (B, 3, H, W), photos that ``self.transform`` has made → what the words look at (B, N, D)."""

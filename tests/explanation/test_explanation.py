@@ -95,3 +95,9 @@ def test_a_full_disk_leaves_what_was_there(
     assert out.read_text() == "of yesterday" and list(tmp_path.iterdir()) == [out]
     explanation.save(out)
     assert out.stat().st_size > 500
+
+
+@pytest.mark.parametrize("path", [5, None, b"maps.png", ["maps.png"], True, "a\0b.png"], ids=repr)
+def test_what_is_no_path(explanation: Explanation, path: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^path=.*; it must be a path"):
+        explanation.save(path)

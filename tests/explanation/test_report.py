@@ -202,3 +202,9 @@ def test_the_page_has_the_colors_of_the_pictures() -> None:
 def test_a_large_photo_is_kept_small_until_the_page_is_made() -> None:
     item = _item(photo=Image.new("RGB", (4000, 1000)))
     assert item.photo.size == item.geometry.photo_size == (1600, 400)
+
+
+def test_words_run_in_the_direction_of_their_script() -> None:
+    page = _Page(html_report([_item(words=("كلب", "على"))]))
+    lines = [attributes for attributes in page.named("p") if attributes.get("class") == "words"]
+    assert [line["dir"] for line in lines] == ["auto"]

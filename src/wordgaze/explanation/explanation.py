@@ -17,6 +17,7 @@ from wordgaze.explanation import overlay
 from wordgaze.explanation.report import ReportItem, ReportWord, html_frame, html_report
 from wordgaze.files import check_outputs, write_text, write_whole
 from wordgaze.generation.caption import Caption
+from wordgaze.generation.options import wrong_kind
 
 EXPLANATION_SUFFIXES = (".png", ".html", ".json", ".npz")
 
@@ -79,8 +80,8 @@ class Explanation:
 
         Raises ConfigError for other suffixes, for a folder that is not there, and for the photo's own file.
         """
-        path = Path(path)
         suffix = explanation_suffix(path)
+        path = Path(path)
         check_outputs([path], [] if self.source is None else [self.source])
         if suffix == ".png":
             write_whole(path, lambda file: self.grid().save(file, "PNG"))
@@ -169,6 +170,12 @@ def source_file(photo: object) -> Path | None:
 
 def explanation_suffix(path: str | os.PathLike[str]) -> str:
     """What :meth:`Explanation.save` makes of a path; raises ConfigError when it can't tell."""
+    if (
+        not isinstance(path, str | os.PathLike)
+        or isinstance(os.fspath(path), bytes)
+        or "\0" in os.fspath(path)
+    ):
+        raise wrong_kind("path", path, "a path, as text or a pathlib.Path")
     suffix = Path(path).suffix.lower()
     if suffix not in EXPLANATION_SUFFIXES:
         raise ConfigError(

@@ -201,7 +201,8 @@ def _line(caption: ReportCaption, geometry: Geometry, index: int) -> str:
     words = " ".join(_button(word, geometry) for word in caption.words)
     hidden = " hidden" if index else ""
     return (
-        f'<p class="words" role="group" aria-label="Caption, word by word"{hidden}>'
+        # Words of Hebrew and Arabic go from right to left.
+        f'<p class="words" dir="auto" role="group" aria-label="Caption, word by word"{hidden}>'
         f"{words or html.escape(caption.text)}</p>\n"
     )
 
@@ -240,7 +241,7 @@ def _choice(captions: Sequence[ReportCaption], number: int) -> str:
         bar = "" if share is None else f'<span class="bar" data-share="{share:.3f}"></span>'
         rows.append(
             f'<label><input type="radio" name="caption-{number}" autocomplete="off"{"" if index else " checked"}>'
-            f"<span>{html.escape(caption.text)}{note}</span>{bar}"
+            f'<span dir="auto">{html.escape(caption.text)}{note}</span>{bar}'
             f'<span class="share">{"" if share is None else percent(share)}</span></label>\n'
         )
     legend = "<legend>Captions, with the confidence per word</legend>"

@@ -76,9 +76,8 @@ def caption_files(
     ``options``: by default the model's. ``strict``: refuse photos that are cut short. At most ``THREADS`` photos are
     held decoded and two batches as pixels, however many files there are. Raises ConfigError for ``batch_size``.
     """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
     chosen = captioner.parts.generation if options is None else options
+    batch_size = captioner.check_batch(batch_size, files, chosen)
 
     def open_file(file: Photo) -> _Opened:
         warnings: list[str] = []
