@@ -58,8 +58,10 @@ def main() -> None:
     photos = [
         boxed
         for boxed in boxed_photos(arguments.captions, arguments.images, arguments.instances)
-        if int(boxed.photo.photo_id) % 2 == 0
+        if str(boxed.photo.photo_id).isdigit() and int(boxed.photo.photo_id) % 2 == 0
     ]
+    if not photos:
+        parser.error("no photo with boxes has an even number as its id; name other photos")
     scores: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
     is_person, centers = [], []
     for scene, words in all_maps(captioner, photos, arguments.per_photo):

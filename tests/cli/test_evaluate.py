@@ -329,6 +329,9 @@ def test_splits(mixed: Path, model_folder: Path, tmp_path: Path) -> None:
         and "all its splits are taken (test, train, val); --split test takes the test set" in said
     )
     assert photos(*model, "--split", "test")[0] == "1"
+    results.write_text('{"image_id": 1, "caption": "a dog"}\n')  # of the validation set
+    other = evaluate("--captions", path, "--results", results)
+    assert other.exit_code == 2 and "of its splits test is taken" in other.stderr  # why it has no caption
     (mixed / "g.png").unlink()  # of the training set
     assert photos(*model, "--split", "test")[0] == "1"
     missing = evaluate("--captions", path, *model).stderr

@@ -11,6 +11,7 @@ from scripts.side_by_side.__main__ import main as side_by_side
 
 from scripts import benchmark_cider, benchmark_latency, bundle, calibrate, cross_attention, measure, soup
 from wordgaze.files import MODEL_FILES
+from wordgaze.hub import CONFIDENCE, FILES
 
 SCRIPTS = {
     "benchmark_cider": benchmark_cider.main,
@@ -40,6 +41,10 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     (tmp_path / "scores").symlink_to("data/coco")
     monkeypatch.chdir(tmp_path)
     return {name: name.encode() for name in names}
+
+
+def test_all_files_of_a_model_folder_are_inputs() -> None:
+    assert set(MODEL_FILES) == {*FILES, CONFIDENCE}
 
 
 @pytest.mark.parametrize(

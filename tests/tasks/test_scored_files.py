@@ -16,7 +16,7 @@ import pytest
 
 from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.errors import DataError
-from wordgaze.tasks.evaluate import Evaluation, Judge, evaluate_results, reference_photos
+from wordgaze.tasks.evaluate import Evaluation, Judge, evaluate_results, reference_photos, save_per_photo
 from wordgaze.tasks.results import results_of
 
 CAPTIONS = {
@@ -148,6 +148,9 @@ SAME: dict[str, Any] = {
     "CSV of Excel": "\ufeff" + table(";", ("Image", "Caption"), "\r\n"),
     "CSV with an index": ",image_id,caption\n" + "".join(f"0,{number},{text}\n" for number, text in FOUND.items()),
     "TSV": table("\t"),
+    "a table with long names": table("\t", ("Image ID", "Generated Caption")),
+    "a table in quotes": "\n" + table(",", ('"Image ID"', '"Caption"')),
+    "columns with capitals": {"Image ID": list(FOUND), "Caption": list(FOUND.values())},
     "a table with bars": table("|", ("file", "text")),
     "UTF-8 with a mark": codecs.BOM_UTF8 + json.dumps(results()).encode(),
     "UTF-16": json.dumps(results()).encode("utf-16"),
@@ -168,6 +171,14 @@ def test_the_same_captions_score_the_same(captions: Path, tmp_path: Path) -> Non
     other = scored(write(tmp_path / "other", lines(results("file", file))), captions)
     assert other.to_dict() == plain.to_dict() and other.photos == plain.photos
     assert [text[:18] for text in other.warnings] == ["CIDEr means little"]
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv"])
+def test_what_per_image_wrote_are_results(suffix: str, captions: Path, tmp_path: Path) -> None:
+    photos = {photo.photo_id: photo for photo in reference_photos(captions)}
+    evaluation = scored(write(tmp_path / "plain.json", results()), captions, metrics=["ROUGE_L"])
+    save_per_photo(evaluation, tmp_path / f"each.{suffix}")
+    assert results_of(tmp_path / f"each.{suffix}", photos) == (FOUND, ())
 
 
 # Files whose captions are scored, with a word on what is odd about them.

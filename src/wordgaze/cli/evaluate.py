@@ -112,6 +112,8 @@ def command(
         reference_photos(captions, split) if images is None else photos_to_caption(captions, images, split)
     )
     check_outputs(outputs, reference_files(captions, photos))
+    for note in photos.notes:  # before what they may explain
+        click.echo(f"wordgaze: {note}", err=True)
     judge = Judge(photos, metrics.replace(",", " ").split(), against=against, instances=instances)
     if results is not None:
         evaluation = evaluate_results(results, judge)
@@ -125,7 +127,8 @@ def command(
                 captioner, judge, options=generation, batch_size=batch_size, strict=strict, advance=advance
             )
     for warning in evaluation.warnings:
-        click.echo(f"wordgaze: {warning}", err=True)
+        if warning not in photos.notes:
+            click.echo(f"wordgaze: {warning}", err=True)
     _write(evaluation, results or model or "the bundled model", json_path, per_image, html_path)
     _print(("metric", "value", "95 % interval"), evaluation.rows())
     if evaluation.against is not None:

@@ -79,7 +79,7 @@ _CAPTIONS = ("caption", "captions", "text", "sentence", "comment")
 def _entry(path: Path, place: str, item: object) -> Result:
     if not isinstance(item, dict):
         raise DataError(f"{path}: {place} needs an image_id and a caption, a text; it is {item!r:.80}.")
-    values = {re.sub(r"[\s-]+", "_", str(key).strip().lower()): value for key, value in item.items()}
+    values = {_plain(key): value for key, value in item.items()}
     photo = _photo(values)
     if photo is not None and "error" in values and not any(key in values for key in _CAPTIONS):
         return Result(photo, None, place)
@@ -96,6 +96,11 @@ def _entry(path: Path, place: str, item: object) -> Result:
     if photo is None or chosen is None:
         raise DataError(f"{path}: {place} needs an image_id and a caption, a text; it is {item!r:.80}.")
     return Result(photo, chosen, place)
+
+
+def _plain(key: object) -> str:
+    """Return a key as ours are written: "Image ID" is "image_id"."""
+    return re.sub(r"[\s-]+", "_", str(key).strip().strip('"').lower())
 
 
 def _photo(values: Mapping[str, Any]) -> Spelled | None:
@@ -188,7 +193,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _has_photo(item: object) -> bool:
-    return isinstance(item, dict) and any(str(key).lower() in _PHOTO_KEYS for key in item)
+    return isinstance(item, dict) and any(_plain(key) in _PHOTO_KEYS for key in item)
 
 
 def _has_text(item: object) -> bool:
@@ -222,7 +227,7 @@ def _of_object(path: Path, content: dict[str, Any]) -> Iterable[Result] | None:
 
 def _rows(content: dict[str, Any]) -> list[dict[str, Any]] | None:
     """Return the rows of columns: lists of one length, or objects with the same keys, as pandas writes them."""
-    columns = {key: value for key, value in content.items() if isinstance(value, list | dict)}
+    columns = {_plain(key): value for key, value in content.items() if isinstance(value, list | dict)}
     if not _has_photo(columns) or not any(key in columns for key in (*_WRITTEN, *_CAPTIONS)):
         return None
     lists = {
@@ -242,12 +247,11 @@ def _table_entries(path: Path, text: str) -> Iterator[Result]:
         ("a list of captions as Flickr8k", "a table as Flickr30k", "XML", "a list of file names")
     ):
         raise DataError(f"{path}: {kind}, no results; {RESULTS}.")
+    text = text.lstrip("\r\n")
     header, _, _ = text.partition("\n")
     for delimiter in "\t,;|":
-        names = [name.strip().strip('"') for name in header.strip().split(delimiter)]
-        if _has_photo(dict.fromkeys(name.replace(" ", "_") for name in names)) and any(
-            name.lower() in (*_WRITTEN, *_CAPTIONS) for name in names
-        ):
+        names = set(map(_plain, header.split(delimiter)))
+        if not names.isdisjoint(_PHOTO_KEYS) and not names.isdisjoint((*_WRITTEN, *_CAPTIONS)):
             return _of_table(path, text, delimiter)
     lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if all("\t" in line for _, line in lines):

@@ -57,7 +57,9 @@ class _Doubt(NamedTuple):
 
 def _unsegmented(captions: Sequence[str]) -> _Doubt:
     """Return those written without spaces between words."""
-    with_letters = [text for text in captions if any(run.search(text) for run, _ in _RUNS)]
+    with_letters = [
+        text for text in captions if not text.isascii() and any(run.search(text) for run, _ in _RUNS)
+    ]
     if len(with_letters) <= _FEW * len(captions):
         return _Doubt(0)
     single = [text for text in with_letters if len(text.split()) == 1 and len(text.strip()) > 1]
@@ -76,8 +78,9 @@ def _unsegmented(captions: Sequence[str]) -> _Doubt:
 
 def _special(captions: Sequence[str]) -> _Doubt:
     """Return those with a tokenizer's marks."""
-    found = Counter(mark for text in captions for mark in {one[0] for one in _SPECIAL.finditer(text)})
-    count = sum(bool(_SPECIAL.search(text)) for text in captions)
+    marks = [set(_SPECIAL.findall(text)) for text in captions]
+    found = Counter(mark for some in marks for mark in sorted(some))
+    count = sum(map(bool, marks))
     named = ", ".join(f"{mark} in {number:,}" for mark, number in found.most_common(5))
     more = ", ..." if len(found) > 5 else ""
     why = f" marks of a tokenizer ({named}{more}), which count as words and change the scores; remove them"
@@ -85,7 +88,7 @@ def _special(captions: Sequence[str]) -> _Doubt:
 
 
 def _broken(captions: Sequence[str]) -> _Doubt:
-    count = sum(bool(_SURROGATE.search(text)) for text in captions)
+    count = sum(not text.isascii() and bool(_SURROGATE.search(text)) for text in captions)
     why = " half a character (a lone surrogate): cut or decoded wrongly, and that word counts as another"
     return _Doubt(count, "holds", "hold", why)
 
