@@ -415,8 +415,11 @@ def test_a_text_of_ones_own(captioner: Captioner, photos: list[Path]) -> None:
 def test_what_can_not_be_explained_is_said(captioner: Captioner, photos: list[Path]) -> None:
     with pytest.raises(ConfigError, match=r"no method 'median'.*contrast, last, mean, layer-0, layer-1"):
         captioner.explain(photos[0], method="median")
-    with pytest.raises(ConfigError, match="holds no words"):
-        captioner.explain(photos[0], " ?! ")
+    for wordless in (" ?! ", "\ud800", "\u202e\u200d"):
+        with pytest.raises(ConfigError, match="holds no words"):
+            captioner.explain(photos[0], wordless)
+    with pytest.raises(PhotoError, match=r"the photo: is a list of Pos"):
+        captioner.explain([photos[0]])  # type: ignore[arg-type]
     longest = "dog " * 23  # with the end token the 24 that the model reads
     assert len(captioner.explain(photos[0], longest).words) == 23
     with pytest.raises(ConfigError, match="25 tokens long, this model reads 24"):

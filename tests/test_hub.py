@@ -443,6 +443,12 @@ def test_what_is_no_path_is_said(name: Any) -> None:
             call(name)
 
 
+def test_a_name_too_long_for_a_path() -> None:
+    for call in (hub.resolve, hub.load_folder, Captioner.from_pretrained):
+        with pytest.raises(ConfigError, match=r"too long for a path"):
+            call("x" * 5000)
+
+
 @pytest.mark.parametrize("dtype", ["float8", 16, None, ["float16"], torch.float16], ids=stable)
 def test_a_dtype_that_can_not_be_saved(dtype: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="choose float32 or float16"):

@@ -460,7 +460,8 @@ class Captioner(
         """The photo, its ``pixel_values`` (3, H, W) and how they were made; ``name``: where it has no path."""
         try:
             source = photo_in(source)
-            name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else name
+            if isinstance(source, str | os.PathLike) and (path := os.fsdecode(source)):
+                name = path if len(path) <= 500 else f"{path[:500]}..."
             photo = open_photo(
                 source, strict=strict, on_warning=lambda message: warn(f"{name}: {message}", PhotoWarning)
             )

@@ -7,6 +7,7 @@ unpickled.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -144,6 +145,13 @@ def _path(name: str, value: object) -> Path:
         or "\0" in os.fspath(value)
     ):
         raise wrong_kind(name, value, "a path, as text or a pathlib.Path")
+    try:
+        os.stat(value)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ConfigError(
+                f"{name} is {shown(os.fspath(value))}, too long for a path; check it."
+            ) from None
     return Path(value)
 
 

@@ -53,6 +53,13 @@ def test_what_a_caption_becomes(tokenizer: CaptionTokenizer, caption: str, text:
     assert tokenizer.encode(text) == tokenizer.encode(caption)
 
 
+@pytest.mark.parametrize("caption", ["a dog\ud83d", "a \udcff dog", "\ud800 a dog \udfff"])
+def test_halves_of_characters_are_no_letters(tokenizer: CaptionTokenizer, caption: str) -> None:
+    assert _text(tokenizer, caption) == "a dog"
+    again = CaptionTokenizer.train([caption, *CAPTIONS], vocab_size=300)
+    assert _text(again, caption) == "a dog"
+
+
 @pytest.mark.parametrize("caption", ["", "  \n", "..."])
 def test_empty_text_is_start_and_end(tokenizer: CaptionTokenizer, caption: str) -> None:
     assert tokenizer.encode(caption) == [tokenizer.bos_id, tokenizer.eos_id]

@@ -58,10 +58,11 @@ def photo_in(item: Any) -> Any:
         )
     if not isinstance(item, tuple | list):
         return _as_array(item)
-    first, *others = item or [None]
-    if item and (_is_pixels(first) or isinstance(first, _TYPES)):
-        alike = _is_pixels if _is_pixels(first) else lambda other: isinstance(other, _TYPES)
-        if not any(map(alike, others)):
+    if isinstance(item, tuple) or len(item) > 1:  # a list of one photo is no photo with a label
+        first, *others = item or [None]
+        if _is_pixels(first) and not any(map(_is_pixels, others)):
+            return first
+        if isinstance(first, _TYPES) and not any(isinstance(other, _TYPES) for other in others):
             return first
     kinds = ", ".join(type(member).__name__ for member in item) or "nothing"
     raise PhotoError(
@@ -87,7 +88,7 @@ def _by_index(source: Any) -> Iterator[Any]:
 
 def _as_array(value: Any) -> Any:
     """Other libraries' arrays, and columns of tables, as NumPy's; anything else as it is."""
-    if isinstance(value, np.ndarray | Tensor | Image.Image):
+    if isinstance(value, (*_TYPES, np.ndarray, Tensor)):  # NumPy's texts, too, would become arrays
         return value
     return np.asarray(value) if hasattr(value, "__array__") and hasattr(value, "dtype") else value
 

@@ -86,7 +86,7 @@ class CaptionTokenizer:
             initial_alphabet=sorted(alphabet),
             show_progress=False,
         )
-        tokenizer.train_from_iterator(captions, trainer)
+        tokenizer.train_from_iterator(map(_text_alone, captions), trainer)
         return cls(tokenizer)
 
     @classmethod
@@ -122,7 +122,7 @@ class CaptionTokenizer:
 
     def encode(self, caption: str, max_length: int | None = None) -> list[int]:
         """Ids of ``caption`` between start and end token; at most ``max_length`` in all, the end kept."""
-        ids = self._tokenizer.encode(caption, add_special_tokens=False).ids
+        ids = self._tokenizer.encode(_text_alone(caption), add_special_tokens=False).ids
         if max_length is not None:
             if max_length < 2:
                 raise ConfigError(
@@ -202,6 +202,13 @@ class CaptionTokenizer:
 
     def _text(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=False)
+
+
+def _text_alone(caption: str) -> str:
+    """The caption with a sign for what is no text: halves of emoji that were cut, bytes of a command line."""
+    if caption.isascii():
+        return caption
+    return caption.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _caption_normalizer() -> normalizers.Normalizer:
