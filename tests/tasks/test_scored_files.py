@@ -133,6 +133,7 @@ SAME: dict[str, Any] = {
     "JSON Lines": lines(results()),
     "JSON Lines of Windows": lines(results(), "\r\n"),
     "JSON Lines with blank ones": "\n" + lines(results(), "\n\n"),
+    "lists one after another": json.dumps(results()[:2]) + "\n" + json.dumps(results()[2:]),
     "objects after another": json.dumps(results()[0], indent=2) + lines(results()[1:]),
     "what caption --json prints": lines(
         [
@@ -257,8 +258,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "Latin-1": ('[{"image_id": 139, "caption": "caf\xe9"}]'.encode("latin-1"), r"not UTF-8 text \(byte 34\); save"),
     "a comma in a caption": ("image_id,caption\n139,a stove, red\n", "line 2 has 3 fields, and the first line names 2"),
     "an open quote": ('image_id,caption\n139,"a stove\n285,b\n', "whose quotes don't match"),
-    "no names of columns": (table(header=None), "without the names of its columns; give a JSON list"),
-    "captions, one a line": ("\n".join(FOUND.values()), "text that begins with 'a stove .*without the names"),
+    "no names of columns": (table(header=None), "without columns named like image_id and caption; give a JSON list"),
+    "captions, one a line": ("\n".join(FOUND.values()), "text that begins with 'a stove .*without columns named"),
     "names alone": ("\n".join(FILES.values()), "a list of file names, no results"),
     "COCO's references": (references(), r"image_id 139 has two captions \(again in annotations\[1\]\)"),
     "Karpathy's": ({"images": [{"sentences": []}]}, "captions in Karpathy's format, no results"),

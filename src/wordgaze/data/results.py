@@ -139,8 +139,11 @@ _WRAPPERS = ("annotations", "results", "predictions", "captions", "data", "outpu
 
 def _json_entries(path: Path, text: str) -> Iterator[Result]:
     values = _values(path, text)
-    if len(values) > 1:  # JSON Lines
-        return (_entry(path, f"line {line}", value) for line, value in values)
+    if len(values) > 1:  # JSON Lines, or lists one after another, as several processes leave them
+        items = (
+            (line, item) for line, value in values for item in (value if isinstance(value, list) else [value])
+        )
+        return (_entry(path, f"line {line}", item) for line, item in items)
     content = values[0][1]
     if isinstance(content, dict):
         found = _of_object(path, content)
@@ -256,7 +259,7 @@ def _table_entries(path: Path, text: str) -> Iterator[Result]:
     lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if all("\t" in line for _, line in lines):
         return _printed(path, lines)
-    raise DataError(f"{path}: {kind}, without the names of its columns; {RESULTS}.")
+    raise DataError(f"{path}: {kind}, without columns named like image_id and caption; {RESULTS}.")
 
 
 def _of_table(path: Path, text: str, delimiter: str) -> Iterator[Result]:
