@@ -130,11 +130,7 @@ def command(
         if warning not in photos.notes:
             click.echo(f"wordgaze: {warning}", err=True)
     _write(evaluation, results or model or "the bundled model", json_path, per_image, html_path)
-    _print(("metric", "value", "95 % interval"), evaluation.rows())
-    if evaluation.against is not None:
-        click.echo()
-        columns = ("metric", "value", "against", "difference", "95 % interval", "better")
-        _print(columns, evaluation.comparison_rows())
+    _show(evaluation)
 
 
 def _check_way_in(context: click.Context, images: str | None, results: str | None) -> None:
@@ -167,6 +163,14 @@ def _write(
         from wordgaze.tasks.evaluate_page import evaluation_page
 
         write_text(html_path, evaluation_page(evaluation, title), errors="replace")
+
+
+def _show(evaluation: Evaluation) -> None:
+    _print(("metric", "value", "95 % interval"), evaluation.rows())
+    if evaluation.against is not None:
+        click.echo()
+        columns = ("metric", "value", "against", "difference", "95 % interval", "better")
+        _print(columns, evaluation.comparison_rows())
 
 
 def _print(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
