@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from abc import ABCMeta
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.resources import files
@@ -53,10 +53,12 @@ def explain_upload(
     min_length: int = 0,
     max_length: int = 30,
     method: str | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> str:
     """The report of a photo that somebody uploaded: ``text``, if there is one, then the model's own captions.
 
-    Raises PhotoError and ConfigError, each a sentence for whoever uploaded it.
+    ``on_warning`` is called with a sentence where the photo is probably not what it should be. Raises PhotoError and
+    ConfigError, each a sentence for whoever uploaded it.
     """
     from wordgaze.data.photos import open_photo
     from wordgaze.explanation.report import ReportCaption, html_report
@@ -64,7 +66,8 @@ def explain_upload(
     if len(content) > MAX_BYTES:
         raise PhotoError(f"{name} has more than {MAX_BYTES // 1024**2} MB; make it smaller first.")
     try:
-        photo = open_photo(content, max_pixels=MAX_PIXELS)
+        doubt = None if on_warning is None else lambda message: on_warning(f"{name} {message}.")
+        photo = open_photo(content, max_pixels=MAX_PIXELS, on_warning=doubt)
     except PhotoError as error:
         raise PhotoError(f"{name} {error}.") from error
     own = [captioner.explain(photo, text, method)] if text.strip() else []
@@ -130,15 +133,19 @@ def build(captioner: Captioner, examples: Sequence[str | os.PathLike[str]] = ())
 
     from wordgaze.explanation.methods import DEFAULT_METHOD
 
-    def show(photo: Any, *options: Any) -> dict[str, str]:
+    def show(photo: Any, text: str, beams: int, least: int, most: int, method: str) -> dict[str, str]:
         if photo is None:
             return {"report": "", "message": "", "name": ""}
         name = photo.orig_name or "photo"
+        doubts: list[str] = []
         try:
-            report = explain_upload(captioner, Path(photo.path).read_bytes(), name, *options)
+            content = Path(photo.path).read_bytes()
+            report = explain_upload(
+                captioner, content, name, text, beams, least, most, method, on_warning=doubts.append
+            )
         except WordgazeError as error:
             return {"report": "", "message": str(error), "name": ""}
-        return {"report": report, "message": "", "name": Path(name).stem}
+        return {"report": report, "message": " ".join(doubts), "name": Path(name).stem}
 
     defaults = captioner.parts.generation
     longest = captioner.model.config.decoder.positions
