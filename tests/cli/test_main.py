@@ -144,6 +144,24 @@ def test_train_takes_threads_for_no_setting_of_the_config(monkeypatch: pytest.Mo
     assert asked == [2]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["caption", "cat.jpg", "--model", ""],
+        ["explain", "cat.jpg", "-o", ""],
+        ["evaluate", "--captions", "", "--results", "a.json"],
+        ["evaluate", "--captions=a.json", "--results=b.json", "--json="],
+        ["grounding", "--images", "", "--captions", "a.json", "--instances", "b.json"],
+        ["train", "--config", "a.yaml", "--out", ""],
+    ],
+    ids=lambda arguments: " ".join(arguments),
+)
+def test_an_empty_name_is_not_the_current_folder(arguments: list[str]) -> None:
+    result = CliRunner().invoke(cli.main, arguments)
+    assert result.exit_code == 2
+    assert "is empty; give a " in result.stderr
+
+
 def test_a_bug_says_that_it_is_one(invoke: Invoke) -> None:
     result = invoke(failing(ValueError("shapes\ndiffer")))
     assert result.exit_code == 2

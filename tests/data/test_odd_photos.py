@@ -112,9 +112,7 @@ def test_pillow_and_libtiff_say_nothing_in_any_thread(
     loud = [
         bytes(damaged),  # libtiff prints to stderr
         encoded("TIFF", compression="tiff_deflate")[:-60],  # "Corrupt EXIF data", warned of
-        tiff(
-            np.repeat(GREY[..., None], 9, 2), 1, compression=7
-        ),  # "More samples per pixel ...", logged
+        tiff(np.repeat(GREY[..., None], 9, 2), 1, compression=7),  # "More samples per pixel ...", logged
         ODD["jpeg-with-broken-mpf"].data,
         ODD["png-with-frames-out-of-order"].data,
     ]

@@ -90,6 +90,16 @@ def _open_closed_streams() -> None:
             setattr(sys, name, stream)
 
 
+_NAMES_OF_FILES = ("FILE", "DIR", "OUT", "DIR_OR_ID")
+
+
+def _named(_: click.Context, parameter: click.Parameter, value: str | tuple[str, ...] | None) -> Any:
+    """Refuse an empty name, such as a shell's unset variable leaves: it would mean the current folder."""
+    if value == "" or (isinstance(value, tuple) and "" in value):
+        raise click.BadParameter(f"is empty; give a {parameter.metavar}, or leave {parameter.opts[0]} out.")
+    return value
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
 
@@ -101,6 +111,9 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"wordgaze.cli.{cmd_name}").command
         command.short_help = COMMANDS[cmd_name]
+        for parameter in command.params:
+            if parameter.metavar in _NAMES_OF_FILES and parameter.callback is None:
+                parameter.callback = _named
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
