@@ -222,6 +222,7 @@ def change(content: dict[str, Any], place: str, **values: object) -> dict[str, A
         ),
         (boxes() | {"images": coco()["images"]}, r"annotations\[0\] is a box, not a caption"),
         (change(karpathy(), "images 3", split=None), r"images\[3\] has no 'split'"),
+        (change(karpathy(), "images 3", split={}), r"images\[3\] has split {}; give a text"),
         (change(karpathy(), "images 3", filename=None), r"images\[3\] has no 'filename'"),
         (change(karpathy(), "images 3", sentences=None), r"images\[3\] has no 'sentences'; give a list"),
         (change(karpathy(), "images 3", sentences=["text"]), r"images\[3\].sentences\[0\] is 'text'"),

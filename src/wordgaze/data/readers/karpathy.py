@@ -30,8 +30,8 @@ def _read(file: CaptionFile) -> list[CaptionedPhoto]:
 
 
 def _splits(file: CaptionFile) -> tuple[str, ...]:
-    splits = {image.get("split") for image in items_of(file.path, file.json, "images")}
-    return tuple(sorted(split for split in splits if isinstance(split, str)))
+    splits = (image.get("split") for image in items_of(file.path, file.json, "images"))
+    return tuple(sorted({split for split in splits if isinstance(split, str)}))
 
 
 def _has_sentences(file: CaptionFile) -> bool:
