@@ -60,3 +60,12 @@ def test_endings_count_only_where_all_photos_have_numbers_of_their_own() -> None
 
 def test_the_first_few_stand_in_a_sentence() -> None:
     assert spellings([1, "a"]) == "1, 'a'" and spellings(range(9)) == "0, 1, 2, ..."
+
+
+def test_ids_that_are_nearly_right_are_not_taken_for_names() -> None:
+    """Numbered from 0 instead of 1: most are ids, all are numbers of names, of other photos."""
+    counted = {number: f"img_{number - 1}.jpg" for number in range(1, 9)}
+    found = match_photos(counted, [Spelled(number) for number in range(8)])
+    assert isinstance(found, str) and "as ids 7 of the 8 photos are found, by file names 8" in found
+    coco = {number: f"COCO_{7 * number:012d}.jpg" for number in range(1, 9)}  # 7 is an id, too
+    assert photos(match_photos(coco, [Spelled(7 * number) for number in coco])) == list(coco)

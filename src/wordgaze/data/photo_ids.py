@@ -33,14 +33,26 @@ def match_photos(photos: Photos, spelled: Sequence[Spelled]) -> Match | str:
 
     All are read in the same way: the one that finds the most photos, of equals the strictest.
     """
-    found = [Match(read(photos, spelled), name) for name, read in _READINGS.items()]
-    best = max(found, key=lambda match: len(set(match.photos) - {None}))  # the first of equals
+    found = {name: read(photos, spelled) for name, read in _READINGS.items()}
+    best = Match(*max(((meant, name) for name, meant in found.items()), key=lambda pair: _count(pair[0])))
     if best.reading == _ID:
-        names = next(match.photos for match in found if match.reading == _STEM)
+        names = found[_STEM]
         for one, photo, other in zip(spelled, best.photos, names, strict=True):
             if one.is_name and None not in (photo, other) and photo != other:
                 return f"{one.value!r} is the id of one photo and the file name of another, {photos[other or '']}"
+    # A few ids are numbers of other photos' names by chance; most of them are not.
+    elif 2 * _count(found[_ID]) > len(photos):
+        for one, photo, other in zip(spelled, best.photos, found[_ID], strict=True):
+            if None not in (photo, other) and photo != other:
+                return (
+                    f"as ids {_count(found[_ID])} of the {len(photos)} photos are found, by file names "
+                    f"{_count(best.photos)}, and {one.value!r} is another photo by its name"
+                )
     return best
+
+
+def _count(photos: Iterable[PhotoId | None]) -> int:
+    return len(set(photos) - {None})
 
 
 def spellings(values: Iterable[object]) -> str:
