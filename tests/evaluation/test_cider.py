@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scripts.benchmark_cider import measure
+from scripts.experiments.benchmark_cider import measure
 
 from wordgaze.errors import DataError
 from wordgaze.evaluation.cider import CiderD, DocumentFrequencies
@@ -187,7 +187,7 @@ def test_mistakes_are_told_in_a_sentence() -> None:
 
 def test_the_benchmark_finds_equal_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pycocoevalcap.cider.cider")
-    monkeypatch.setattr("scripts.benchmark_cider.PHOTOS", 2)  # of the steps that are timed
+    monkeypatch.setattr("scripts.experiments.benchmark_cider.PHOTOS", 2)  # of the steps that are timed
     candidates, references = _random_set(8, photos=40)
     annotations = [
         {"image_id": photo, "caption": " ".join(["a", *words])}

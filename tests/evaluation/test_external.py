@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scripts.parity import stanford_jar
+from scripts.experiments.parity import stanford_jar
 
 from wordgaze.errors import ConfigError
 from wordgaze.evaluation import external

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripts.parity import all_captions, stanford_jar, stanford_words
+from scripts.experiments.parity import all_captions, stanford_jar, stanford_words
 
 from wordgaze.evaluation.ptb import tokenize, tokenize_all
 

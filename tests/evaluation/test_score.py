@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scripts.parity import PUBLISHED
+from scripts.experiments.parity import PUBLISHED
 
 from wordgaze.errors import DataError
 from wordgaze.evaluation import ptb

@@ -3,9 +3,9 @@
 import json
 import sys
 
+from scripts.experiments import benchmark_latency as script
 from tests.model_folder import make_parts
 
-from scripts import benchmark_latency as script
 from wordgaze.hub import save_folder
 
 

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner
+from scripts.bundled import make as bundle
+from scripts.bundled import measure
 from tests.model_folder import draw_photo, make_parts, model_folder  # noqa: F401
 
-from scripts import bundle, calibrate, measure
+from scripts import calibrate
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main as wordgaze
 from wordgaze.hub import CONFIDENCE, FILES, bundled_folder, load_folder
@@ -94,7 +96,7 @@ def run_of(folder: Path, captions: Path) -> tuple[Path, Path]:
 
 
 def bundled(work: Work, out: Path, *more: object) -> str:
-    """The card that ``scripts/bundle.py`` writes."""
+    """The card that ``scripts/bundled/make.py`` writes."""
     run = out.parent / "whole"
     shutil.copytree(work.model, run, dirs_exist_ok=True)
     (run / CONFIDENCE).unlink(missing_ok=True)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from scripts.docs.cross_attention import __main__ as script
 from torch.utils.flop_counter import FlopCounterMode
 
-from scripts import cross_attention as script
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
 from wordgaze.hub import bundled_folder
@@ -23,7 +23,7 @@ from wordgaze.model.attention import Attention
 ROOT = script.ROOT
 COMMITTED = (script.FOLDER / script.PAGE).read_text(encoding="utf-8")
 MEASURED = json.loads((script.FOLDER / script.MEASUREMENTS).read_text(encoding="utf-8"))
-AGAIN = "the page is old; run `python scripts/cross_attention.py`"
+AGAIN = "the page is old; run `python -m scripts.docs.cross_attention`"
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
@@ -159,7 +159,7 @@ def test_peak_memory_counts_what_is_held_at_once():
 
 RESIDENT = """
 import torch
-from scripts.cross_attention import peak_bytes
+from scripts.docs.cross_attention.__main__ import peak_bytes
 from wordgaze.model.attention import Attention
 
 def resident():  # its peak; getrusage's begins with that of the process which started this one

@@ -7,16 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripts.side_by_side.__main__ import main as side_by_side
+from scripts.bundled import make, measure
+from scripts.docs.cross_attention import __main__ as cross_attention
+from scripts.experiments import benchmark_cider, benchmark_latency
+from scripts.experiments.side_by_side.__main__ import main as side_by_side
 
-from scripts import benchmark_cider, benchmark_latency, bundle, calibrate, cross_attention, measure, soup
+from scripts import calibrate, soup
 from wordgaze.files import MODEL_FILES
 from wordgaze.hub import CONFIDENCE, FILES
 
 SCRIPTS = {
     "benchmark_cider": benchmark_cider.main,
     "benchmark_latency": benchmark_latency.main,
-    "bundle": bundle.main,
+    "make": make.main,
     "calibrate": calibrate.main,
     "cross_attention": cross_attention.main,
     "measure": measure.main,
@@ -52,9 +55,9 @@ def test_all_files_of_a_model_folder_are_inputs() -> None:
     [
         ("soup one other --out one", "one/config.json"),
         ("soup one --learnt other one --out ./one/../other", "config.json"),
-        ("bundle --stage c.yaml one --out one --logs docs", "one/config.json"),
-        ("bundle --stage c.yaml other --weights one --out one --logs docs", "one/config.json"),
-        ("bundle --stage c.yaml other --out new --notes docs/c-log.csv --logs docs", "docs/c-log.csv"),
+        ("make --stage c.yaml one --out one --logs docs", "one/config.json"),
+        ("make --stage c.yaml other --weights one --out one --logs docs", "one/config.json"),
+        ("make --stage c.yaml other --out new --notes docs/c-log.csv --logs docs", "docs/c-log.csv"),
         ("calibrate one val.json --json val.json", "val.json"),
         ("calibrate one link.json --json val.json", "val.json"),
         ("calibrate one val.json --json one/config.json", "one/config.json"),
@@ -73,7 +76,7 @@ def test_an_input_is_not_written_over(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     name, *arguments = command.split()
-    if name == "bundle":
+    if name == "make":
         Path("docs/c-log.csv").write_text("notes")
     if name == "measure":  # its scores would be the captions that it reads
         Path("data/out/scores").mkdir(parents=True)

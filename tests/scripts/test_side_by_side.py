@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from scripts.side_by_side import budget, hugging_face, lstm, ours
-from scripts.side_by_side.__main__ import CONFIG, OUT, main, parse
-from scripts.side_by_side.budget import Plan, learn, make_plan, median_step, steps_within
-from scripts.side_by_side.common import PHOTOS, Task, prepare
-from scripts.side_by_side.table import load, markdown
+from scripts.experiments.side_by_side import budget, hugging_face, lstm, ours
+from scripts.experiments.side_by_side.__main__ import CONFIG, OUT, main, parse
+from scripts.experiments.side_by_side.budget import Plan, learn, make_plan, median_step, steps_within
+from scripts.experiments.side_by_side.common import PHOTOS, Task, prepare
+from scripts.experiments.side_by_side.table import load, markdown
 from torch.nn import functional
 
 from wordgaze.data.annotations import load_sources

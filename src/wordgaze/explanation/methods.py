@@ -87,7 +87,7 @@ class Repairs:
 
 
 DEFAULT_REPAIRS = Repairs(smooth=1.5)
-"""With ``DEFAULT_METHOD`` the best of what ``scripts/choose_maps.py`` measures for the bundled model, on pointing."""
+"""With ``DEFAULT_METHOD`` the pair that points best for the bundled model, by ``scripts.experiments.choose_maps``."""
 
 _LAYER = re.compile(r"layer-(\d+)(?:-head-(\d+))?")
 

@@ -1,9 +1,9 @@
 """Measures a model on the validation photos, and writes down everything that its card says of it.
 
-    python scripts/measure.py MODEL OUT [--data ../shared/data]
+    python -m scripts.bundled.measure MODEL OUT [--data ../shared/data]
 
 OUT gets what the commands that it prints write: `scores/SET.json` and `photos/SET.json` of `wordgaze evaluate`, and
-`calibration.json` of `scripts/calibrate.py`, which also puts `confidence.json` into MODEL. `scripts/bundle.py` makes
+`calibration.json` of `scripts/calibrate.py`, which also puts `confidence.json` into MODEL. `scripts.bundled.make` makes
 the card of these files.
 """
 
@@ -15,9 +15,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from scripts import ROOT, SHARED_DATA
 from wordgaze.files import check_script, model_files
 
-ROOT = Path(__file__).resolve().parents[1]
 SETS = ("flickr", "coco")  # folders of the data
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     )
     parser.add_argument("model", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=SHARED_DATA)
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     scores = [arguments.out / kind / f"{name}.json" for kind in ("scores", "photos") for name in SETS]
@@ -55,7 +55,7 @@ def commands(model: Path, out: Path, data: Path, device: str) -> list[list[str]]
         command += ["--instances", boxes] if boxes.is_file() else []
         found.append([*command, "--json", out / "scores" / f"{name}.json", "--per-image", photos])
         judged.append(photos)
-    calibrate = [Path(__file__).with_name("calibrate.py"), model, *judged, "--device", device]
+    calibrate = [ROOT / "scripts" / "calibrate.py", model, *judged, "--device", device]
     found.append([*calibrate, "--json", out / "calibration.json"])
     return [[str(part) for part in command] for command in found]
 

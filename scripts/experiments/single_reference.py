@@ -1,6 +1,6 @@
 """What self-critical training can learn from one reference a photo, and what from several.
 
-python scripts/single_reference.py [--captions FILE] [--photos N] [--model M]
+python -m scripts.experiments.single_reference [--captions FILE] [--photos N] [--model M]
 
 Five captions are sampled for each of N photos with at least five references, as in training, and scored by CIDEr-D
 against the first n references. Printed for n = 1 to 4: the share of samples that earn next to nothing (under 0.05), and
@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from scripts import SHARED_DATA
 from wordgaze import Captioner
 from wordgaze.data.annotations import CaptionedPhoto, read_captions
 from wordgaze.evaluation.bootstrap import bootstrap, interval
 from wordgaze.training.objectives import CiderReward, above_others
 
-CAPTIONS = Path(__file__).resolve().parents[2] / "shared" / "data" / "flickr" / "captions_train.json"
+CAPTIONS = SHARED_DATA / "flickr" / "captions_train.json"
 SAMPLES, REFERENCES, NOTHING = 5, 5, 0.05
 
 

@@ -1,4 +1,4 @@
-"""The command: ``python -m scripts.side_by_side``."""
+"""The command: ``python -m scripts.experiments.side_by_side``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripts import ROOT
 from wordgaze.errors import ConfigError, WordgazeError
 from wordgaze.files import check_outputs
 
@@ -18,14 +19,13 @@ from .table import NAMES, load, markdown
 if TYPE_CHECKING:
     from wordgaze.training.config import TrainingConfig
 
-ROOT = Path(__file__).resolve().parents[2]
 OUT, RUNS, CONFIG = ROOT / "docs/side-by-side", ROOT / "runs/side-by-side", ROOT / "configs/side_by_side.yaml"
 
 
 def parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
     """What was asked for, and dotted overrides of the config (``--data.batch_size 16``)."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.side_by_side",
+        prog="python -m scripts.experiments.side_by_side",
         description=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

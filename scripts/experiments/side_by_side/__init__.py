@@ -1,7 +1,7 @@
 """Three captioners at one budget: does our design earn its place?
 
-    python -m scripts.side_by_side ours|hugging_face|lstm      # an arm, 40 minutes each; one at a time
-    python -m scripts.side_by_side table                       # what the README shows of their results
+    python -m scripts.experiments.side_by_side ours|hugging_face|lstm      # an arm, 40 minutes each; one at a time
+    python -m scripts.experiments.side_by_side table                       # what the README shows of their results
 
 ``ours`` is what ``wordgaze train`` makes of the config; ``hugging_face`` a ``VisionEncoderDecoderModel`` with a GPT-2
 of the same sizes; ``lstm`` Show, Attend and Tell (Xu et al. 2015) with soft attention, of as many parameters.

@@ -1,6 +1,6 @@
 """What the samples of self-critical training are worth at several temperatures, to choose ``train.temperature`` by.
 
-    python scripts/temperature.py [--captions FILE] [--photos N] [--model M]
+    python -m scripts.experiments.temperature [--captions FILE] [--photos N] [--model M]
 
 Five captions are sampled for each of N training photos and scored by CIDEr-D, as in training. Printed for each
 temperature: their mean reward, the spread among a photo's five, which is what there is to learn from, and the best of
@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from scripts import SHARED_DATA
 from wordgaze import Captioner
 from wordgaze.data.annotations import read_captions
 from wordgaze.training.objectives import CiderReward
 
-CAPTIONS = Path(__file__).resolve().parents[2] / "shared" / "data" / "flickr" / "captions_train.json"
+CAPTIONS = SHARED_DATA / "flickr" / "captions_train.json"
 SAMPLES = 5
 TEMPERATURES = (1.0, 0.8, 0.65, 0.5, 0.35)
 

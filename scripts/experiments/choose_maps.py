@@ -1,6 +1,6 @@
 """Prints which method and which repairs point best, for ``DEFAULT_METHOD`` and ``DEFAULT_REPAIRS`` to be chosen by.
 
-    python scripts/choose_maps.py --images coco/photos --captions coco/captions_val.json \\
+    python -m scripts.experiments.choose_maps --images coco/photos --captions coco/captions_val.json \\
         --instances coco/instances_val.json [--model DIR] [--per-photo 5]
 
 Only photos with even ids are looked at, so that ``wordgaze grounding`` can report on the odd ones (``halves``). The

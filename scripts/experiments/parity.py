@@ -1,6 +1,6 @@
 """Reproduces published scores to every digit, and compares our tokenizer with the Java one it must equal.
 
-python scripts/parity.py [DATA]
+python -m scripts.experiments.parity [DATA]
 
 DATA holds `results/` with a published system's captions and their references, and captions of other sets. The
 tokenizers are compared on all captions in it, where Java and pycocoevalcap are installed. Status 1: something differs.
@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from scripts import SHARED_DATA
 from wordgaze.evaluation.ptb import PUNCTUATION, tokenize_all
 from wordgaze.tasks.evaluate import Judge, evaluate_results, reference_photos
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 PUBLISHED = {
     "Bleu_1": 0.779352490204687,
     "Bleu_2": 0.6254460544059197,
@@ -77,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data", type=Path, nargs="?", default=DATA)
+    parser.add_argument("data", type=Path, nargs="?", default=SHARED_DATA)
     data: Path = parser.parse_args().data
 
     judge = Judge(reference_photos(data / "results" / "karpathy_test_references.json"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from scripts import ROOT
+
 README = ROOT / "README.md"
 PICTURE = "docs/cat-maps.png"
 
@@ -35,7 +35,7 @@ def scores() -> str:
 
 def side_by_side() -> str:
     """What the comparison's own command prints of its results."""
-    command = [sys.executable, "-m", "scripts.side_by_side", "table"]
+    command = [sys.executable, "-m", "scripts.experiments.side_by_side", "table"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 

@@ -1,6 +1,6 @@
 """How long a caption of one photo takes, from opening the file, against the encoder alone; one thread, model loaded.
 
-    python scripts/benchmark_latency.py [PHOTO...] [--model DIR] [--num-beams 3] [--rounds 20] [--json OUT]
+    python -m scripts.experiments.benchmark_latency [PHOTO...] [--model DIR] [--num-beams 3] [--rounds 20] [--json OUT]
 
 Both are timed in turns, photo by photo; the ratio is that of the medians. The photo is demo/cat.jpg unless some are
 named. The machine should do nothing else.
@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 
+from scripts import ROOT
 from wordgaze.captioner import Captioner
 from wordgaze.data.photos import open_photo
 from wordgaze.files import check_script, model_files, write_text
 
-PHOTO = Path(__file__).resolve().parents[1] / "demo" / "cat.jpg"
+PHOTO = ROOT / "demo" / "cat.jpg"
 
 
 def seconds(work: Callable[[], Any]) -> float:

@@ -1,10 +1,10 @@
 """Writes docs/cross-attention.md and its pictures: cross-attention explained with the bundled model's own tensors.
 
-python scripts/cross_attention.py              text, tables and pictures, from the model and the measurements
-python scripts/cross_attention.py --measure    the measurements first; on a machine that does nothing else
-python scripts/cross_attention.py --measure --quick --folder DIR    tiny sizes, only to see that it works
+python -m scripts.docs.cross_attention              text, tables and pictures, from the model and the measurements
+python -m scripts.docs.cross_attention --measure    the measurements first; on a machine that does nothing else
+python -m scripts.docs.cross_attention --measure --quick --folder DIR    tiny sizes, only to see that it works
 
-The prose is scripts/cross_attention.md, where ``$name`` stands for a value that is computed here.
+The prose is scripts/docs/cross_attention/page.md, where ``$name`` stands for a value that is computed here.
 
 Measured: the median time of a call, and the peak of what torch allocates in it, as torch's own profiler reports it.
 That counts the kernels' workspace too, to the byte and alike in each run; the resident set of the process is coarser,
@@ -35,6 +35,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from scripts import ROOT
 from wordgaze.captioner import Captioner, ExplainedWord, Explanation
 from wordgaze.data.photos import open_photo
 from wordgaze.explanation import overlay
@@ -50,10 +51,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ROOT = Path(__file__).resolve().parents[1]
 PHOTO = "demo/cat.jpg"
 FOLDER = ROOT / "docs"
-TEMPLATE = Path(__file__).with_suffix(".md")
+TEMPLATE = Path(__file__).with_name("page.md")
 PAGE, PICTURES, MEASUREMENTS = "cross-attention.md", "cross-attention", "cross-attention/measurements.json"
 BY_HAND = 5  # patches of the row that is worked out
 SINKS = 4

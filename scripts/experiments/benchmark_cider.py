@@ -1,6 +1,6 @@
 """CIDEr side by side with pycocoevalcap's, both from the same words: how much faster, and are they equal?
 
-python scripts/benchmark_cider.py [--references FILE --results FILE] [--rounds N] [--json OUT]
+python -m scripts.experiments.benchmark_cider [--references FILE --results FILE] [--rounds N] [--json OUT]
 
 By default 5,000 captions of a published system against 25,010 references of COCO. Times are those of the fastest of N
 rounds. "prepared": the references are prepared once and reused, as while training; "with preparation": all of it, as
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from scripts import SHARED_DATA
 from wordgaze.data.dataset import TrainingBatch
 from wordgaze.evaluation.cider import CiderD
 from wordgaze.evaluation.ptb import tokenize_all
@@ -31,7 +32,7 @@ from wordgaze.tasks.train import choose_precision
 from wordgaze.training.config import TrainingConfig, TrainOptions
 from wordgaze.training.module import CaptionModule
 
-RESULTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "results"
+RESULTS = SHARED_DATA / "results"
 PHOTOS, SAMPLES = 32, 5  # of a step of self-critical training
 
 

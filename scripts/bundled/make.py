@@ -1,8 +1,8 @@
 """Puts a trained model into the package: float16 weights, the logs of its training, and the card.
 
-    python scripts/bundle.py --stage configs/bundled.yaml RUN           # the weights
-    python scripts/measure.py src/wordgaze/bundled measured             # what the card says of them
-    python scripts/bundle.py --stage configs/bundled.yaml RUN --measured measured
+    python -m scripts.bundled.make --stage configs/bundled.yaml RUN    # the weights
+    python -m scripts.bundled.measure src/wordgaze/bundled measured    # what the card says of them
+    python -m scripts.bundled.make --stage configs/bundled.yaml RUN --measured measured
 
 A model of several stages has a --stage for each, in their order; the last RUN holds the weights, unless
 --weights names another folder (the mean of several, as scripts/soup.py writes it). Every number of the card is read
@@ -23,6 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from scripts import ROOT, SHARED_DATA
 from wordgaze.data.annotations import read_instances
 from wordgaze.data.transform import Preprocessing
 from wordgaze.evaluation.by_category import HARDLY, RELIABLY, CategoryResult, Described, by_category
@@ -36,10 +37,9 @@ from wordgaze.tasks.calibrate import JudgedPhoto, read_judged
 from wordgaze.tasks.train import parse_config
 from wordgaze.training.config import TrainingConfig
 
-ROOT = Path(__file__).resolve().parents[1]
 BUNDLED = ROOT / "src" / "wordgaze" / "bundled"
 DOCS = ROOT / "docs"
-BOXES = ROOT.parent / "shared" / "data" / "coco" / "instances_val.json"
+BOXES = SHARED_DATA / "coco" / "instances_val.json"
 
 ENCODER, BESIDE = "vit_tiny_patch16_224", "tf_efficientnet_lite2"  # what the card's text speaks of
 # Where a run found its parts: each machine's own.
@@ -164,7 +164,7 @@ def main() -> None:
         "--stage", type=Path, nargs=2, action="append", required=True, metavar=("CONFIG", "RUN")
     )
     parser.add_argument("--weights", type=Path, help="the model folder to take, otherwise the last RUN")
-    parser.add_argument("--measured", type=Path, help="the folder that scripts/measure.py wrote")
+    parser.add_argument("--measured", type=Path, help="the folder that scripts.bundled.measure wrote")
     parser.add_argument(
         "--padded", type=Path, nargs="*", default=[], help="scores of the sets with crop: pad"
     )
@@ -356,7 +356,7 @@ def check(
         same = [sure.get(photo.photo_id, photo.right) == photo.right for photo in some]
         if abs(mean - scores[name]["metrics"]["CIDEr"]) > 1e-6 or not all(same):
             raise SystemExit(
-                f"The measurements of {name} are of different captions; run scripts/measure.py again."
+                f"The measurements of {name} are of different captions; run scripts.bundled.measure again."
             )
 
 

@@ -1,0 +1,10 @@
+"""What the bundled model and the documents are made with, and what was tried; all that a user needs is a command.
+
+Each runs from the repository's root: ``python -m scripts.bundled.measure``.
+"""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+"""Photos, captions and boxes beside the checkout."""

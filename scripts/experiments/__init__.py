@@ -1,0 +1,1 @@
+"""Comparisons, times, and what constants were chosen by."""
