@@ -230,6 +230,19 @@ def test_a_captioner_is_made_of_parts(parts: Any) -> None:
         Captioner(parts)
 
 
+def test_pixels_and_texts_of_the_wrong_kind(captioner: Captioner) -> None:
+    good, options = torch.zeros(1, 3, 64, 96), captioner.generation_options()
+    for pixels in (PHOTO, None, torch.zeros(3, 64, 96), torch.zeros(1, 3, 96, 64), torch.zeros(1, 1, 64, 96)):
+        for call in (lambda p: captioner.caption_pixels(p, options), captioner.explain_pixels):
+            with pytest.raises(ConfigError, match=r"^pixel_values=.*\(B, 3, 64, 96\)"):
+                call(pixels)
+    for texts in ("a dog", ["a dog"]):
+        with pytest.raises(ConfigError, match=r"^texts=.*a list of texts for each photo"):
+            captioner.explain_pixels(good, texts)
+    with pytest.raises(ConfigError, match=r"^options=.*generation_options\(\)"):
+        captioner.caption_pixels(good, {"num_beams": 2})  # type: ignore[arg-type]
+
+
 def test_any_collection_of_photos_gives_a_list(captioner: Captioner, photos: list[Path]) -> None:
     expected = captioner.caption(photos)
 

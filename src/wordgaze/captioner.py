@@ -97,6 +97,9 @@ class Captioner(
     ``bfloat16`` or ``float16``, of the arithmetic; weights stay float32. ``mirrored``: whether a photo is seen a second
     time, mirrored, for perhaps better captions in about 1.4 times the time; None: as the model has it. Raises
     ConfigError for a device or precision that can't be had.
+
+    A process that is forked after this module was imported runs torch with one thread; with the others it would hang.
+    To caption in several processes with several threads each, start them by ``spawn``.
     """
 
     _hub_mixin_config: dict[str, Any] = {}  # noqa: RUF012  (set, or the mixin would copy the whole model as its config)
@@ -304,6 +307,13 @@ class Captioner(
     def _check_memory(self, options: GenerationOptions, photos: int) -> None:
         check_memory(options, self.model.config.decoder, photos, memory(self.device))
 
+    def _check_pixels(self, pixel_values: Tensor) -> None:
+        shape = (3, *self.parts.preprocessing.size)
+        if not isinstance(pixel_values, Tensor) or tuple(pixel_values.shape[1:]) != shape:
+            found = tuple(pixel_values.shape) if isinstance(pixel_values, Tensor) else pixel_values
+            rule = f"a tensor (B, {', '.join(map(str, shape))}), photos that `transform` has made"
+            raise wrong_kind("pixel_values", found, rule)
+
     def check_batch(
         self, batch_size: int, photos: Iterable[Any] = (), options: GenerationOptions | None = None
     ) -> int:
@@ -335,6 +345,9 @@ class Captioner(
 
     def caption_pixels(self, pixel_values: Tensor, options: GenerationOptions) -> list[Caption]:
         """Captions of ``pixel_values`` (B, 3, H, W), photos that ``self.transform`` has made."""
+        self._check_pixels(pixel_values)
+        if not isinstance(options, GenerationOptions):
+            raise wrong_kind("options", options, "GenerationOptions, as generation_options() makes them")
         self._check_memory(options, len(pixel_values))
         with self._inference():
             encoder_hidden_states = self.encode(pixel_values)
@@ -426,6 +439,9 @@ class Captioner(
         As :meth:`explain`, for many photos. ``options``: of the captions, by default the model's.
         """
         method, raw = self._method(method), yes_or_no("raw", raw)
+        self._check_pixels(pixel_values)
+        if texts is not None and (isinstance(texts, str) or any(isinstance(some, str) for some in texts)):
+            raise wrong_kind("texts", texts, "a list of texts for each photo")
         pixel_values = pixel_values.to(self.device)
         with self._inference():
             states = self.encode(pixel_values)

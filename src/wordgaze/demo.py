@@ -133,7 +133,7 @@ def build(captioner: Captioner, examples: Sequence[str | os.PathLike[str]] = ())
 
     from wordgaze.explanation.methods import DEFAULT_METHOD
 
-    def show(photo: Any, text: str, beams: int, least: int, most: int, method: str) -> dict[str, str]:
+    def show(photo: Any, text: str, beams: float, least: float, most: float, method: str) -> dict[str, str]:
         if photo is None:
             return {"report": "", "message": "", "name": ""}
         name = photo.orig_name or "photo"
@@ -141,7 +141,7 @@ def build(captioner: Captioner, examples: Sequence[str | os.PathLike[str]] = ())
         try:
             content = Path(photo.path).read_bytes()
             report = explain_upload(
-                captioner, content, name, text, beams, least, most, method, on_warning=doubts.append
+                captioner, content, name, text, int(beams), int(least), int(most), method, doubts.append
             )
         except WordgazeError as error:
             return {"report": "", "message": str(error), "name": ""}
