@@ -33,8 +33,8 @@ def results_of(
             failed.add(photo)
         elif captions.setdefault(photo, entry.caption) != entry.caption:
             raise DataError(
-                f"{results}: image_id {photo} has two captions (again in {entry.place}); keep one, or is this a file of "
-                "references?"
+                f"{results}: image_id {photo} has two captions (again in {entry.place}); keep one, or is it a file "
+                "of references?"
             )
         else:
             twice += 1
