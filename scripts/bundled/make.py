@@ -5,7 +5,7 @@
     python -m scripts.bundled.make --stage configs/bundled.yaml RUN --measured measured
 
 A model of several stages has a --stage for each, in their order; the last RUN holds the weights, unless
---weights names another folder (the mean of several, as scripts/soup.py writes it). Every number of the card is read
+--weights names another folder (the mean of several, as `wordgaze average` writes it). Every number of the card is read
 from the runs or from the files in `measured`; the same files make the same card.
 """
 

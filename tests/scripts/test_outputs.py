@@ -12,7 +12,7 @@ from scripts.docs.cross_attention import __main__ as cross_attention
 from scripts.experiments import benchmark_cider, benchmark_latency
 from scripts.experiments.side_by_side.__main__ import main as side_by_side
 
-from scripts import calibrate, soup
+from scripts import calibrate
 from wordgaze.files import MODEL_FILES
 from wordgaze.hub import CONFIDENCE, FILES
 
@@ -23,7 +23,6 @@ SCRIPTS = {
     "calibrate": calibrate.main,
     "cross_attention": cross_attention.main,
     "measure": measure.main,
-    "soup": soup.main,
 }
 
 
@@ -53,8 +52,6 @@ def test_all_files_of_a_model_folder_are_inputs() -> None:
 @pytest.mark.parametrize(
     ("command", "named"),
     [
-        ("soup one other --out one", "one/config.json"),
-        ("soup one --learnt other one --out ./one/../other", "config.json"),
         ("make --stage c.yaml one --out one --logs docs", "one/config.json"),
         ("make --stage c.yaml other --weights one --out one --logs docs", "one/config.json"),
         ("make --stage c.yaml other --out new --notes docs/c-log.csv --logs docs", "docs/c-log.csv"),

@@ -1,0 +1,73 @@
+"""``wordgaze average``."""
+
+from __future__ import annotations
+
+import click
+from click.core import ParameterSource
+
+from wordgaze.cli.options import common_options
+from wordgaze.files import one_line
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, metavar="DIR...")
+@click.option("--out", required=True, metavar="DIR", help="The model folder to write.")
+@click.option(
+    "--learnt",
+    nargs=2,
+    multiple=True,
+    metavar="AFTER BEFORE",
+    help="Add the weights of AFTER less those of BEFORE; of several pairs their mean. May be repeated.",
+)
+@click.option(
+    "--scale", type=float, default=1.0, show_default=True, help="How much of what was learned is added."
+)
+@click.option(
+    "--round",
+    "round_bits",
+    type=click.IntRange(0, 24),
+    metavar="BITS",
+    help="Round what differs between the models, row by row, to steps of 2^-BITS standard deviations or less: "
+    "4 makes the model smaller where it is compressed, by two fifths.",
+)
+@click.option(
+    "--length-penalty", "--length_penalty", type=float, help="Of the search. [default: the last model's]"
+)
+@click.option(
+    "--stretch", type=float, help="How far photos are squeezed, at most. [default: as the last model's]"
+)
+@click.option(
+    "--mirrored/--no-mirrored",
+    default=None,
+    help="Look at each photo a second time, mirrored. [default: as the last model does]",
+)
+@common_options
+@click.pass_context
+def command(
+    context: click.Context,
+    folders: tuple[str, ...],
+    out: str,
+    learnt: tuple[tuple[str, str], ...],
+    scale: float,
+    round_bits: int | None,
+    length_penalty: float | None,
+    stretch: float | None,
+    mirrored: bool | None,
+) -> None:
+    """Save the mean of several models' weights as one model, or add what other stages of training learned.
+
+    For models that began from the same weights and were trained in different ways; they must have the same sizes and
+    tokenizer. Preprocessing and search are the last model's. Such a model has no confidence: see wordgaze calibrate.
+    """
+    if not learnt and context.get_parameter_source("scale") is ParameterSource.COMMANDLINE:
+        raise click.UsageError(
+            "--scale is of what --learnt adds; give --learnt AFTER BEFORE, or leave it out."
+        )
+
+    from wordgaze.tasks.average import Settings, average
+
+    settings = Settings(length_penalty, stretch, mirrored)
+    average(folders, out, stages=learnt, scale=scale, round_bits=round_bits, settings=settings)
+    count, stages = len(folders), f"{len(learnt)} stage{'s' if len(learnt) > 1 else ''}"
+    what = f"the mean of {count} models" if count > 1 else one_line(folders[0])
+    click.echo(f"{one_line(out)}: {what}" + (f", and what {stages} learnt" if learnt else ""))
