@@ -36,6 +36,7 @@ def command(context: click.Context, config: str, out: str | None, restart: bool)
         restart=restart,
         say=lambda line: click.echo(f"wordgaze: {line}", err=True),
         callbacks=callbacks,
+        inputs=[config],
     )
     if result.first:
         click.echo(f"{result.folder}" + ("" if result.cider is None else f"\tCIDEr {result.cider:.3f}"))

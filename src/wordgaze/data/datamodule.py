@@ -22,7 +22,10 @@ from wordgaze.data.transform import PhotoTransform, TrainTransform
 
 
 class CaptionDataModule(LightningDataModule):
-    """Training photos, and named sets of validation photos, one loader each, in the order of ``validation``."""
+    """Training photos, and named sets of validation photos, one loader each, in the order of ``validation``.
+
+    ``skip_broken``: a photo that can't be read does not end the run, but is named in its batch.
+    """
 
     def __init__(
         self,
@@ -38,17 +41,21 @@ class CaptionDataModule(LightningDataModule):
         max_length: int,
         workers: int,
         seed: int,
+        skip_broken: bool = False,
     ) -> None:
         super().__init__()
-        self.train_set = TrainingDataset(train, encode, train_transform, captions_per_photo, seed)
+        self.train_set = TrainingDataset(
+            train, encode, train_transform, captions_per_photo, seed, skip_broken=skip_broken
+        )
         self.validation_sets = {
-            name: ValidationDataset(photos, transform) for name, photos in validation.items()
+            name: ValidationDataset(photos, transform, skip_broken) for name, photos in validation.items()
         }
         self.sampler = EpochSampler(len(self.train_set), seed)
         self.pad_id = pad_id
         self.batch_size = batch_size
         self.max_length = max_length
         self.workers = workers
+        self._resumed: tuple[int, int] | None = None
 
     @property
     def batches_per_epoch(self) -> int:
@@ -56,13 +63,22 @@ class CaptionDataModule(LightningDataModule):
         return len(self.train_set) // self.batch_size
 
     def resume(self, epoch: int, batches: int) -> None:
-        """Goes on in ``epoch`` behind its first ``batches``."""
-        self.sampler.resume(epoch, batches * self.batch_size)
+        """Go on in ``epoch`` after its first ``batches``."""
+        self._resumed = epoch, batches
 
     def setup(self, stage: str) -> None:
         """Lightning calls this on each device."""
         if self.trainer is not None:
             self.sampler.share(self.trainer.global_rank, self.trainer.world_size)
+            if self.trainer.world_size > 1:
+                # An error in one process would leave the others waiting: the run's BrokenPhotos ends all together.
+                self.train_set.skip_broken = True
+                for photos in self.validation_sets.values():
+                    photos.skip_broken = True
+        if self._resumed is not None:
+            epoch, batches = self._resumed
+            over = batches >= len(self.sampler) // self.batch_size
+            self.sampler.resume(epoch, batches * self.batch_size, over)
 
     def train_dataloader(self) -> DataLoader:
         return DataLoader(

@@ -49,6 +49,10 @@ class CaptionTokenizer:
         added = tokenizer.get_added_tokens_decoder()
         self._special = {index for index, token in added.items() if token.special}
         self._special |= {self.bos_id, self.eos_id, self.pad_id}
+        unknown = getattr(tokenizer.model, "unk_token", None)
+        self._unknown_id = None if unknown is None else tokenizer.token_to_id(unknown)
+        vocabulary = tokenizer.get_vocab()
+        self._has_all_bytes = all(byte in vocabulary for byte in pre_tokenizers.ByteLevel.alphabet())
 
     def __reduce__(self) -> tuple[object, tuple[Tokenizer]]:
         # A pickled Tokenizer forgets encode_special_tokens; made anew, ours does not.
@@ -130,6 +134,13 @@ class CaptionTokenizer:
                 )
             ids = ids[: max_length - 2]
         return [self.bos_id, *ids, self.eos_id]
+
+    def says_nothing(self, caption: str) -> bool:
+        """Return whether no word is left of ``caption``: an emoji alone, a stop, words that are all unknown."""
+        if self._has_all_bytes and any(letter.isascii() and letter.isalnum() for letter in caption):
+            return False  # seen without encoding, which takes long for half a million captions
+        ids = [token for token in self.encode(caption) if token != self._unknown_id]
+        return not self.decode(ids)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The caption: special tokens dropped, single spaces, no final stop."""

@@ -1,9 +1,8 @@
-"""What a run writes down while it goes: a log, checkpoints, sample captions; and what it says."""
+"""What a run writes down while it goes: a log, sample captions; and what it says."""
 
 from __future__ import annotations
 
 import csv
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -101,47 +100,6 @@ class TrainingLog(Callback):
             writer.writerow(row)
 
 
-class Checkpoints(Callback):
-    """Writes ``last.ckpt`` every ``every`` steps and after each validation, and ``best.ckpt`` at the best CIDEr.
-
-    A file is written beside the old one and then takes its place, so that there is always a whole one.
-    """
-
-    def __init__(self, folder: Path, every: int) -> None:
-        self.folder = folder
-        self.every = every
-        self.best: float | None = None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        # Not on an epoch's last batch: one who goes on from there would have no validation of that epoch.
-        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if stepped and trainer.global_step % self.every == 0 and not trainer.is_last_batch:
-            self._save(trainer, "last.ckpt")
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        cider = float(trainer.callback_metrics["CIDEr"])
-        better = self.best is None or cider > self.best
-        if better:
-            self.best = cider
-            self._save(trainer, "best.ckpt")
-        if trainer.state.fn == "fit":  # the first weights' own score is no step to go on from
-            self._save(trainer, "last.ckpt")
-
-    def _save(self, trainer: Trainer, name: str) -> None:
-        new = self.folder / f"{name}.new"
-        trainer.save_checkpoint(new)
-        if trainer.is_global_zero:
-            os.replace(new, self.folder / name)
-
-
 class SampleCaptions(Callback):
     """Appends captions of a few validation photos to ``samples.csv`` after each epoch; warns when all are alike."""
 
@@ -219,13 +177,3 @@ class Patience(Callback):
             self.say(
                 f"CIDEr has not risen above {self.best:.3f} in {self.waited} validations: the run ends here"
             )
-
-
-def drop_rows_behind(path: Path, step: int) -> None:
-    """Of a run that goes on from a checkpoint at ``step``: what it wrote behind it will be written again."""
-    if not path.exists():
-        return
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= step)])

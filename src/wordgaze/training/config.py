@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 from wordgaze.data.annotations import Source
 from wordgaze.data.transform import Preprocessing
 from wordgaze.errors import ConfigError
 from wordgaze.generation.options import GenerationOptions
+from wordgaze.training.checks import Rule, above, at_least, check_fields, is_whole, one_of, share
+
+LARGEST_SEED = 2**32 - 1
+"""NumPy's and Lightning's limit."""
+_CROP = one_of(None, "pad", "center")
+_RATE = at_least(0)  # at 0 nothing learns: what a run has to beat
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,19 @@ class AugmentationOptions:
     color: float = 0.2
     crop: str | None = None
 
+    def __post_init__(self) -> None:
+        shares, ratios = (
+            "two shares of the photo above 0, the smaller first",
+            "two ratios above 0, the smaller first",
+        )
+        rules = {
+            "scale": Rule(lambda scale: 0 < scale[0] <= scale[1] <= 1, shares),
+            "ratio": Rule(lambda ratio: 0 < ratio[0] <= ratio[1] < math.inf, ratios),
+            **dict.fromkeys(("whole", "flip", "color"), share(whole=True)),
+            "crop": _CROP,
+        }
+        check_fields(self, "data.augmentation", rules)
+
 
 @dataclass(frozen=True)
 class DataOptions:
@@ -31,6 +51,7 @@ class DataOptions:
     once it is trained; until then each photo is seen once.
     A source of ``format: shapes`` is drawn: ``limit`` scenes with its ``seed``, into the run's folder ``captions``.
     A training caption is read up to ``max_length`` ids.
+    ``on_broken``: a photo that can't be read ends the run (``stop``), or it goes on without it (``skip``).
     """
 
     train: list[Source] = field(default_factory=list)
@@ -42,11 +63,21 @@ class DataOptions:
     stretch: float | None = None
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
     workers: int = 0
+    on_broken: str = "stop"
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("captions_per_photo", 1), ("max_length", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it must be at least {least}.")
+        rules = {
+            "batch_size": at_least(1),
+            "captions_per_photo": at_least(1, 1000),
+            "max_length": at_least(1),
+            "workers": at_least(0, 1024),
+            "crop": _CROP,
+            "stretch": Rule(
+                lambda stretch: stretch is None or 1 <= stretch < math.inf, "at least 1, or null"
+            ),
+            "on_broken": one_of("stop", "skip"),
+        }
+        check_fields(self, "data", rules)
 
     def shown_by(self, preprocessing: Preprocessing) -> Preprocessing:
         """A model's ``preprocessing``, with the ``crop`` and ``stretch`` that are asked for here."""
@@ -63,6 +94,11 @@ class TokenizerOptions:
     vocab_size: int = 6000
     min_frequency: int = 2
     extra_text: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # All bytes and three special tokens: what the tokenizer itself asks for.
+        rules = {"vocab_size": at_least(259, 1_000_000), "min_frequency": at_least(0)}
+        check_fields(self, "tokenizer", rules)
 
 
 @dataclass(frozen=True)
@@ -101,12 +137,20 @@ class EncoderOptions:
     def __post_init__(self) -> None:
         if isinstance(self.freeze, str) and self.freeze.isdecimal():  # from the command line
             object.__setattr__(self, "freeze", int(self.freeze))
-        if isinstance(self.freeze, str) and self.freeze not in ("none", "all"):
-            raise ConfigError(
-                f"encoder.freeze is {self.freeze!r}; it is 'none', 'all' or a number of layers."
-            )
-        if not 0 <= self.patch_drop < 1:
-            raise ConfigError(f"encoder.patch_drop is {self.patch_drop}; it must lie in [0, 1).")
+        rules = {
+            "image_size": Rule(
+                lambda size: size is None or min(size) >= 1, "height and width of at least 1 pixel, or null"
+            ),
+            "features": one_of("patches", "map"),
+            **{"blocks": at_least(0), "width": at_least(1), "heads": at_least(1), "cache_views": at_least(1)},
+            **{"drop_path": share(whole=False), "patch_drop": share(whole=False)},
+            "freeze": Rule(
+                lambda freeze: freeze >= 0 if is_whole(freeze) else freeze in ("none", "all"),
+                "'none', 'all' or a number of layers",
+            ),
+            **{"learning_rate": _RATE, "layer_decay": share(whole=True)},
+        }
+        check_fields(self, "encoder", rules)
 
 
 @dataclass(frozen=True)
@@ -121,16 +165,45 @@ class DecoderOptions:
     positions: int = 64
     dropout: float = 0.1
 
+    def __post_init__(self) -> None:
+        rules = {
+            **dict.fromkeys(("width", "layers", "heads", "positions"), at_least(1)),
+            **{"mlp_ratio": above(0), "dropout": share(whole=False)},
+        }
+        check_fields(self, "decoder", rules)
 
-_CHOICES = {
-    "objective": ("cross_entropy", "scst"),
-    "baseline": ("samples", "greedy"),
-    "precision": ("auto", "float32", "bfloat16"),
+
+_TRAIN_RULES = {
+    "objective": one_of("cross_entropy", "scst"),
+    "baseline": one_of("samples", "greedy"),
+    "precision": one_of("auto", "float32", "bfloat16"),
+    "accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps"),
+    "devices": Rule(
+        lambda devices: devices == "auto" or devices == -1 or bool(device_ids(devices)),
+        "'auto', a number of devices from 1, -1 for all, or ids such as '0,1'",
+    ),
+    **dict.fromkeys(("epochs", "accumulate", "checkpoint_every", "log_every", "validate_every"), at_least(1)),
+    "max_steps": Rule(lambda steps: steps == -1 or steps >= 1, "at least 1, or -1 for no limit"),
+    **{"samples": at_least(2), "patience": at_least(0), "warmup_steps": at_least(0)},
+    **dict.fromkeys(("cross_entropy_weight", "weight_decay", "gradient_clip"), at_least(0)),
+    "learning_rate": _RATE,
+    "temperature": above(0),
+    "label_smoothing": share(whole=False),
+    "ema_decay": share(whole=False)._replace(text="in [0, 1), 0 for no average"),
+    "seed": at_least(0, LARGEST_SEED),
 }
-_LEAST = {
-    **{"epochs": 1, "accumulate": 1, "checkpoint_every": 1, "log_every": 1},
-    **{"validate_every": 1, "samples": 2, "cross_entropy_weight": 0, "patience": 0},
-}
+
+
+def device_ids(devices: str | int) -> list[int]:
+    """Return the places of the devices that ``train.devices`` means, or none where it makes no sense.
+
+    A number stands for as many, the first ones, ``"0,1"`` for itself; ``auto`` and -1 depend on the machine.
+    """
+    if is_whole(devices):
+        return list(range(min(int(devices), 100_000)))
+    parts = [part.strip() for part in str(devices).strip().removesuffix(",").split(",")]
+    ids = [int(part) for part in parts if part.isascii() and part.isdecimal()]
+    return ids if len(set(ids)) == len(parts) else []
 
 
 @dataclass(frozen=True)
@@ -178,23 +251,15 @@ class TrainOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                known = ", ".join(map(repr, choices))
-                raise ConfigError(f"train.{name} is {getattr(self, name)!r}; it is one of {known}.")
-        for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be at least {least}.")
+        if (
+            isinstance(self.devices, str) and self.devices.removeprefix("-").isdecimal()
+        ):  # from the command line
+            object.__setattr__(self, "devices", int(self.devices))
+        check_fields(self, "train", _TRAIN_RULES)
         if self.objective == "scst" and self.initial_model is None:
             raise ConfigError(
                 "train.objective is 'scst', which needs a model that captions already; "
                 "name it as train.initial_model: a model folder, or 'bundled'."
-            )
-        if self.temperature <= 0:
-            raise ConfigError(f"train.temperature is {self.temperature}; it must be above 0.")
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigError(
-                f"train.ema_decay is {self.ema_decay}; it must lie in [0, 1), 0 for no average."
             )
 
 

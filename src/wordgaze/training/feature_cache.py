@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import timm
@@ -34,7 +34,8 @@ class FeatureCache:
     """Float16 features of ``views`` views of each photo; ``cache(epoch, index)`` gives view ``epoch % views``.
 
     ``path``.npy holds (views · photos, ...), ``path``.flipped.npy which are mirrored, ``path``.json how many are done:
-    an interrupted build goes on where it stopped.
+    an interrupted build goes on where it stopped, and one whose files are damaged begins anew. ``replaced``: of a photo
+    that could not be read, which one's features there are.
     """
 
     def __init__(self, path: Path, photos: int, views: int) -> None:
@@ -62,16 +63,23 @@ class FeatureCache:
         while self.missing:
             time.sleep(1)
 
+    @property
+    def replaced(self) -> dict[int, int]:
+        return {int(index): place for index, place in self._progress().get("replaced", {}).items()}
+
     def fill(
-        self, view: Callable[[int, int], tuple[Tensor, bool]], compute: Callable[[Tensor], Tensor]
+        self,
+        view: Callable[[int, int], tuple[Tensor, bool]],
+        compute: Callable[[Tensor], Tensor],
+        replaced: dict[int, int] | None = None,
     ) -> None:
-        """Compute what is missing; ``view`` as the dataset's, ``compute`` (B, 3, H, W) → (B, ...)."""
+        """Compute what is missing; ``view`` and ``replaced`` as the dataset's, ``compute`` (B, 3, H, W) → (B, ...)."""
         total = self.views * self.photos
         done = self._done()
         if done == total:
             return
         try:
-            self._fill(view, compute, done, total)
+            self._fill(view, compute, {} if replaced is None else replaced, done, total)
         except OSError as error:
             raise DataError(
                 f"The feature cache {self.path}.npy can't be written: {error}; free space or move it."
@@ -81,6 +89,7 @@ class FeatureCache:
         self,
         view: Callable[[int, int], tuple[Tensor, bool]],
         compute: Callable[[Tensor], Tensor],
+        replaced: dict[int, int],
         done: int,
         total: int,
     ) -> None:
@@ -107,14 +116,27 @@ class FeatureCache:
             features.flush()
             flipped.flush()
             progress = self.path.with_suffix(".json.new")
-            progress.write_text(json.dumps({"done": rows.stop}))
+            progress.write_text(json.dumps({"done": rows.stop, "replaced": self.replaced | replaced}))
             os.replace(progress, self.path.with_suffix(".json"))
 
     def _done(self) -> int:
         try:
-            return int(json.loads(self.path.with_suffix(".json").read_text())["done"])
-        except (OSError, ValueError, KeyError):
+            done = int(self._progress()["done"])
+            for suffix in (".npy", ".flipped.npy"):
+                # A file that is missing or too short for its shape is refused.
+                rows = len(np.load(self.path.with_suffix(suffix), mmap_mode="r"))
+                if rows != self.views * self.photos:
+                    return 0
+        except (OSError, ValueError, KeyError, TypeError):
             return 0
+        return done
+
+    def _progress(self) -> dict[str, Any]:
+        try:
+            progress = json.loads(self.path.with_suffix(".json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return progress if isinstance(progress, dict) else {}
 
 
 def pack(features: Sequence[Tensor]) -> Tensor:

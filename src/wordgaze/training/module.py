@@ -14,6 +14,7 @@ from torch import Tensor
 from wordgaze.data.annotations import CaptionedPhoto
 from wordgaze.data.dataset import IGNORED, PhotoBatch, TrainingBatch, pad_captions
 from wordgaze.data.transform import swap_left_right
+from wordgaze.errors import DataError
 from wordgaze.evaluation.repeats import repeats
 from wordgaze.evaluation.score import CaptionScorer
 from wordgaze.generation.options import GenerationOptions
@@ -59,6 +60,7 @@ class CaptionModule(LightningModule):
         self.cached = False  # whether training batches hold the frozen layers' output
         self._validation_features: dict[tuple[int, int], tuple[Tensor, ...]] = {}
         self.captions: dict[str, list[str]] = {}
+        self.broken: dict[str, set[int]] = {}  # validation photos that can't be read, by set
         self.validated_step: int | None = None
         self._reward = None if references is None else CiderReward(references)
         self._random_state: dict[str, Any] | None = None
@@ -71,10 +73,9 @@ class CaptionModule(LightningModule):
             no_repeat_ngram_size=0,
             max_length=min(config.data.max_length, model.config.decoder.positions),
         )
-        self._scorers = {
-            name: CaptionScorer({index: photo.captions for index, photo in enumerate(photos)}, ("CIDEr",))
-            for name, photos in validation.items()
-        }
+        self._scorers: dict[str, tuple[frozenset[int], CaptionScorer]] = {}
+        for name in validation:
+            self._scorer(name)
 
     def train(self, mode: bool = True) -> CaptionModule:
         """Frozen layers stay in evaluation mode: no stochastic depth, no batch statistics.
@@ -223,6 +224,7 @@ class CaptionModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.captions = {name: [""] * len(photos) for name, photos in self.validation.items()}
+        self.broken = {name: set() for name in self.validation}
 
     def validation_step(self, batch: PhotoBatch, batch_index: int, dataloader_idx: int = 0) -> None:
         name = list(self.validation)[dataloader_idx]
@@ -234,6 +236,9 @@ class CaptionModule(LightningModule):
         found = self._search(encoder_hidden_states, self.validation_options)
         for index, captions in zip(batch.indices, found, strict=True):
             self.captions[name][index] = self.tokenizer.decode(captions[0].token_ids)
+        for index in batch.broken:
+            self.captions[name][index] = ""
+        self.broken[name].update(batch.broken)
 
     def _frozen_output(self, pixel_values: Tensor, position: tuple[int, int]) -> list[Tensor]:
         """Compute it once a run, and hold it in memory as the training photos' on disk: in float16."""
@@ -247,12 +252,24 @@ class CaptionModule(LightningModule):
         self._gather_captions()
         scores = []
         for name, captions in self.captions.items():
-            cider = self._scorers[name].score(dict(enumerate(captions))).metrics["CIDEr"]
+            seen = {i: caption for i, caption in enumerate(captions) if i not in self.broken[name]}
+            cider = self._scorer(name).score(seen).metrics["CIDEr"]
             scores.append(cider)
             self.log(f"CIDEr/{name}", cider)
-            self.log(f"distinct/{name}", len(set(captions)) / len(captions))
+            self.log(f"distinct/{name}", len(set(seen.values())) / len(seen))
         if scores:
             self.log("CIDEr", sum(scores) / len(scores), prog_bar=True)
+
+    def _scorer(self, name: str) -> CaptionScorer:
+        """CIDEr against the photos of a set that can be read: made anew only where others can't than before."""
+        broken = frozenset(self.broken.get(name, ()))
+        if name not in self._scorers or self._scorers[name][0] != broken:
+            photos = enumerate(self.validation[name])
+            references = {index: photo.captions for index, photo in photos if index not in broken}
+            if not references:
+                raise DataError(f"None of the photos of data.validation.{name} can be read any more.")
+            self._scorers[name] = (broken, CaptionScorer(references, ("CIDEr",)))
+        return self._scorers[name][1]
 
     def configure_optimizers(self) -> Any:
         train = self.config.train
@@ -277,6 +294,9 @@ class CaptionModule(LightningModule):
         if self.trainer.world_size == 1:
             return
         shares: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(shares, self.broken)
+        for name, broken in self.broken.items():
+            broken.update(*(share[name] for share in shares))
         torch.distributed.all_gather_object(shares, self.captions)
         for name, captions in self.captions.items():
             self.captions[name] = [

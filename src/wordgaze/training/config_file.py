@@ -1,0 +1,224 @@
+"""A training config as a file: read with overrides, each mistake a sentence; and written with every default."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from argparse import ArgumentError
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from wordgaze.data.annotations import Source
+from wordgaze.errors import ConfigError
+from wordgaze.training.checks import type_rule
+from wordgaze.training.config import TrainingConfig
+
+_EMPTY = {"--data.train": "[]", "--data.validation": "{}"}
+_OPTIONS = ("config", "out", "restart", "threads", "debug")  # of the command itself; for "did you mean"
+_Group = dict[str, Any]
+"""A dataclass's fields by name: another group, or the field's annotation."""
+
+
+def parse_config(config: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
+    """Read a YAML file and dotted overrides (``--train.epochs 3``); raise ConfigError in a sentence."""
+    path = Path(config)
+    _check_yaml(path)
+    _check_overrides(overrides)
+    # Without allow_abbrev=False, --train.epoch would be --train.epochs.
+    parser = ArgumentParser(exit_on_error=False, prog="wordgaze train", allow_abbrev=False)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(TrainingConfig)
+    try:
+        values = parser.parse_args(["--config", str(path), *_replacing(overrides)])
+        fields = vars(parser.instantiate_classes(values))
+        return TrainingConfig(**{name: value for name, value in fields.items() if name != "config"})
+    except (ArgumentError, TypeError, ValueError) as error:
+        raise ConfigError(f"{config} with its overrides can't be used: {_in_a_line(error)}") from error
+
+
+def describe(config: TrainingConfig) -> str:
+    """Return the config as YAML, every default spelled out."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+    return str(yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False, allow_unicode=True))
+
+
+def _fields(kind: type) -> _Group:
+    """Return a dataclass's fields by name, groups as such dictionaries."""
+    default = kind() if kind is not Source else None
+    group: _Group = {}
+    for field in dataclasses.fields(kind):
+        value = getattr(default, field.name, None)
+        nested = dataclasses.is_dataclass(value) and not isinstance(value, type)
+        group[field.name] = _fields(type(value)) if nested else str(field.type)
+    return group
+
+
+_FIELDS = _fields(TrainingConfig)
+_SOURCE = _fields(Source)
+
+
+def _dotted(group: _Group, prefix: str = "") -> Iterator[str]:
+    for name, inner in group.items():
+        yield prefix + name
+        if isinstance(inner, dict):
+            yield from _dotted(inner, f"{prefix}{name}.")
+
+
+_NAMES = tuple(_dotted(_FIELDS))
+
+
+def _did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return "; did you mean ...?" where a known name is close, by its last part too: ``--epochs``, ``--seed``."""
+    last = [one for one in known if _last_part(one) == _last_part(name)]
+    close = last or difflib.get_close_matches(name, known, 1, cutoff=0.7)
+    return f"; did you mean {' or '.join(close[:2])}?" if close else ""
+
+
+def _last_part(name: str) -> str:
+    return name.removeprefix("--").rpartition(".")[2]
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    """Raise ConfigError where an override's name is unknown: the parser would not say which one is near."""
+    for text in overrides:
+        if not text.startswith("--"):
+            continue
+        name = text[2:].partition("=")[0].removesuffix("+")
+        if name in _NAMES or name == "print_config" or re.match(r"data\.(train|validation)\.", name):
+            continue
+        known = [f"--{one}" for one in (*_OPTIONS, *_NAMES)]
+        hint = _did_you_mean(f"--{name}", known) or "; settings are --GROUP.NAME VALUE, as in the config"
+        raise ConfigError(f"There is no setting --{name}{hint}" + ("" if hint.endswith("?") else "."))
+
+
+def _replacing(overrides: Sequence[str]) -> Iterator[str]:
+    """Sources given here replace the config's; without an empty list before them they would be merged, one by one."""
+    for text in overrides:
+        name = text.split("=")[0]
+        if name in _EMPTY:
+            yield f"{name}={_EMPTY[name]}"
+        yield text
+
+
+def _check_yaml(path: Path) -> None:
+    """Raise ConfigError where the file is no YAML, or its keys are not those of a config, each in its place."""
+    root = _compose(path)
+    if root is None:
+        raise ConfigError(f"The config {path} is empty; take one of configs/ as a pattern.")
+    if not isinstance(root, yaml.MappingNode):
+        kind = "a list" if isinstance(root, yaml.SequenceNode) else "a text"
+        raise ConfigError(
+            f"The config {path} is {kind}; it must have settings in groups, as in configs/shapes.yaml."
+        )
+    try:
+        _check_keys(path, root, _FIELDS, "")
+    except RecursionError:  # an anchor within itself
+        raise ConfigError(f"The config {path} is nested too deeply; is this the right file?") from None
+
+
+def _compose(path: Path) -> yaml.Node | None:
+    """Return the YAML file's nodes, which know their lines; None of an empty one. Raise ConfigError."""
+    if not path.is_file():
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise ConfigError(f"The config {path} {problem}; name a YAML file, such as configs/shapes.yaml.")
+    try:
+        return yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise ConfigError(
+            f"The config {path} can't be read ({error.strerror}); check its permissions."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"The config {path} is not UTF-8 text (byte {error.start}); is this the right file?"
+        ) from None
+    except RecursionError:
+        raise ConfigError(f"The config {path} is nested too deeply; is this the right file?") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"The config {path} is no YAML{_yaml_problem(error)}") from None
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it can't be read"
+    if "'\\t'" in problem:
+        problem = "a tab; YAML is indented with spaces"
+    where = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
+    return f"{where}: {problem}."
+
+
+def _check_keys(path: Path, node: yaml.Node, fields: object, place: str) -> None:
+    """Check the keys of a node and of what is below it; ``fields`` says which there may be."""
+    if isinstance(node, yaml.SequenceNode) and fields == "list[Source]":
+        for index, source in enumerate(node.value):
+            _check_keys(path, source, _SOURCE, f"{place}[{index}]")
+    elif isinstance(node, yaml.MappingNode) and fields == "dict[str, Source]":
+        for name, _, source in _unique(path, node, place):
+            _check_keys(path, source, _SOURCE, f"{place}.{name}")
+    elif isinstance(node, yaml.MappingNode) and isinstance(fields, dict):
+        for name, line, value in _unique(path, node, place):
+            full = f"{place}.{name}".removeprefix(".")
+            if name not in fields:
+                known = _NAMES if fields is not _SOURCE else [f"{place}.{one}" for one in fields]
+                hint = _did_you_mean(full, known) or f"; known are {', '.join(fields)}."
+                raise ConfigError(f"The config {path} has an unknown setting {full} in line {line}{hint}")
+            group = isinstance(fields[name], dict) and not isinstance(value, yaml.MappingNode)
+            if group and not (isinstance(value, yaml.ScalarNode) and Path(value.value).is_file()):
+                raise ConfigError(
+                    f"The config {path} has no settings below {full} in line {line}; indent them, "
+                    "or leave the name out."
+                )
+            _check_keys(path, value, fields[name], full)
+
+
+def _unique(path: Path, node: yaml.MappingNode, place: str) -> Iterator[tuple[str, int, yaml.Node]]:
+    """Yield each key with its line and its node; raise ConfigError where one comes twice: the last would count."""
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        name, line = str(key.value), key.start_mark.line + 1
+        if name == "<<":  # YAML's merge; what it brings in is checked where it stands
+            continue
+        if name in lines:
+            full = f"{place}.{name}".removeprefix(".")
+            raise ConfigError(
+                f"The config {path} has {full} in line {lines[name]} and again in line {line}; drop one of them."
+            )
+        lines[name] = line
+        yield name, line, value
+
+
+def _in_a_line(error: BaseException) -> str:
+    """Return jsonargparse's error as the setting, what was found, and what it must be."""
+    text = str(error)
+    keys = re.findall(r'Parser key "([^"]+)"', text)
+    place = ".".join(dict.fromkeys(keys))
+    found = re.search(r"(?:Got value|Given value): (.*)", text)
+    if keys and (unknown := re.search(r"Option '([^']+)' is not accepted", text)):
+        hint = _did_you_mean(unknown[1], list(_SOURCE)) or f"; known are {', '.join(_SOURCE)}."
+        return f"{place} has an unknown {unknown[1]}{hint}"
+    if keys and (missing := re.search(r"arguments are required: (.*)", text)):
+        return f"{place}: a source has no {missing[1]}; name the file or folder of its captions."
+    if keys and (found or (found := re.search(r"dot import path string: (.*)", text))):
+        annotation = _annotation(keys)
+        rule = None if annotation is None else type_rule(annotation)
+        wanted = "that does not fit" if rule is None else f"it must be {rule.text}"
+        return f"{place} is {found[1]:.60}; {wanted}."
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines[:3]) or "unknown options"
+
+
+def _annotation(keys: Sequence[str]) -> str | None:
+    """Return the type of the setting that jsonargparse names, of a source's field where it names one within."""
+    fields: Any = _SOURCE if len(keys) > 1 and keys[0] != keys[-1] else _FIELDS
+    for part in keys[-1].split("."):
+        fields = fields.get(part) if isinstance(fields, dict) else None
+    return fields if isinstance(fields, str) else None

@@ -1,0 +1,100 @@
+"""Sources of drawn scenes: drawn elsewhere while a run is checked, and moved into its folder when it begins."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from wordgaze.data.annotations import CaptionSet, Source
+from wordgaze.data.shapes import write_shapes
+from wordgaze.errors import ConfigError
+from wordgaze.training.run_folder import RunFolder
+
+
+class DrawnSources:
+    """The scenes of the sources of ``format: shapes``, in folders of ``run`` by the names that the config gives.
+
+    ``anew``: draw them although they are there. ``beside``: where they are drawn until :meth:`move`.
+    """
+
+    def __init__(self, run: RunFolder, beside: Path, anew: bool) -> None:
+        self.run = run
+        self.beside = beside
+        self.anew = anew
+        self._scenes: dict[Path, tuple[int, int]] = {}  # a folder of the run → how many, and their seed
+        self._waiting: dict[Path, Path] = {}  # a folder of the run → where its scenes are for now
+
+    def source(self, source: Source) -> Source:
+        """Return the source as it can be read: of drawn scenes the COCO file that they are in."""
+        if source.format != "shapes":
+            return source
+        folder, scenes = self._folder(source.captions), (source.limit or 1000, source.seed)
+        if self._scenes.setdefault(folder, scenes) != scenes:
+            raise ConfigError(
+                f"Two sources of format shapes are drawn into {source.captions!r}, with other limits or seeds; give "
+                "each a name of its own."
+            )
+        if folder not in self._waiting and (self.anew or not (folder / "captions.json").exists()):
+            self._waiting[folder] = self.beside / str(len(self._waiting))
+            write_shapes(self._waiting[folder], *scenes)
+        now = self._waiting.get(folder, folder)
+        return replace(source, captions=str(now / "captions.json"), format="coco", limit=None)
+
+    def settled(self, captions: CaptionSet) -> CaptionSet:
+        """Return the set as it will be after :meth:`move`, with the paths of the run's folder."""
+        description, photos = captions.description, list(captions.photos)
+        for folder, now in self._waiting.items():
+            description = description.replace(str(now), str(folder))
+            photos = [
+                replace(photo, path=folder / photo.path.relative_to(now))
+                if now in photo.path.parents
+                else photo
+                for photo in photos
+            ]
+        return CaptionSet(tuple(photos), description)
+
+    def holds(self, path: Path) -> bool:
+        """Whether a photo was drawn by us, so that nobody has to look whether it can be read."""
+        return any(folder in path.parents for folder in (*self._scenes, *self._waiting.values()))
+
+    def move(self) -> None:
+        """Put the scenes where they belong; those of an earlier run make room."""
+        for folder, now in self._waiting.items():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(now, folder)
+
+    def _folder(self, name: str) -> Path:
+        """Return the folder ``name`` of the run; raise ConfigError where it holds, or would hold, anything else."""
+        inside = Path(os.path.normpath(name))
+        first = inside.parts[0] if inside.parts else ".."
+        if inside.is_absolute() or first == ".." or first in self.run.names:
+            raise ConfigError(
+                f"A source of format shapes is drawn into a folder of the run's own, and {name!r} can't be one; give a "
+                "name such as shapes/train."
+            )
+        folder = self.run.path / inside
+        for other in self._scenes:
+            if folder in other.parents or other in folder.parents:
+                raise ConfigError(
+                    f"Of two sources of format shapes one is drawn into the other, {name!r}; rename one."
+                )
+        if folder.exists() and not _was_drawn(folder):
+            raise ConfigError(
+                f"{folder} is there already, and its scenes were not drawn by `wordgaze train`; move it away, or give "
+                "that source of format shapes another name."
+            )
+        return folder
+
+
+def _was_drawn(folder: Path) -> bool:
+    """Whether there is nothing in the folder that :func:`write_shapes` does not write: it may be deleted."""
+    photos = folder / "photos"
+    if folder.is_symlink() or photos.is_symlink() or not folder.is_dir():
+        return False
+    if not {entry.name for entry in os.scandir(folder)} <= {"photos", "captions.json", "instances.json"}:
+        return False
+    names = os.listdir(photos) if photos.is_dir() else []
+    return all(len(name) == 10 and name[:6].isdecimal() and name.endswith(".png") for name in names)

@@ -1,0 +1,264 @@
+"""A run's folder: what is in it, whose it is, and what a run may write and delete there.
+
+``log.csv``, ``samples.csv`` and ``training.yaml`` are the run's; ``checkpoints`` holds ``last.ckpt``, ``best.ckpt`` and
+the run's ``tokenizer.json``. At the end the folder is a model folder, too: an older model in it stays whole until then.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from wordgaze.errors import ConfigError, ModelError, first_line
+from wordgaze.files import check_outputs, write_text
+from wordgaze.text.tokenizer import CaptionTokenizer
+from wordgaze.training.config import TrainingConfig
+from wordgaze.training.config_file import describe, parse_config
+
+CONFIG_FILE, LOG, SAMPLES = "training.yaml", "log.csv", "samples.csv"
+_COLUMNS = {LOG: ["step", "epoch", "seconds"], SAMPLES: ["step", "set", "photo"]}  # the first ones of ours
+_MODEL = ("config.json", "model.safetensors")
+_MODEL_FILES = (
+    *_MODEL,
+    "tokenizer.json",
+    "preprocessor.json",
+    "generation.json",
+    "confidence.json",
+    "README.md",
+)
+_CHECKPOINTS = ("last.ckpt", "best.ckpt")
+_GROUPS = {"data", "tokenizer", "encoder", "decoder", "train"}  # which a training.yaml of ours has, each
+_IN_A_CHECKPOINT = ("epoch", "global_step", "loops", "state_dict", "callbacks")
+# What systems and a shell's redirection leave in a folder that is otherwise new.
+_NO_ONES = {"thumbs.db", "desktop.ini", "lost+found"}
+_OUTPUT = {".log", ".out", ".err"}
+_MAY_CHANGE = {
+    *("train.epochs", "train.max_steps", "train.checkpoint_every", "train.log_every", "train.devices"),
+    *("train.patience", "train.validate_every", "train.accelerator", "train.precision", "data.workers"),
+    *("encoder.cache", "data.on_broken"),
+}
+
+
+class RunFolder:
+    """The folder ``path`` of one run. Nothing is written before :meth:`begin` or :meth:`resume`.
+
+    ``inputs``, of its methods: files and folders that the run reads, which it must not write over.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.names = {"checkpoints", LOG, SAMPLES, CONFIG_FILE, *_MODEL_FILES}  # what a run may write
+        self.checkpoints = self.path / "checkpoints"
+        self.last, self.best = (self.checkpoints / name for name in _CHECKPOINTS)
+        self.log, self.samples = self.path / LOG, self.path / SAMPLES
+        self.config = self.path / CONFIG_FILE
+        self._tokenizer = self.checkpoints / "tokenizer.json"
+
+    def check(self, config: TrainingConfig, inputs: Iterable[str | os.PathLike[str]], restart: bool) -> None:
+        """Raise ConfigError where a run of ``config`` may not begin or go on here.
+
+        It may in a new or an empty folder, and in one that a run of ours has begun; never where a file it would write
+        is one of ``inputs``.
+        """
+        self._check_place()
+        self._check_inputs(inputs)
+        if not self.path.is_dir() or not self._strangers():
+            return
+        if not self._is_a_run():
+            raise ConfigError(f"{self._what_is_here()}; choose a new or empty folder as --out.")
+        for path, columns in ((self.log, _COLUMNS[LOG]), (self.samples, _COLUMNS[SAMPLES])):
+            _check_columns(path, columns)
+        if restart:
+            return
+        if self.last.exists():
+            self._check_same_settings(config)
+        elif self.best.exists() or all((self.path / name).exists() for name in _MODEL):
+            raise ConfigError(
+                f"{self.path} holds a model, but no checkpoints/last.ckpt from which training could go on; choose "
+                "another --out (with train.initial_model to start from that model), or --restart to replace it."
+            )
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """Return the last checkpoint, if there is one; raise ModelError where it or the best one is damaged."""
+        if self.best.exists():
+            load_checkpoint(self.best, mmap=True)
+        return load_checkpoint(self.last) if self.last.exists() else None
+
+    def tokenizer(self) -> CaptionTokenizer | None:
+        """Return the tokenizer of the run so far, if it has one of its own."""
+        for path in (self._tokenizer, self.path / "tokenizer.json"):  # where older versions kept it
+            if path.exists():
+                return CaptionTokenizer.load(path)
+        return None
+
+    def begin(
+        self,
+        config: TrainingConfig,
+        tokenizer: CaptionTokenizer | None,
+        inputs: Iterable[str | os.PathLike[str]],
+    ) -> None:
+        """Make the folder, and delete what an earlier run left that is not the model."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        for name in _CHECKPOINTS:
+            (self.checkpoints / name).unlink(missing_ok=True)
+        for path in (self.log, self.samples, self._tokenizer):
+            path.unlink(missing_ok=True)
+        if tokenizer is not None:
+            tokenizer.save(self._tokenizer)
+        self._describe(config, inputs)
+
+    def resume(self, config: TrainingConfig, step: int, inputs: Iterable[str | os.PathLike[str]]) -> None:
+        """Drop what was logged after ``step``, the checkpoint's: it will be written again."""
+        for path in (self.log, self.samples):
+            drop_rows_after(path, step)
+        self._describe(config, inputs)
+
+    def _describe(self, config: TrainingConfig, inputs: Iterable[str | os.PathLike[str]]) -> None:
+        for name in _CHECKPOINTS:
+            (self.checkpoints / f"{name}.new").unlink(missing_ok=True)  # a killed process left it
+        # A run that is described by its own training.yaml: what the user has given stays as it is.
+        if not any(_same(self.config, path) for path in inputs):
+            write_text(self.config, describe(config))
+
+    def _check_place(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"{self.path} is a file, and a run needs a folder; choose another --out.")
+        parent = self.path
+        while not parent.exists() and parent != parent.parent:
+            parent = parent.parent
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            raise ConfigError(
+                f"Nothing can be written in {parent}; choose another --out, or mend its permissions."
+            )
+        if self.checkpoints.exists() and not self.checkpoints.is_dir():
+            raise ConfigError(f"{self.checkpoints} is a file; move it away, or choose another --out.")
+
+    def _check_inputs(self, inputs: Iterable[str | os.PathLike[str]]) -> None:
+        if not self.path.is_dir():
+            return
+        outputs = [self.path / name for name in sorted(self.names - {"checkpoints"})]
+        if self.checkpoints.is_dir():
+            outputs += [self.checkpoints / name for name in (*_CHECKPOINTS, "tokenizer.json")]
+        # Its own description may be the config: it is then left alone.
+        given = [path for path in inputs if not _same(self.config, path)]
+        check_outputs(outputs, given)
+
+    def _strangers(self) -> list[str]:
+        """Return what is in the folder, but for what nobody has put there."""
+        return sorted(
+            entry.name
+            for entry in os.scandir(self.path)
+            if not entry.name.startswith(".")
+            and entry.name.lower() not in _NO_ONES
+            and not (os.path.splitext(entry.name)[1] in _OUTPUT and entry.is_file())
+        )
+
+    def _is_a_run(self) -> bool:
+        try:
+            values = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError, yaml.YAMLError):
+            return False
+        return isinstance(values, dict) and set(values) >= _GROUPS
+
+    def _what_is_here(self) -> str:
+        if all((self.path / name).exists() for name in _MODEL):
+            return f"{self.path} is a model folder, but no run of `wordgaze train` (it has no {CONFIG_FILE} of one)"
+        names = self._strangers()
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return f"{self.path} is no run of `wordgaze train`, and not empty: it holds {names[0]}{more}"
+
+    def _check_same_settings(self, config: TrainingConfig) -> None:
+        """A run goes on only with the settings it began with; how long and how often may change."""
+        before, now = (dataclasses.asdict(one) for one in (parse_config(self.config), config))
+        changed = {
+            f"{group}.{name}"
+            for group in now
+            for name in now[group]
+            if now[group][name] != before[group][name]
+        }
+        changed = {name for name in changed if not name.startswith("generation.")} - _MAY_CHANGE
+        if changed:
+            raise ConfigError(
+                f"{self.path} holds a run with other settings of {', '.join(sorted(changed))}; "
+                "give the same settings to go on, another --out, or --restart to begin anew."
+            )
+
+
+def check_length(config: TrainingConfig, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Raise ConfigError where a run has gone further already than ``config`` lets it go."""
+    epoch, step, train = checkpoint["epoch"] + 1, checkpoint["global_step"], config.train
+    if epoch > train.epochs:
+        raise ConfigError(
+            f"{path} is in epoch {epoch} already, and train.epochs is {train.epochs}; give more epochs to go on, "
+            "another --out, or --restart to begin anew."
+        )
+    if 0 < train.max_steps < step:
+        raise ConfigError(
+            f"{path} has trained {step} steps already, and train.max_steps is {train.max_steps}; give more steps to go "
+            "on, another --out, or --restart to begin anew."
+        )
+
+
+def load_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
+    """Return a checkpoint of ours; raise ModelError where it can't be read, or is another program's.
+
+    ``mmap``: leave its tensors on the disk until they are used.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=False, mmap=mmap)
+    except Exception as error:  # torch raises many kinds for a broken file
+        raise ModelError(
+            f"The checkpoint {path} can't be read ({first_line(error)}); use --restart."
+        ) from error
+    known = isinstance(checkpoint, dict) and all(name in checkpoint for name in _IN_A_CHECKPOINT)
+    if not known or "Checkpoints" not in checkpoint["callbacks"]:
+        raise ModelError(f"{path} is no checkpoint of `wordgaze train`; choose another --out.")
+    return checkpoint
+
+
+def best_cider(checkpoint: Mapping[str, Any]) -> float:
+    return float(checkpoint["callbacks"]["Checkpoints"]["best"])
+
+
+def drop_rows_after(path: Path, step: int) -> None:
+    """Of a run that resumes from a checkpoint at ``step``, drop what it wrote after it: it will be written again."""
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = list(csv.reader(file)) or [[]]
+    if not header:  # killed before its first line was whole
+        path.unlink()
+        return
+    # The last row of a killed run may lack its end.
+    whole = [row for row in rows if len(row) == len(header) and row[0].isdecimal()]
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([header, *(row for row in whole if int(row[0]) <= step)])
+    write_text(path, text.getvalue())
+
+
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    """Raise ConfigError where the file is somebody else's: it would be deleted, or written on."""
+    if not path.exists():
+        return
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header = next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        header = [""]
+    if header and header[: len(columns)] != columns:
+        raise ConfigError(f"{path} is not one of `wordgaze train`; move it away, or choose another --out.")
+
+
+def _same(path: Path, other: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False

@@ -1,0 +1,105 @@
+"""Which photos and captions a run can learn from: photos that can be read, captions that say something."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from wordgaze.data.annotations import CaptionSet
+from wordgaze.data.photos import open_photo
+from wordgaze.errors import DataError, PhotoError
+from wordgaze.text.tokenizer import CaptionTokenizer
+
+DECODED = 1000
+"""So many photos are decoded before a run, which takes no longer than an epoch; of more only the ends are read."""
+_NAMED = 5
+_END = 2048  # bytes, in which a whole file's last mark is
+_FORMATS = {
+    b"\xff\xd8\xff": b"\xff\xd9",
+    b"\x89PNG": b"IEND",
+}  # how JPEG and PNG files begin, and what ends them
+_REMEDY = "set data.on_broken to skip"
+
+
+def find_broken(paths: Iterable[Path], decoded: int = DECODED) -> dict[Path, str]:
+    """Return the photos that can't be read, each with the reason.
+
+    Up to ``decoded`` photos are decoded; of a larger set beginning and end are read, which finds what was cut short,
+    is empty or no photo, and only what looks odd there is decoded.
+    """
+    unique = list(dict.fromkeys(paths))
+    look = _reason if len(unique) <= decoded else _reason_by_ends
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return {path: reason for path, reason in zip(unique, pool.map(look, unique), strict=True) if reason}
+
+
+def _reason(path: Path) -> str | None:
+    try:
+        open_photo(path)
+    except PhotoError as error:
+        return str(error)
+    return None
+
+
+def _reason_by_ends(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(4)
+            file.seek(max(0, path.stat().st_size - _END))
+            end = file.read()
+    except OSError:
+        return _reason(path)
+    mark = next((mark for start, mark in _FORMATS.items() if beginning.startswith(start)), None)
+    return None if mark is not None and mark in end else _reason(path)
+
+
+def without_broken(
+    captions: CaptionSet, broken: Mapping[Path, str], skip: bool, say: Callable[[str], None]
+) -> CaptionSet:
+    """Return the set without its ``broken`` photos, which are said by name; raise DataError unless ``skip``."""
+    lost = [photo.path for photo in captions if photo.path in broken]
+    if not lost:
+        return captions
+    unique = list(dict.fromkeys(lost))
+    count = f"{len(unique):,} of {len({photo.path for photo in captions}):,} photos can't be read"
+    if not skip:
+        raise DataError(f"{count}: {_named(unique, broken)}; or {_REMEDY}, to train without.")
+    if len(lost) == len(captions):
+        raise DataError(f"None of the {len(unique):,} photos can be read: {_named(unique, broken)}.")
+    say(f"left out, {count}: {_named(unique, broken)}")
+    return replace(captions, photos=tuple(photo for photo in captions if photo.path not in broken))
+
+
+def _named(paths: Sequence[Path], broken: Mapping[Path, str]) -> str:
+    names = " · ".join(f"{path} {broken[path]}" for path in paths[:_NAMED])
+    return names + (f" · and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else "")
+
+
+def without_empty(
+    captions: CaptionSet, tokenizer: CaptionTokenizer, say: Callable[[str], None]
+) -> CaptionSet:
+    """Return the set without the captions of which the tokenizer leaves no word, and photos that then have none.
+
+    An emoji alone is one: it would teach that a photo is to be met with silence. Raise DataError where none is left.
+    """
+    photos, dropped, example = [], 0, ""
+    for photo in captions:
+        meaning = tuple(caption for caption in photo.captions if not tokenizer.says_nothing(caption))
+        if len(meaning) < len(photo.captions):
+            dropped += len(photo.captions) - len(meaning)
+            example = example or next(caption for caption in photo.captions if caption not in meaning)
+        if meaning:
+            photos.append(photo if len(meaning) == len(photo.captions) else replace(photo, captions=meaning))
+    if not dropped:
+        return captions
+    what = f"{dropped:,} captions without a word that the tokenizer knows, such as {example!r}"
+    if not photos:
+        raise DataError(
+            f"No photo has a caption to learn from: left out {what}; correct captions or tokenizer."
+        )
+    lost = len(captions) - len(photos)
+    say(f"left out {what}" + (f", and {lost:,} photos that have no other" if lost else ""))
+    return replace(captions, photos=tuple(photos))

@@ -1,0 +1,125 @@
+"""What ends a run, or is left out of it: a loss that is not finite, photos that can't be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from wordgaze.data.annotations import CaptionedPhoto
+from wordgaze.data.dataset import PhotoBatch, TrainingBatch
+from wordgaze.errors import DataError
+from wordgaze.training.callbacks import Say
+from wordgaze.training.checkpoints import Checkpoints, not_finite
+
+
+class FiniteLoss(Callback):
+    """Ends a run whose loss is not finite: at once on a CPU; where asking costs time, every ``every`` steps."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self._losses: list[tuple[int, Tensor]] = []  # since the last check, each with its step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        stepped = trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        step = trainer.global_step + (not stepped)
+        self._losses.append((step, outputs["loss"].detach()))
+        alone_on_cpu = trainer.world_size == 1 and pl_module.device.type == "cpu"
+        if alone_on_cpu or trainer.is_last_batch or (stepped and step % self.every == 0):
+            self._check(trainer)
+
+    def _check(self, trainer: Trainer) -> None:
+        steps, losses = zip(*self._losses, strict=True)
+        self._losses = []
+        finite = torch.stack(losses).isfinite().tolist()
+        # Of several processes, all must end together.
+        if trainer.strategy.reduce_boolean_decision(all(finite), all=True):
+            return
+        step = steps[finite.index(False)] if False in finite else steps[0]
+        raise not_finite("The loss is", step)
+
+
+class BrokenPhotos(Callback):
+    """Says once of each photo that it can't be read, and at the end how many there were.
+
+    Of several processes each sees some of them; if they are to ``stop`` the run, all end together, within ``every``
+    steps.
+    """
+
+    def __init__(
+        self,
+        validation: Mapping[str, Sequence[CaptionedPhoto]],
+        checkpoints: Checkpoints,
+        say: Say,
+        stop: bool,
+        every: int,
+    ) -> None:
+        self.validation = validation
+        self.checkpoints = checkpoints
+        self.say = say
+        self.stop = stop
+        self.every = every
+        self._found: dict[str, str] = {}
+        self._said: set[str] = set()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TrainingBatch, batch_idx: int
+    ) -> None:
+        self._found |= {str(path): reason for path, reason in batch.broken.items()}
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if trainer.world_size == 1:
+            self._tell()
+        elif stepped and trainer.global_step % self.every == 0 and not trainer.is_last_batch:
+            self._gather(trainer)
+            if self.stop and self._found:
+                self.checkpoints.save(trainer)
+                self._end()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: PhotoBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        photos = list(self.validation.values())[dataloader_idx]
+        self._found |= {str(photos[index].path): reason for index, reason in batch.broken.items()}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._gather(trainer)
+        if self.stop and self._found:
+            self._end()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._gather(trainer)
+        if self._found:
+            self.say(
+                f"{len(self._found)} photos could not be read while training; the run went on without them"
+            )
+
+    def _gather(self, trainer: Trainer) -> None:
+        if trainer.world_size > 1:
+            shares: list[Any] = [None] * trainer.world_size
+            torch.distributed.all_gather_object(shares, self._found)
+            for share in shares:
+                self._found |= share
+        self._tell()
+
+    def _tell(self) -> None:
+        for path, reason in self._found.items():
+            if path not in self._said and not self.stop:
+                self._said.add(path)
+                self.say(f"left out: the photo {path} {reason}")
+
+    def _end(self) -> None:
+        path, reason = next(iter(self._found.items()))
+        raise DataError(
+            f"The photo {path} can't be used: it {reason}; or set data.on_broken to skip, to train without it."
+        )

@@ -1,0 +1,228 @@
+"""What a config may say: each mistake in it is one sentence, with its place and, where one is near, the right name."""
+
+import dataclasses
+import math
+
+import pytest
+from click.testing import CliRunner
+
+from wordgaze.cli.main import main
+from wordgaze.data.annotations import Source
+from wordgaze.errors import ConfigError
+from wordgaze.training.config import (
+    AugmentationOptions,
+    DataOptions,
+    DecoderOptions,
+    EncoderOptions,
+    TokenizerOptions,
+    TrainOptions,
+    device_ids,
+)
+from wordgaze.training.config_file import describe, parse_config
+
+
+@pytest.fixture
+def refusal(tmp_path):
+    """The sentence with which a YAML text (or bytes) and overrides are refused, without the file's name."""
+
+    def parse(content, *overrides):
+        path = tmp_path / "run.yaml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(ConfigError) as caught:
+            parse_config(path, overrides)
+        assert "\n" not in str(caught.value)
+        return str(caught.value).replace(str(path), "run.yaml")
+
+    return parse
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("", "run.yaml is empty"),
+        ("# nothing yet\n", "run.yaml is empty"),
+        ("- train\n", "run.yaml is a list; it must have settings in groups"),
+        ("epochs\n", "run.yaml is a text; it must have settings in groups"),
+        ("train:\n\tepochs: 3\n", "in line 2, column 1: a tab; YAML is indented with spaces"),
+        ("train: {epochs: 3\n", "no YAML in line 2"),
+        ("a: 1\n---\nb: 2\n", "another document"),
+        (b"\x89PNG\r\n\x1a\n\0", "not UTF-8 text (byte 0)"),
+        (b"\0\1binary", "no YAML: special characters are not allowed"),
+        ("[" * 1000, "nested too deeply"),
+        ("train:\n", "no settings below train in line 1"),
+        ("data: {augmentation: yes}\n", "no settings below data.augmentation in line 1"),
+        ("train: {epochs: 3}\ntrain: {seed: 1}\n", "has train in line 1 and again in line 2"),
+        ("train:\n  epochs: 3\n  epochs: 4\n", "has train.epochs in line 2 and again in line 3"),
+        ("data: {train: [{captions: a, captions: b}]}", "has data.train[0].captions in line 1 and again"),
+        ("data:\n  validation:\n    x: {captions: a}\n    x: {captions: b}\n", "data.validation.x in line 3"),
+        ("train: {epohcs: 3}\n", "unknown setting train.epohcs in line 1; did you mean train.epochs?"),
+        ("epochs: 3\n", "unknown setting epochs in line 1; did you mean train.epochs?"),
+        ("model: 3\n", "known are data, tokenizer, encoder, decoder, train, generation"),
+        ("data: {train: [{captions: a, exlude: b}]}", "did you mean data.train[0].exclude?"),
+        ("data: {validation: {x: {captoins: a}}}", "did you mean data.validation.x.captions?"),
+        ("train: {epochs: many}\n", "train.epochs is many; it must be a whole number"),
+        ("train: {epochs: 2.5}\n", "train.epochs is 2.5; it must be a whole number"),
+        ("train: {epochs: null}\n", "train.epochs is null; it must be a whole number"),
+        ("encoder: {image_size: 48}\n", "encoder.image_size is 48; it must be two whole numbers"),
+        ("data: {train: {captions: a}}\n", "it must be a list of sources, such as [{captions: FILE}]"),
+        ("data: {train: [photos]}\n", "data.train is photos; it must be a list of sources"),
+        ("data: {train: [{limit: 3}]}\n", "data.train: a source has no captions"),
+        ("data: {train: [{captions: a, limit: x}]}\n", "data.train.limit is x; it must be a whole number, or null"),
+    ],
+)  # fmt: skip
+def test_a_broken_config_is_refused_in_a_sentence(refusal, content, what):
+    assert what in refusal(content)
+
+
+@pytest.mark.parametrize(
+    ("override", "what"),
+    [
+        ("--train.epoch=3", "no setting --train.epoch; did you mean --train.epochs?"),
+        ("--encoder.learningrate=3", "did you mean --encoder.learning_rate?"),
+        ("--epochs=3", "did you mean --train.epochs?"),
+        ("--seed=3", "did you mean --train.seed or --generation.seed?"),
+        ("--restar", "did you mean --restart?"),
+        ("--whatever", "no setting --whatever; settings are --GROUP.NAME VALUE"),
+        ("--train.epochs=x", "train.epochs is x; it must be a whole number"),
+        ("--train.epochs", "--train.epochs: expected one argument"),
+        ("stray", "unrecognized arguments: stray"),
+        ("--data.train=[{captions: a, limt: 3}]", "data.train has an unknown limt; did you mean limit?"),
+    ],
+)
+def test_a_wrong_override_is_refused_in_a_sentence(refusal, override, what):
+    assert what in refusal("train: {epochs: 3}\n", override)
+
+
+@pytest.mark.parametrize("abbreviated", ["--train.epoch", "--train.see", "--train.max_step"])
+def test_no_setting_is_taken_for_another(tmp_path, abbreviated):
+    path = tmp_path / "run.yaml"
+    path.write_text("train: {epochs: 3}\n")
+    result = CliRunner().invoke(
+        main, ["train", "--config", str(path), abbreviated, "1", "--out", str(tmp_path / "o")]
+    )
+    assert result.exit_code == 2
+    assert f"{abbreviated}; did you mean {abbreviated}" in result.stderr
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("command", [["caption", "--num-beam", "3"], ["evaluate", "--caption", "x"]])
+def test_other_commands_do_not_guess_either(command):
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2 and "No such option" in result.stderr
+
+
+def test_a_config_is_written_and_read_again(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "data: {train: [{captions: a, exclude: b}], on_broken: skip}\nencoder: {image_size: [48, 64]}\n"
+    )
+    config = parse_config(path, ["--train.devices", "2", "--data.validation.x.captions", "c"])
+    assert config.data.train == [Source("a", exclude="b")] and config.data.validation == {"x": Source("c")}
+    assert config.train.devices == 2
+    path.write_text(describe(config))
+    assert parse_config(path) == config
+
+
+GROUPS = {
+    "data": DataOptions,
+    "data.augmentation": AugmentationOptions,
+    "tokenizer": TokenizerOptions,
+    "encoder": EncoderOptions,
+    "decoder": DecoderOptions,
+    "train": TrainOptions,
+}
+WRONG = {
+    "data": {
+        "batch_size": [0, -1, 2.5, "8", None, True],
+        "captions_per_photo": [0, 10**9],
+        "max_length": [0],
+        "workers": [-1, 10**6],
+        "crop": ["middle"],
+        "stretch": [0.5, math.nan, math.inf],
+        "on_broken": ["ignore", None],
+        "train": ["captions.json", None],
+        "validation": [["captions.json"]],
+    },
+    "data.augmentation": {
+        "scale": [(0, 1), (0.5, 2), (0.9, 0.1), (0.5,), 1.0],
+        "ratio": [(0, 1), (2, 1), (1, math.inf)],
+        "whole": [-0.1, 2, math.nan],
+        "flip": [1.1],
+        "color": [-1],
+        "crop": ["middle"],
+    },
+    "tokenizer": {"vocab_size": [0, 258, 10**11], "min_frequency": [-1], "extra_text": ["a.txt"]},
+    "encoder": {
+        "name": [None, 3],
+        "image_size": [(0, 48), (48,), 48, (48.5, 48)],
+        "features": ["maps"],
+        "map_index": [None],
+        "blocks": [-1],
+        "width": [0],
+        "heads": [0],
+        "prefix_tokens": ["yes"],
+        "drop_path": [-0.1, 1, math.nan],
+        "beside_maps": [(0.5,)],
+        "freeze": [-1, "some", 1.5],
+        "learning_rate": [-1e-4, math.nan, math.inf],
+        "layer_decay": [-0.1, 1.5],
+        "patch_drop": [1],
+        "cache_views": [0],
+    },
+    "decoder": {
+        "width": [0],
+        "layers": [0],
+        "heads": [0],
+        "mlp_ratio": [0, math.nan],
+        "positions": [0],
+        "dropout": [1, -0.1],
+    },
+    "train": {
+        "objective": ["mle"],
+        "samples": [1],
+        "baseline": ["mean"],
+        "temperature": [0, -1, math.nan],
+        "cross_entropy_weight": [-1],
+        "patience": [-1],
+        "validate_every": [0],
+        "epochs": [0, -1, 2.5],
+        "max_steps": [0, -2],
+        "learning_rate": [-1, math.nan, math.inf, "fast"],
+        "weight_decay": [-1],
+        "warmup_steps": [-1],
+        "label_smoothing": [1, -0.1],
+        "gradient_clip": [-1, math.nan],
+        "accumulate": [0],
+        "ema_decay": [1, -0.1, math.nan],
+        "precision": ["float64"],
+        "devices": [0, -2, "abc", "", "0,0", "1.5"],
+        "accelerator": ["quantum"],
+        "checkpoint_every": [0],
+        "log_every": [0],
+        "seed": [-1, 2**32, 99999999999999999999, 1.5],
+    },
+}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_each_field_is_checked_when_it_is_made(group):
+    for name, values in WRONG[group].items():
+        for value in values:
+            with pytest.raises(ConfigError, match="it must be") as caught:
+                GROUPS[group](**{name: value})
+            assert str(caught.value).startswith(f"{group}.{name} is "), (name, value)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_no_number_is_left_unchecked(group):
+    numbers = {
+        field.name for field in dataclasses.fields(GROUPS[group]) if str(field.type) in ("int", "float")
+    }
+    assert numbers <= set(WRONG[group])
+
+
+@pytest.mark.parametrize(
+    ("devices", "ids"), [(1, [0]), (3, [0, 1, 2]), ("0,2", [0, 2]), ("1,", [1]), ("a", []), ("-1,0", [])]
+)
+def test_devices_are_a_number_or_ids(devices, ids):
+    assert device_ids(devices) == ids
