@@ -136,15 +136,24 @@ def _silent(line: str) -> None:
 
 
 def _inputs(config: TrainingConfig) -> Iterator[str]:
-    """Yield the files and folders that a run of ``config`` reads, but for the photos."""
+    """Yield the files that a run of ``config`` reads, but for photos and what lies beside them.
+
+    Of a model's folder its own files: a run may be kept in a folder within it.
+    """
+    named: list[str | None] = [
+        config.tokenizer.file,
+        *config.tokenizer.extra_text,
+        config.train.initial_model,
+    ]
+    named += [config.encoder.pretrained, config.encoder.beside_pretrained, config.decoder.pretrained]
+    for path in filter(None, named):
+        if os.path.isdir(path):
+            yield from (entry.path for entry in os.scandir(path) if entry.is_file())
+        elif os.path.isfile(path):
+            yield path
     for source in (*config.data.train, *config.data.validation.values()):
-        files = (source.instances, source.exclude)
-        yield from (path for path in files if path is not None)
-        if source.format != "shapes":
-            yield source.captions
-    weights = (config.encoder.pretrained, config.encoder.beside_pretrained, config.decoder.pretrained)
-    named = (config.tokenizer.file, *config.tokenizer.extra_text, config.train.initial_model, *weights)
-    yield from (path for path in named if path is not None and os.path.exists(path))
+        files = (source.captions, source.instances, source.exclude)
+        yield from (path for path in files if path is not None and os.path.isfile(path))
 
 
 def _check_initial(config: TrainingConfig, folder: RunFolder) -> None:

@@ -127,7 +127,7 @@ class FeatureCache:
                 rows = len(np.load(self.path.with_suffix(suffix), mmap_mode="r"))
                 if rows != self.views * self.photos:
                     return 0
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, EOFError, ValueError, KeyError, TypeError):
             return 0
         return done
 

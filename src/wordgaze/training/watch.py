@@ -29,9 +29,12 @@ class FiniteLoss(Callback):
         stepped = trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         step = trainer.global_step + (not stepped)
         self._losses.append((step, outputs["loss"].detach()))
-        alone_on_cpu = trainer.world_size == 1 and pl_module.device.type == "cpu"
-        if alone_on_cpu or trainer.is_last_batch or (stepped and step % self.every == 0):
+        if self.at_once(trainer) or trainer.is_last_batch or (stepped and step % self.every == 0):
             self._check(trainer)
+
+    @staticmethod
+    def at_once(trainer: Trainer) -> bool:
+        return trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
 
     def _check(self, trainer: Trainer) -> None:
         steps, losses = zip(*self._losses, strict=True)

@@ -1,0 +1,367 @@
+"""What a run has learnt is kept, on every path; what is worthless is not written over it."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from wordgaze.cli.main import main
+from wordgaze.data.annotations import Source
+from wordgaze.errors import ConfigError, DataError, ModelError, PhotoError
+from wordgaze.tasks import train as task
+from wordgaze.tasks.train import describe, train
+from wordgaze.training import module as training_module
+from wordgaze.training.run_folder import load_checkpoint
+
+from .test_train import losses_of, rows_of, self_critical, untimed, weights_of
+
+
+@pytest.fixture
+def plain(small_config):
+    """A run without validation, whose checkpoints are too far apart to be written within it."""
+
+    def make(**train):
+        return small_config(data={"validation": {}}, train={"checkpoint_every": 1000} | train)
+
+    return make
+
+
+def steps_in(folder, name="last.ckpt"):
+    return load_checkpoint(folder / "checkpoints" / name)["global_step"]
+
+
+def same(one, other):
+    for name in ("log.csv",):
+        assert [untimed(row) for row in rows_of(one / name)] == [
+            untimed(row) for row in rows_of(other / name)
+        ]
+    weights = weights_of(other)
+    for name, tensor in weights_of(one).items():
+        assert torch.equal(tensor, weights[name]), name
+
+
+# Without a validation set
+
+
+def test_a_short_run_without_validation_goes_on(tmp_path, plain):
+    train(plain(epochs=1), tmp_path / "run")
+    assert steps_in(tmp_path / "run") == 5
+    said = []
+    assert train(plain(epochs=2), tmp_path / "run", say=said.append).steps == 10
+    assert any(line.endswith("epoch 1, step 5") for line in said)
+    assert list(losses_of(tmp_path / "run")) == list(range(1, 11))
+    assert steps_in(tmp_path / "run") == 10
+    with pytest.raises(ConfigError, match=r"other settings of train\.learning_rate"):
+        train(plain(epochs=3, learning_rate=0.5), tmp_path / "run")
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_an_interrupted_run_without_validation_goes_on_as_if_it_had_not_stopped(tmp_path, plain, workers):
+    config = plain(epochs=3)
+    config = replace(config, data=replace(config.data, workers=workers))
+    whole = train(config, tmp_path / "whole").folder
+
+    class Interrupt(task.pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 7:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "again", callbacks=[Interrupt()])
+    assert steps_in(tmp_path / "again") == 5
+    same(whole, train(config, tmp_path / "again").folder)
+
+
+def test_a_run_that_ends_within_an_epoch_goes_on_from_there(tmp_path, plain):
+    train(plain(max_steps=7), tmp_path / "run")
+    assert steps_in(tmp_path / "run") == 7
+    assert train(plain(max_steps=9), tmp_path / "run").steps == 9
+    assert list(losses_of(tmp_path / "run")) == list(range(1, 10))
+
+
+def test_epochs_between_validations_are_kept_too(tmp_path, small_config):
+    class Interrupt(task.pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 6:
+                raise KeyboardInterrupt
+
+    config = small_config(train={"epochs": 2, "validate_every": 2, "checkpoint_every": 1000})
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", callbacks=[Interrupt()])
+    assert steps_in(tmp_path / "run") == 5
+    train(config, tmp_path / "run")
+    assert [row["step"] for row in rows_of(tmp_path / "run" / "log.csv") if row["CIDEr"]] == ["10"]
+
+
+def test_an_unfinished_last_batch_of_gradients_is_kept(tmp_path, plain):
+    """Five batches an epoch, two a step: the last one makes a step alone."""
+    train(plain(epochs=1, accumulate=2), tmp_path / "run")
+    assert steps_in(tmp_path / "run") == 3
+    assert train(plain(epochs=2, accumulate=2), tmp_path / "run").steps == 6
+
+
+# A loss that is not finite
+
+
+def spoil(monkeypatch, name, step, how):
+    """From the ``step``-th call on, an objective's value is changed by ``how``."""
+    original, calls = getattr(training_module, name), []
+
+    def spoilt(*arguments):
+        calls.append(1)
+        value = original(*arguments)
+        return how(value) if len(calls) >= step else value
+
+    monkeypatch.setattr(training_module, name, spoilt)
+    return calls
+
+
+def finite(checkpoint):
+    states = (checkpoint["state_dict"], checkpoint.get("current_model_state", {}))
+    return all(tensor.isfinite().all() for state in states for tensor in state.values())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(tmp_path, small_config, monkeypatch, value):
+    config = small_config(train={"epochs": 60})
+    calls = spoil(monkeypatch, "cross_entropy", 8, lambda loss: loss * value)
+    with pytest.raises(ModelError, match=r"loss is not finite at step 8: .* lower train\.learning_rate"):
+        train(config, tmp_path / "run")
+    assert len(calls) == 8
+    checkpoint = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert checkpoint["global_step"] == 7 and finite(checkpoint)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert list(losses_of(tmp_path / "run")) == list(range(1, 8))
+
+
+def test_a_finished_model_stays_when_more_epochs_fail(tmp_path, plain, monkeypatch):
+    folder = train(plain(epochs=1), tmp_path / "run").folder
+    model = (folder / "model.safetensors").read_bytes()
+    spoil(monkeypatch, "cross_entropy", 2, lambda loss: loss * float("nan"))
+    for options in ({}, {"restart": True}):
+        with pytest.raises(ModelError, match="not finite"):
+            train(plain(epochs=2), folder, **options)
+        assert (folder / "model.safetensors").read_bytes() == model
+
+
+def test_gradients_that_are_not_finite_are_not_saved(tmp_path, small_config, monkeypatch):
+    """The loss is finite; its gradient, of a root at zero, is not."""
+    spoil(monkeypatch, "cross_entropy", 3, lambda loss: loss + (loss * 0).sqrt())
+    with pytest.raises(ModelError, match=r"weights \S+ are not finite at step 3"):
+        train(small_config(), tmp_path / "run")
+    checkpoint = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert checkpoint["global_step"] == 2 and finite(checkpoint)
+
+
+def test_self_critical_training_stops_as_well(tmp_path, small_config, monkeypatch):
+    config = self_critical(small_config, tmp_path, epochs=60)
+    spoil(monkeypatch, "self_critical", 3, lambda loss: loss * float("nan"))
+    with pytest.raises(ModelError, match="loss is not finite at step 3"):
+        train(config, tmp_path / "run")
+    assert steps_in(tmp_path / "run") == 2
+
+
+def test_where_asking_costs_time_it_is_asked_within_the_epoch(tmp_path, small_config, monkeypatch):
+    monkeypatch.setattr("wordgaze.training.watch.FiniteLoss.at_once", lambda *_: False)
+    calls = spoil(monkeypatch, "cross_entropy", 3, lambda loss: loss * float("nan"))
+    with pytest.raises(ModelError, match="loss is not finite at step 3"):
+        train(small_config(train={"log_every": 20, "checkpoint_every": 1000}), tmp_path / "run")
+    assert len(calls) == 5
+
+
+def test_the_command_says_it_with_exit_status_2(tmp_path, plain):
+    path = tmp_path / "config.yaml"
+    path.write_text(describe(plain(learning_rate=1e30, epochs=60)))
+    result = CliRunner().invoke(main, ["train", "--config", str(path), "--out", str(tmp_path / "run")])
+    assert result.exit_code == 2
+    assert "not finite at step" in result.stderr and "bug" not in result.stderr
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+# Photos that can't be read
+
+
+@pytest.fixture
+def photos(tmp_path, shapes):
+    """A copy of the forty scenes as JPEGs would be on a stick: the folder of the photos, and the source."""
+    shutil.copytree(Path(shapes[0].captions).parent, tmp_path / "shapes")
+    return tmp_path / "shapes" / "photos", Source(str(tmp_path / "shapes" / "captions.json"))
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def breaks(monkeypatch, *names):
+    """From now on these photos can't be read, though they could when the run began."""
+    from wordgaze.data import dataset
+
+    original = dataset.open_photo
+
+    def open_photo(path):
+        if Path(path).name in names:
+            raise PhotoError("is damaged or cut short; get the file again")
+        return original(path)
+
+    monkeypatch.setattr(dataset, "open_photo", open_photo)
+
+
+def test_a_broken_photo_is_found_before_the_run_and_named(tmp_path, plain, photos):
+    folder, source = photos
+    for name in ("000003.png", "000017.png"):
+        cut_short(folder / name)
+    config = plain(epochs=1)
+    config = replace(config, data=replace(config.data, train=[source]))
+    with pytest.raises(
+        DataError, match=r"^2 of 40 photos can't be read: .*000003\.png is damaged .*000017.*to skip"
+    ):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+    said = []
+    config = replace(config, data=replace(config.data, on_broken="skip"))
+    assert train(config, tmp_path / "run", say=said.append).steps == 4  # of 38 photos
+    assert said[0].startswith("left out, 2 of 40 photos can't be read") and "000017.png" in said[0]
+
+
+def test_a_broken_validation_photo_is_left_out_too(tmp_path, small_config, photos):
+    folder, source = photos
+    cut_short(folder / "000000.png")
+    config = small_config(train={"max_steps": 1}, data={"validation": {"mine": source}})
+    with pytest.raises(DataError, match="1 of 40 photos"):
+        train(config, tmp_path / "run")
+    said = []
+    config = replace(config, data=replace(config.data, on_broken="skip"))
+    train(config, tmp_path / "run", say=said.append)
+    assert any("validation photos: mine 39" in line for line in said)
+
+
+def test_a_photo_that_breaks_later_ends_the_run_which_is_kept(tmp_path, plain, monkeypatch):
+    """After step 7 one photo can't be read; once it can be again, the run goes on as if it had not stopped."""
+    config = plain(epochs=3)
+    whole = train(config, tmp_path / "whole").folder
+
+    class Break(task.pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 7:
+                breaks(monkeypatch, *(f"{number:06}.png" for number in range(40)))
+
+    said = []
+    with pytest.raises(
+        DataError, match=r"photo .*\.png can't be used: it is damaged .* set data\.on_broken to skip"
+    ):
+        train(config, tmp_path / "again", say=said.append, callbacks=[Break()])
+    monkeypatch.undo()
+    assert "is kept in" in said[-1]
+    assert steps_in(tmp_path / "again") == 7
+    same(whole, train(config, tmp_path / "again").folder)
+
+
+def test_skipping_goes_on_with_the_same_photos_after_a_stop(tmp_path, small_config, monkeypatch):
+    breaks(monkeypatch, "000003.png", "000004.png", "000030.png")
+    config = small_config(train={"epochs": 2, "checkpoint_every": 7}, data={"on_broken": "skip"})
+    said = []
+    whole = train(config, tmp_path / "whole", say=said.append).folder
+    # Three photos to train on, and two of the same names to validate on.
+    named = [line for line in said if line.startswith("left out: the photo")]
+    assert len(named) == 5 and all("is damaged" in line for line in named)
+    assert said[-1] == "5 photos could not be read while training; the run went on without them"
+
+    class Interrupt(task.pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 8:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "again", callbacks=[Interrupt()])
+    same(whole, train(config, tmp_path / "again").folder)
+
+
+def test_a_worker_process_names_the_photo_as_well(tmp_path, plain, monkeypatch):
+    breaks(monkeypatch, "000003.png")
+    config = plain(epochs=1)
+    config = replace(config, data=replace(config.data, workers=1))
+    with pytest.raises(DataError, match=r"^The photo \S+000003\.png can't be used: it is damaged"):
+        train(config, tmp_path / "run")
+    said = []
+    config = replace(config, data=replace(config.data, on_broken="skip"))
+    train(config, tmp_path / "run", say=said.append, restart=True)
+    assert any(line.startswith("left out: the photo") and "000003.png" in line for line in said)
+
+
+def test_cached_features_of_a_broken_photo_are_another_photos(tmp_path, small_config, monkeypatch):
+    breaks(monkeypatch, "000003.png")
+    options = {"freeze": "all", "cache": str(tmp_path / "cache")}
+    config = small_config(encoder=options, train={"epochs": 1}, data={"on_broken": "skip", "validation": {}})
+    first = train(config, tmp_path / "first").folder
+    monkeypatch.setattr("wordgaze.training.feature_cache.FeatureCache.fill", None)  # it is there
+    same(first, train(config, tmp_path / "second").folder)
+
+
+def test_a_damaged_feature_cache_is_computed_again(tmp_path, small_config):
+    options = {"freeze": "all", "cache": str(tmp_path / "cache")}
+    config = small_config(encoder=options, train={"epochs": 1}, data={"validation": {}})
+    first = train(config, tmp_path / "first").folder
+    for number, (suffix, keep) in enumerate([(".npy", 999), (".flipped.npy", 0)]):
+        file = next(
+            path
+            for path in (tmp_path / "cache").iterdir()
+            if path.name.endswith(suffix) and path.name.count(".") == suffix.count(".")
+        )
+        file.write_bytes(file.read_bytes()[:keep])
+        same(first, train(config, tmp_path / str(number)).folder)
+
+
+# Captions that say nothing
+
+
+def test_captions_without_a_word_are_not_learnt(tmp_path, plain, shapes):
+    import json
+
+    content = json.loads(Path(shapes[0].captions).read_text())
+    for annotation in content["annotations"]:
+        if annotation["image_id"] == 1:
+            annotation["caption"] = "😀👍"
+    first = next(annotation for annotation in content["annotations"] if annotation["image_id"] == 2)
+    first["caption"] = "…!"
+    path = tmp_path / "captions.json"
+    path.write_text(json.dumps(content))
+    source = Source(str(path), root=str(Path(shapes[0].captions).parent / "photos"))
+    config = plain(max_steps=1)
+    config = replace(config, data=replace(config.data, train=[source]))
+    said, count = [], sum(annotation["image_id"] == 1 for annotation in content["annotations"]) + 1
+    train(config, tmp_path / "run", say=said.append)
+    assert said[0].startswith(f"left out {count} captions without a word that the tokenizer knows, such as")
+    assert said[0].endswith("and 1 photos that have no other")
+    assert any(line.startswith("39 training photos") for line in said)
+
+    for annotation in content["annotations"]:
+        annotation["caption"] = "🌈"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="No photo has a caption to learn from"):
+        train(config, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_large_set_is_looked_through_by_the_ends_of_its_files(tmp_path):
+    from wordgaze.training.usable import find_broken
+
+    good, middle, short = (tmp_path / name for name in ("good.jpg", "middle.jpg", "short.jpg"))
+    image = Image.effect_noise((64, 64), 90).convert("RGB")
+    image.save(good)
+    whole = good.read_bytes()
+    middle.write_bytes(whole)
+    short.write_bytes(whole[: len(whole) // 3])
+    image.save(tmp_path / "good.png")
+    image.save(tmp_path / "good.webp")
+    (tmp_path / "short.png").write_bytes((tmp_path / "good.png").read_bytes()[:-400])
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "page.jpg").write_text("<html>404</html>")
+    paths = [*sorted(tmp_path.iterdir()), tmp_path / "missing.jpg"]
+    names = {"empty.jpg", "missing.jpg", "page.jpg", "short.jpg", "short.png"}
+    for decoded in (0, 1000):
+        assert {path.name for path in find_broken(paths, decoded)} == names
