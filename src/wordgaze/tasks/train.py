@@ -301,7 +301,9 @@ def _use_cache(config: TrainingConfig, run: _Run, first: bool, say: Say) -> None
     frozen, train = run.module.frozen, config.train
     views, photos = config.encoder.cache_views, run.data.train_set
     made_with = f"{device_of(train).type} {'bfloat16' if in_bfloat16(train) else 'float32'}"
-    key = cache_key(run.module.model, frozen, photos, run.preprocessing, config.data.augmentation, views, made_with)
+    key = cache_key(
+        run.module.model, frozen, photos, run.preprocessing, config.data.augmentation, views, made_with
+    )
     cache = FeatureCache(Path(str(config.encoder.cache)) / key, len(photos), views)
     if not first:
         cache.wait()

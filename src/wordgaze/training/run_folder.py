@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from wordgaze.errors import ConfigError, ModelError, first_line
-from wordgaze.files import check_outputs, write_text
+from wordgaze.files import MODEL_FILES, check_outputs, write_text
 from wordgaze.text.tokenizer import CaptionTokenizer
 from wordgaze.training.config import TrainingConfig
 from wordgaze.training.config_file import describe, parse_config
@@ -26,14 +26,6 @@ from wordgaze.training.config_file import describe, parse_config
 CONFIG_FILE, LOG, SAMPLES = "training.yaml", "log.csv", "samples.csv"
 _COLUMNS = {LOG: ["step", "epoch", "seconds"], SAMPLES: ["step", "set", "photo"]}  # the first ones of ours
 _MODEL = ("config.json", "model.safetensors")
-_MODEL_FILES = (
-    *_MODEL,
-    "tokenizer.json",
-    "preprocessor.json",
-    "generation.json",
-    "confidence.json",
-    "README.md",
-)
 _CHECKPOINTS = ("last.ckpt", "best.ckpt")
 _GROUPS = {"data", "tokenizer", "encoder", "decoder", "train"}  # which a training.yaml of ours has, each
 _IN_A_CHECKPOINT = ("epoch", "global_step", "loops", "state_dict", "callbacks")
@@ -55,7 +47,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.names = {"checkpoints", LOG, SAMPLES, CONFIG_FILE, *_MODEL_FILES}  # what a run may write
+        self.names = {"checkpoints", LOG, SAMPLES, CONFIG_FILE, *MODEL_FILES}  # what a run may write
         self.checkpoints = self.path / "checkpoints"
         self.last, self.best = (self.checkpoints / name for name in _CHECKPOINTS)
         self.log, self.samples = self.path / LOG, self.path / SAMPLES
