@@ -1,8 +1,12 @@
 """Several devices share the photos out: here two processes on the CPU, started by Lightning as it would on GPUs."""
 
 import csv
+import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +40,40 @@ def test_two_processes_train_validate_and_go_on(tmp_path, small_config):
     assert len(samples) == 2 * 8
     assert all(row["caption"] for row in samples)  # each process captions half of the photos
     assert load_folder(run).model.grid == (3, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--train.learning_rate=1e30", "--train.epochs=60"], "is not finite at step|are not finite at step"),
+        (["--train.epochs=2"], r"photo \S+000003.png can't be used: it is damaged"),
+        (["--train.epochs=2", "--data.on_broken=skip"], None),
+    ],
+    ids=["not finite", "stop", "skip"],
+)
+def test_two_processes_end_together(tmp_path, small_config, options, sentence):
+    source = small_config().data.train[0]
+    folder = tmp_path / "shapes"
+    shutil.copytree(Path(source.captions).parent, folder)
+    photo = folder / "photos" / "000003.png"
+    photo.write_bytes(photo.read_bytes()[:60])
+    source = replace(source, captions=str(folder / "captions.json"))
+    config = small_config(train={"devices": 2, "log_every": 2}, data={"batch_size": 4, "train": [source]})
+    (tmp_path / "config.yaml").write_text(describe(config))
+    # As if the photo had broken after it was looked at.
+    script = tmp_path / "command.py"
+    script.write_text(
+        "from wordgaze.cli.main import main\nfrom wordgaze.tasks import train\n"
+        "train.find_broken = lambda paths, say: {}\nmain(prog_name='wordgaze')\n"
+    )
+    arguments = ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run"), *options]
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=300)
+    if sentence is None:
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("left out: the photo") == 1
+    else:
+        assert done.returncode == 2, done.stderr
+        assert re.search(sentence, done.stderr), done.stderr
+        assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() or "not finite" in sentence
+        assert not (tmp_path / "run" / "model.safetensors").exists()

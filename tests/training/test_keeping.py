@@ -196,16 +196,16 @@ def cut_short(path):
     path.write_bytes(path.read_bytes()[:60])
 
 
-def breaks(monkeypatch, *names):
+def breaks(monkeypatch, *names, error=None):
     """From now on these photos can't be read, though they could when the run began."""
     from wordgaze.data import dataset
 
     original = dataset.open_photo
 
-    def open_photo(path):
+    def open_photo(path, **options):
         if Path(path).name in names:
-            raise PhotoError("is damaged or cut short; get the file again")
-        return original(path)
+            raise error or PhotoError("is damaged or cut short; get the file again")
+        return original(path, **options)
 
     monkeypatch.setattr(dataset, "open_photo", open_photo)
 
@@ -240,23 +240,23 @@ def test_a_broken_validation_photo_is_left_out_too(tmp_path, small_config, photo
     assert any("validation photos: mine 39" in line for line in said)
 
 
-def test_a_photo_that_breaks_later_ends_the_run_which_is_kept(tmp_path, plain, monkeypatch):
-    """After step 7 one photo can't be read; once it can be again, the run goes on as if it had not stopped."""
+@pytest.mark.parametrize("error", [PhotoError("is damaged"), KeyboardInterrupt()], ids=["a photo", "Ctrl-C"])
+def test_what_ends_a_run_between_two_steps_loses_none(tmp_path, plain, monkeypatch, error):
+    """After step 7 no photo can be read; once they can be again, the run goes on as if it had not stopped."""
     config = plain(epochs=3)
     whole = train(config, tmp_path / "whole").folder
 
     class Break(task.pl.Callback):
         def on_train_batch_end(self, trainer, *_):
             if trainer.global_step == 7:
-                breaks(monkeypatch, *(f"{number:06}.png" for number in range(40)))
+                breaks(monkeypatch, *(f"{number:06}.png" for number in range(40)), error=error)
 
-    said = []
-    with pytest.raises(
-        DataError, match=r"photo .*\.png can't be used: it is damaged .* set data\.on_broken to skip"
-    ):
+    said, sentence = [], r"photo .*\.png can't be used: it is damaged; or set data\.on_broken to skip"
+    is_photo = isinstance(error, PhotoError)
+    with pytest.raises(DataError if is_photo else KeyboardInterrupt, match=sentence if is_photo else None):
         train(config, tmp_path / "again", say=said.append, callbacks=[Break()])
+    assert not is_photo or "is kept in" in said[-1]
     monkeypatch.undo()
-    assert "is kept in" in said[-1]
     assert steps_in(tmp_path / "again") == 7
     same(whole, train(config, tmp_path / "again").folder)
 
@@ -279,6 +279,34 @@ def test_skipping_goes_on_with_the_same_photos_after_a_stop(tmp_path, small_conf
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "again", callbacks=[Interrupt()])
     same(whole, train(config, tmp_path / "again").folder)
+
+
+def test_a_validation_photo_that_breaks_later_ends_the_run_with_its_scores(
+    tmp_path, small_config, monkeypatch
+):
+    monkeypatch.setattr(task, "find_broken", lambda paths, say: {})
+    folder = tmp_path / "validation"
+    shutil.copytree(Path(small_config().data.validation["shapes"].captions).parent, folder)
+    cut_short(folder / "photos" / "000005.png")
+    source = Source(str(folder / "captions.json"))
+    config = small_config(data={"validation": {"shapes": source}}, train={"checkpoint_every": 1000})
+    with pytest.raises(DataError, match=r"000005\.png can't be used"):
+        train(config, tmp_path / "run")
+    assert steps_in(tmp_path / "run") == steps_in(tmp_path / "run", "best.ckpt") == 5
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, plain, monkeypatch):
+    save = task.pl.Trainer.save_checkpoint
+
+    def full(self, path, *arguments):
+        if self.global_step == 2:
+            raise RuntimeError("[enforce fail at inline_container.cc:668] . unexpected pos 64 vs 0")
+        save(self, path, *arguments)
+
+    monkeypatch.setattr(task.pl.Trainer, "save_checkpoint", full)
+    with pytest.raises(ModelError, match=r"last\.ckpt can't be written .* the one before stays"):
+        train(plain(epochs=1, checkpoint_every=1), tmp_path / "run")
+    assert steps_in(tmp_path / "run") == 1
 
 
 def test_a_worker_process_names_the_photo_as_well(tmp_path, plain, monkeypatch):
@@ -356,12 +384,19 @@ def test_a_large_set_is_looked_through_by_the_ends_of_its_files(tmp_path):
     whole = good.read_bytes()
     middle.write_bytes(whole)
     short.write_bytes(whole[: len(whole) // 3])
+    (tmp_path / "last.jpg").write_bytes(whole[:-2])  # every pixel is there
     image.save(tmp_path / "good.png")
     image.save(tmp_path / "good.webp")
-    (tmp_path / "short.png").write_bytes((tmp_path / "good.png").read_bytes()[:-400])
+    (tmp_path / "short.png").write_bytes((tmp_path / "good.png").read_bytes()[:900])
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "page.jpg").write_text("<html>404</html>")
     paths = [*sorted(tmp_path.iterdir()), tmp_path / "missing.jpg"]
     names = {"empty.jpg", "missing.jpg", "page.jpg", "short.jpg", "short.png"}
     for decoded in (0, 1000):
-        assert {path.name for path in find_broken(paths, decoded)} == names
+        said = []
+        assert {path.name for path in find_broken(paths, said.append, decoded)} == names
+        assert (
+            len(said) == 1
+            and said[0].startswith("1 of 10 photos are taken as they are: ")
+            and "last.jpg" in said[0]
+        )

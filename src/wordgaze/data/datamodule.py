@@ -24,7 +24,8 @@ from wordgaze.data.transform import PhotoTransform, TrainTransform
 class CaptionDataModule(LightningDataModule):
     """Training photos, and named sets of validation photos, one loader each, in the order of ``validation``.
 
-    ``skip_broken``: a photo that can't be read does not end the run, but is named in its batch.
+    ``skip_broken``: a training photo that can't be read raises no error, but is named in its batch, as are those of
+    validation: the scores of a validation are not lost for one of its photos.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class CaptionDataModule(LightningDataModule):
             train, encode, train_transform, captions_per_photo, seed, skip_broken=skip_broken
         )
         self.validation_sets = {
-            name: ValidationDataset(photos, transform, skip_broken) for name, photos in validation.items()
+            name: ValidationDataset(photos, transform) for name, photos in validation.items()
         }
         self.sampler = EpochSampler(len(self.train_set), seed)
         self.pad_id = pad_id
@@ -65,6 +66,7 @@ class CaptionDataModule(LightningDataModule):
     def resume(self, epoch: int, batches: int) -> None:
         """Go on in ``epoch`` after its first ``batches``."""
         self._resumed = epoch, batches
+        self._pass_on_resumed()
 
     def setup(self, stage: str) -> None:
         """Lightning calls this on each device."""
@@ -73,11 +75,12 @@ class CaptionDataModule(LightningDataModule):
             if self.trainer.world_size > 1:
                 # An error in one process would leave the others waiting: the run's BrokenPhotos ends all together.
                 self.train_set.skip_broken = True
-                for photos in self.validation_sets.values():
-                    photos.skip_broken = True
+        self._pass_on_resumed()
+
+    def _pass_on_resumed(self) -> None:
         if self._resumed is not None:
             epoch, batches = self._resumed
-            over = batches >= len(self.sampler) // self.batch_size
+            over = batches >= len(self.sampler) // self.batch_size  # of this device's share, once it is known
             self.sampler.resume(epoch, batches * self.batch_size, over)
 
     def train_dataloader(self) -> DataLoader:

@@ -103,7 +103,7 @@ class TrainingDataset(Dataset[TrainingItem]):
         place = self.replaced.get(index, index)
         for _ in self.photos:
             try:
-                photo = open_photo(self.photos[place].path)
+                photo = open_photo(self.photos[place].path, on_warning=_say_nothing)
             except PhotoError as error:
                 if not self.skip_broken:
                     raise _unusable(self.photos[place], error) from error
@@ -130,22 +130,18 @@ class TrainingDataset(Dataset[TrainingItem]):
 class ValidationDataset(Dataset[tuple[Tensor, int, "str | None"]]):
     """(pixel_values (3, H, W), index, why it can't be read or None), as captioning would see them."""
 
-    def __init__(
-        self, photos: Sequence[CaptionedPhoto], transform: PhotoTransform, skip_broken: bool = False
-    ) -> None:
+    def __init__(self, photos: Sequence[CaptionedPhoto], transform: PhotoTransform) -> None:
         self.photos = photos
         self.transform = transform
-        self.skip_broken = skip_broken
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, str | None]:
         try:
-            return self.transform(open_photo(self.photos[index].path))[0], index, None
+            photo = open_photo(self.photos[index].path, on_warning=_say_nothing)
+            return self.transform(photo)[0], index, None
         except PhotoError as error:
-            if not self.skip_broken:
-                raise _unusable(self.photos[index], error) from error
             return torch.zeros(3, *self.transform.preprocessing.size), index, str(error)
 
 
@@ -226,6 +222,10 @@ def collate_photos(items: Sequence[tuple[Tensor, int, str | None]]) -> PhotoBatc
     return PhotoBatch(
         torch.stack([pixels for pixels, _, _ in items]), [index for _, index, _ in items], broken
     )
+
+
+def _say_nothing(warning: str) -> None:
+    """What is odd about a photo was said when the run began."""
 
 
 def _unusable(photo: CaptionedPhoto, error: PhotoError) -> DataError:

@@ -224,7 +224,8 @@ def _photos(
         for name, source in config.data.validation.items()
     }
     sets = (training, *validation.values())
-    broken = find_broken(photo.path for photos in sets for photo in photos if not drawn.holds(photo.path))
+    paths = (photo.path for photos in sets for photo in photos)
+    broken = find_broken((path for path in paths if not drawn.holds(path)), say)
     skip = config.data.on_broken == "skip"
     training, *others = (drawn.settled(without_broken(photos, broken, skip, say)) for photos in sets)
     return training, dict(zip(validation, others, strict=True))

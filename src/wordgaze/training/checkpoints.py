@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from wordgaze.errors import ModelError
+from wordgaze.errors import ModelError, first_line
 
 
 class Checkpoints(Callback):
@@ -79,9 +79,15 @@ class Checkpoints(Callback):
 
     def save(self, trainer: Trainer, name: str = "last.ckpt") -> None:
         new = self.folder / f"{name}.new"
-        trainer.save_checkpoint(new)
-        if trainer.is_global_zero:
-            new.replace(self.folder / name)
+        try:
+            trainer.save_checkpoint(new)
+            if trainer.is_global_zero:
+                new.replace(self.folder / name)
+        except (OSError, RuntimeError) as error:  # torch's, of a full disk
+            raise ModelError(
+                f"The checkpoint {self.folder / name} can't be written ({first_line(error)}), and the one before "
+                "stays; free space, and the same command goes on from there."
+            ) from error
 
 
 def not_finite(what: str, step: int) -> ModelError:

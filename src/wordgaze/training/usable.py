@@ -24,36 +24,41 @@ _FORMATS = {
 _REMEDY = "set data.on_broken to skip"
 
 
-def find_broken(paths: Iterable[Path], decoded: int = DECODED) -> dict[Path, str]:
-    """Return the photos that can't be read, each with the reason.
+def find_broken(paths: Iterable[Path], say: Callable[[str], None], decoded: int = DECODED) -> dict[Path, str]:
+    """Return the photos that can't be read, each with the reason; say which are read, but look odd.
 
     Up to ``decoded`` photos are decoded; of a larger set beginning and end are read, which finds what was cut short,
     is empty or no photo, and only what looks odd there is decoded.
     """
     unique = list(dict.fromkeys(paths))
-    look = _reason if len(unique) <= decoded else _reason_by_ends
+    odd: dict[Path, str] = {}
+
+    def reason(path: Path) -> str | None:
+        if len(unique) > decoded and _has_its_end(path):
+            return None
+        try:
+            open_photo(path, on_warning=lambda message: odd.update({path: message}))
+        except PhotoError as error:
+            return str(error)
+        return None
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return {path: reason for path, reason in zip(unique, pool.map(look, unique), strict=True) if reason}
+        reasons = zip(unique, pool.map(reason, unique), strict=True)
+        broken = {path: why for path, why in reasons if why is not None}
+    if odd:
+        say(f"{len(odd):,} of {len(unique):,} photos are taken as they are: {_named(sorted(odd), odd)}")
+    return broken
 
 
-def _reason(path: Path) -> str | None:
-    try:
-        open_photo(path)
-    except PhotoError as error:
-        return str(error)
-    return None
-
-
-def _reason_by_ends(path: Path) -> str | None:
+def _has_its_end(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             beginning = file.read(4)
             file.seek(max(0, path.stat().st_size - _END))
             end = file.read()
     except OSError:
-        return _reason(path)
-    mark = next((mark for start, mark in _FORMATS.items() if beginning.startswith(start)), None)
-    return None if mark is not None and mark in end else _reason(path)
+        return False
+    return any(beginning.startswith(start) and mark in end for start, mark in _FORMATS.items())
 
 
 def without_broken(

@@ -50,8 +50,8 @@ class FiniteLoss(Callback):
 class BrokenPhotos(Callback):
     """Says once of each photo that it can't be read, and at the end how many there were.
 
-    Of several processes each sees some of them; if they are to ``stop`` the run, all end together, within ``every``
-    steps.
+    If they are to ``stop`` the run, one to validate on does so when its scores are saved; and of several processes, of
+    which each sees some photos, all end together, within ``every`` steps.
     """
 
     def __init__(
