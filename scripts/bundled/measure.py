@@ -3,7 +3,7 @@
     python -m scripts.bundled.measure MODEL OUT [--data ../shared/data]
 
 OUT gets what the commands that it prints write: `scores/SET.json` and `photos/SET.json` of `wordgaze evaluate`, and
-`calibration.json` of `scripts/calibrate.py`, which also puts `confidence.json` into MODEL. `scripts.bundled.make` makes
+`calibration.json` of `wordgaze calibrate`, which also puts `confidence.json` into MODEL. `scripts.bundled.make` makes
 the card of these files.
 """
 
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts import ROOT, SHARED_DATA
+from scripts import SHARED_DATA
 from wordgaze.files import check_script, model_files
 
 SETS = ("flickr", "coco")  # folders of the data
@@ -55,7 +55,7 @@ def commands(model: Path, out: Path, data: Path, device: str) -> list[list[str]]
         command += ["--instances", boxes] if boxes.is_file() else []
         found.append([*command, "--json", out / "scores" / f"{name}.json", "--per-image", photos])
         judged.append(photos)
-    calibrate = [ROOT / "scripts" / "calibrate.py", model, *judged, "--device", device]
+    calibrate = ["-m", "wordgaze", "calibrate", model, *judged, "--device", device]
     found.append([*calibrate, "--json", out / "calibration.json"])
     return [[str(part) for part in command] for command in found]
 

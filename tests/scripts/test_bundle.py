@@ -15,7 +15,6 @@ from scripts.bundled import make as bundle
 from scripts.bundled import measure
 from tests.model_folder import draw_photo, make_parts, model_folder  # noqa: F401
 
-from scripts import calibrate
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main as wordgaze
 from wordgaze.hub import CONFIDENCE, FILES, bundled_folder, load_folder
@@ -69,20 +68,11 @@ def work(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Work:
     }
     instances = data / "coco" / "instances_val.json"
     instances.write_text(json.dumps(boxes))
-    with pytest.MonkeyPatch.context() as patch:
-        *evaluations, last = measure.commands(model, out, data, "cpu")
-        for command in evaluations:
-            assert command[:2] == ["-m", "wordgaze"]
-            result = CliRunner().invoke(wordgaze, command[2:])
-            assert result.exit_code == 0, result.output
-        assert last[0] == calibrate.__file__
-        patch.setattr(sys, "argv", last)
-        lines: list[str] = []
-        patch.setattr("builtins.print", lambda text: lines.append(text))
-        calibrate.main()
-    return Work(
-        model, out, *run_of(folder, data / "flickr" / "captions_val.json"), instances, "\n".join(lines)
-    )
+    for command in measure.commands(model, out, data, "cpu"):
+        assert command[:2] == ["-m", "wordgaze"]
+        result = CliRunner().invoke(wordgaze, command[2:])
+        assert result.exit_code == 0, result.output
+    return Work(model, out, *run_of(folder, data / "flickr" / "captions_val.json"), instances, result.stdout)
 
 
 def run_of(folder: Path, captions: Path) -> tuple[Path, Path]:

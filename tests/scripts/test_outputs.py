@@ -12,7 +12,6 @@ from scripts.docs.cross_attention import __main__ as cross_attention
 from scripts.experiments import benchmark_cider, benchmark_latency
 from scripts.experiments.side_by_side.__main__ import main as side_by_side
 
-from scripts import calibrate
 from wordgaze.files import MODEL_FILES
 from wordgaze.hub import CONFIDENCE, FILES
 
@@ -20,7 +19,6 @@ SCRIPTS = {
     "benchmark_cider": benchmark_cider.main,
     "benchmark_latency": benchmark_latency.main,
     "make": make.main,
-    "calibrate": calibrate.main,
     "cross_attention": cross_attention.main,
     "measure": measure.main,
 }
@@ -55,10 +53,6 @@ def test_all_files_of_a_model_folder_are_inputs() -> None:
         ("make --stage c.yaml one --out one --logs docs", "one/config.json"),
         ("make --stage c.yaml other --weights one --out one --logs docs", "one/config.json"),
         ("make --stage c.yaml other --out new --notes docs/c-log.csv --logs docs", "docs/c-log.csv"),
-        ("calibrate one val.json --json val.json", "val.json"),
-        ("calibrate one link.json --json val.json", "val.json"),
-        ("calibrate one val.json --json one/config.json", "one/config.json"),
-        ("calibrate one val.json --json one/confidence.json", "one/confidence.json"),
         ("benchmark_cider --references references.json --results results.json --json results.json", "results.json"),
         ("benchmark_latency photo.png --json photo.png", "photo.png"),
         ("benchmark_latency photo.png --model one --json hard.json", "hard.json"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wordgaze.cli.options import generation_options, given, model_options
-from wordgaze.cli.output import print_table, progress
+from wordgaze.cli.output import print_table, progress, with_interval
 
 if TYPE_CHECKING:
     from wordgaze.tasks.grounding import Grounding
@@ -113,14 +113,14 @@ def _print(found: Grounding, values: dict[str, Any]) -> None:
         }
         for index, (row, by_group) in enumerate(rows.items()):
             first = (name, str(part["words"])) if index == 0 else ("", "")
-            table.add_row(*first, row, *(_text(by_group[group]) for group in names[3:]))
+            table.add_row(*first, row, *(with_interval(by_group[group]) for group in names[3:]))
     print_table(table)
     click.echo(
         f"method {found.method}{' (raw)' if found.raw else ''}, {values['photos']} photos with such words"
     )
     for order, curve in values.get("faithfulness", {}).get("curves", {}).items():
-        areas = ", ".join(f"{name} {_text(curve[name]['area'])}" for name in ("map", "random"))
-        click.echo(f"{order}: area {areas}, map less random {_text(curve['difference'])}")
+        areas = ", ".join(f"{name} {with_interval(curve[name]['area'])}" for name in ("map", "random"))
+        click.echo(f"{order}: area {areas}, map less random {with_interval(curve['difference'])}")
 
 
 _CONTROLS = {
@@ -129,10 +129,3 @@ _CONTROLS = {
     "other_word": "other words",
     "other_photo": "other photos",
 }
-
-
-def _text(value: dict[str, Any]) -> str:
-    """``0.612 (0.571 to 0.655)``."""
-    if value["value"] is None:
-        return "-"
-    return f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"

@@ -30,6 +30,7 @@ COMMANDS = {
     "train": "Train a model, or go on where a run stopped.",
     "evaluate": "Score a model, or captions in a file.",
     "grounding": "Measure whether the maps point at what the words name.",
+    "calibrate": "Fit how sure a model may be of a caption, and say if that holds.",
     "average": "Save the mean of several models as one model.",
     "demo": "Open the demo page on this machine.",
     "doctor": "Say what is installed, and what is missing for which feature.",

@@ -41,6 +41,13 @@ def tell_left_out(listing: Listing) -> None:
         click.echo(f"wordgaze: left out: {left_out}{hint}", err=True)
 
 
+def with_interval(value: dict[str, Any]) -> str:
+    """Return ``0.612 (0.571 to 0.655)``, of a value and its 95 % interval; a dash where there is none."""
+    if value["value"] is None:
+        return "-"
+    return f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
+
+
 def print_table(table: Table) -> None:
     """Prints a table as plain lines, however narrow the terminal, without spaces at their ends."""
     from rich.console import Console

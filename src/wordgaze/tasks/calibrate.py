@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from wordgaze.data.json_file import PhotoId, kind_of_json, read_json
-from wordgaze.errors import DataError
+from wordgaze.errors import DataError, ModelError
 from wordgaze.evaluation.calibration import (
     FOLDS,
     RIGHT_CIDER,
@@ -22,10 +22,12 @@ from wordgaze.evaluation.calibration import (
 )
 from wordgaze.evaluation.chair import chair
 from wordgaze.evaluation.ptb import tokenize_all
+from wordgaze.files import AnyPath, model_files, one_line
 from wordgaze.generation.confidence import FEATURES, Confidence
 
 if TYPE_CHECKING:
-    from wordgaze.captioner import Captioner
+    from wordgaze.captioner import Caption, Captioner
+    from wordgaze.tasks.evaluate import Judge
 
 _OTHERWISE = 0.02  # so many captions may differ from those judged: another machine rounds otherwise
 
@@ -71,7 +73,7 @@ class Calibration:
     differing: int
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``scripts/calibrate.py --json`` writes: of all photos, of each set, and each photo's confidence."""
+        """What ``wordgaze calibrate --json`` writes: of all photos, of each set, and each photo's confidence."""
         sets: dict[str, list[SurePhoto]] = {}
         for one in self.photos:
             sets.setdefault(one.photo.name, []).append(one)
@@ -132,6 +134,19 @@ def _judged(name: str, row: dict[str, Any]) -> JudgedPhoto:
     )
 
 
+def check_model_folder(folder: AnyPath) -> None:
+    """Raise ModelError where a confidence can't be put into ``folder``: it is none, or a link to the bundled model."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise ModelError(
+            f"There is no model folder {one_line(path)}; name a folder on this machine, as `wordgaze train` writes it."
+        )
+    if path.is_symlink() and path.samefile(model_files(None)[0].parent):
+        raise ModelError(
+            f"{one_line(path)} is a link to the bundled model, which stays as it is; calibrate a copy of it."
+        )
+
+
 def calibrate(
     captioner: Captioner,
     photos: Iterable[JudgedPhoto],
@@ -144,23 +159,17 @@ def calibrate(
     ``advance`` is called after each photo. Raises DataError when a photo can't be read, when more than a few captions
     are others than those judged, and when there are too few right or wrong ones.
     """
-    from wordgaze.tasks.caption_files import caption_files  # here: figures alone need no torch
-
-    sized: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
     judged = list(photos)
-    files = [photo.file for photo in judged]
-    known = [file for file in files if file is not None]
-    if len(known) < len(files):
+    files = [photo.file for photo in judged if photo.file is not None]
+    if len(files) < len(judged):
         raise DataError("The judged photos have no files; evaluate the model with --images.")
+    captions = _captions(captioner, files, batch_size, advance)
     same: list[JudgedPhoto] = []
     features: list[tuple[float, ...]] = []
-    for photo, result in zip(judged, caption_files(captioner, known, **sized), strict=True):
-        if result.caption is None:
-            raise DataError(f"{result.file}: {result.error} (one of the {len(judged)} judged photos).")
-        if result.caption.text == photo.caption:
+    for photo, (caption, _) in zip(judged, captions, strict=True):
+        if caption.text == photo.caption:
             same.append(photo)
-            features.append(result.caption.features())
-        advance()
+            features.append(caption.features())
     differing = len(judged) - len(same)
     if differing > _OTHERWISE * len(judged):
         raise DataError(
@@ -168,6 +177,48 @@ def calibrate(
             "settings, and calibrate it by that."
         )
     return fit(same, np.array(features), differing)
+
+
+def judge_and_calibrate(
+    captioner: Captioner,
+    judge: Judge,
+    name: str,
+    *,
+    batch_size: int | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[Calibration, tuple[str, ...]]:
+    """Captions the judge's photos, a set called ``name``, scores the captions, and fits a confidence to them.
+
+    Returns it with the warnings on photos and references. Gives what :func:`calibrate` gives of an evaluation of the
+    same model, photos and references. ``advance`` is called after each photo. Raises DataError as it does.
+    """
+    photos = list(judge.photos.values())
+    warnings: list[str] = []
+    captions: dict[PhotoId, Caption] = {}
+    results = _captions(captioner, [photo.path for photo in photos], batch_size, advance)
+    for photo, (caption, remarks) in zip(photos, results, strict=True):
+        captions[photo.photo_id] = caption
+        warnings += [f"{one_line(photo.path)}: {remark}" for remark in remarks]
+    evaluation = judge.evaluate({photo_id: caption.text for photo_id, caption in captions.items()}, warnings)
+    judged = [_judged(name, scored.to_dict()) for scored in evaluation.photos]
+    features = np.array([captions[photo.photo_id].features() for photo in judged])
+    return fit(judged, features), evaluation.warnings
+
+
+def _captions(
+    captioner: Captioner, files: Sequence[Path], batch_size: int | None, advance: Callable[[], None]
+) -> Iterator[tuple[Caption, tuple[str, ...]]]:
+    """Each photo's caption by the model's own search, and warnings; raises DataError when one can't be read."""
+    from wordgaze.tasks.caption_files import caption_files  # here: figures alone need no torch
+
+    sized: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
+    for result in caption_files(captioner, files, **sized):
+        if result.caption is None:
+            raise DataError(
+                f"{one_line(result.file)}: {result.error} (one of the {len(files)} judged photos)."
+            )
+        yield result.caption, result.warnings
+        advance()
 
 
 def fit(photos: Sequence[JudgedPhoto], features: np.ndarray, differing: int = 0) -> Calibration:

@@ -59,7 +59,7 @@ def require_confidence(captioner: Captioner, options: GenerationOptions) -> None
     if captioner.parts.confidence is None:
         raise ConfigError(
             "This model has no confidence: its folder holds no confidence.json; calibrate it "
-            "(scripts/calibrate.py of wordgaze's repository), or leave out --confidence."
+            "with `wordgaze calibrate`, or leave out --confidence."
         )
 
 

@@ -1,0 +1,158 @@
+"""``wordgaze calibrate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wordgaze.cli.options import common_options, given
+from wordgaze.cli.output import progress, with_interval
+
+if TYPE_CHECKING:
+    from wordgaze.captioner import Captioner
+    from wordgaze.tasks.calibrate import Calibration
+
+
+@click.command()
+@click.argument("folder", metavar="DIR")
+@click.argument("judged", nargs=-1, metavar="[PER_IMAGE.json...]")
+@click.option("--images", metavar="PHOTOS", help="A folder of photos to caption and judge by.")
+@click.option("--captions", metavar="FILE", help="Their reference captions: COCO, Karpathy, or a folder.")
+@click.option(
+    "--split", metavar="NAME", help="Of Karpathy's captions: test, val, train, restval. [default: all]"
+)
+@click.option(
+    "--instances", metavar="FILE", help="COCO boxes of the photos, which say what there is to be seen."
+)
+@click.option(
+    "--json", "json_path", metavar="OUT", help="Write all figures, and each photo's confidence, to OUT."
+)
+@click.option("--device", help="cpu, cuda, cuda:1, mps, ... [default: the best there is]")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Photos at a time.")
+@common_options
+def command(
+    folder: str,
+    judged: tuple[str, ...],
+    images: str | None,
+    captions: str | None,
+    split: str | None,
+    instances: str | None,
+    json_path: str | None,
+    device: str | None,
+    batch_size: int | None,
+) -> None:
+    """Fit the confidence that caption --confidence prints, to the model in DIR, and say whether it holds.
+
+    By photos that the model was not trained on: either --images and --captions, or what evaluate --per-image wrote of
+    this model. A caption counts as right if its own CIDEr is at least 0.5 and it names nothing that is in neither
+    references nor boxes. Writes confidence.json into DIR. Every figure is of a regression that had not seen the photo
+    (ten folds); the one that is written is fitted on all photos.
+    """
+    _check_way_in(judged, given(images=images, captions=captions), given(split=split, instances=instances))
+
+    from wordgaze.files import check_outputs, model_files, write_text
+    from wordgaze.hub import CONFIDENCE, load_folder, save_confidence
+    from wordgaze.tasks.calibrate import check_model_folder
+
+    check_model_folder(folder)
+    outputs = [Path(folder, CONFIDENCE), *given(json_path=json_path).values()]
+    inputs = [file for file in model_files(folder) if file.name != CONFIDENCE]
+    check_outputs(outputs, [*inputs, *judged, *given(instances=instances).values()])
+
+    from wordgaze.captioner import Captioner
+
+    captioner = Captioner(load_folder(folder), device)
+    sized = given(batch_size=batch_size)
+    if images is not None and captions is not None:
+        found = _judge(captioner, images, captions, split, instances, outputs, sized)
+    else:
+        found = _calibrate(captioner, judged, outputs, sized)
+    save_confidence(found.confidence, folder)
+    values = found.to_dict()
+    if json_path is not None:
+        from json import dumps
+
+        write_text(json_path, dumps(values, indent=1) + "\n")
+    for line in lines(values):
+        click.echo(line)
+
+
+def _check_way_in(judged: Sequence[str], photos: dict[str, str], of_photos: dict[str, str]) -> None:
+    if bool(judged) == bool(photos):
+        raise click.UsageError(
+            "Give either --images PHOTOS with --captions FILE, or files that evaluate --per-image wrote."
+        )
+    if photos and len(photos) < 2:
+        raise click.UsageError("--images and --captions belong together; give both.")
+    if judged and of_photos:
+        raise click.UsageError(
+            f"The files of evaluate --per-image hold what was judged; leave out --{' and --'.join(of_photos)}."
+        )
+
+
+def _judge(
+    captioner: Captioner,
+    images: str,
+    captions: str,
+    split: str | None,
+    instances: str | None,
+    outputs: Sequence[Path | str],
+    sized: dict[str, Any],
+) -> Calibration:
+    from wordgaze.files import check_outputs
+    from wordgaze.tasks.calibrate import judge_and_calibrate
+    from wordgaze.tasks.evaluate import Judge
+    from wordgaze.tasks.references import photos_to_caption, reference_files
+
+    photos = photos_to_caption(captions, images, split)
+    check_outputs(outputs, reference_files(captions, photos))
+    judge = Judge(photos, ["CIDEr"], instances=instances)
+    with progress(len(photos), lines=False) as advance:
+        found, warnings = judge_and_calibrate(captioner, judge, Path(captions).stem, **sized, advance=advance)
+    for warning in warnings:
+        click.echo(f"wordgaze: {warning}", err=True)
+    return found
+
+
+def _calibrate(
+    captioner: Captioner, judged: Sequence[str], outputs: Sequence[Path | str], sized: dict[str, Any]
+) -> Calibration:
+    from wordgaze.files import check_outputs
+    from wordgaze.tasks.calibrate import calibrate, read_judged
+
+    photos = [photo for path in judged for photo in read_judged(path)]
+    check_outputs(outputs, [photo.file for photo in photos if photo.file is not None])
+    with progress(len(photos), lines=False) as advance:
+        return calibrate(captioner, photos, **sized, advance=advance)
+
+
+def lines(values: dict[str, Any]) -> list[str]:
+    """Return the reliability table, and what else says whether the confidence holds."""
+    found = [f"{'confidence':>10}  {'captions':>8}  {'mean':>5}  right (95 % interval)"]
+    for row in values["reliability"]:
+        right = row["right"]
+        found.append(
+            f"{row['confidence']:>10.1f}  {right['n']:>8}  {row['mean']:>5.3f}  {with_interval(right)}"
+        )
+    for name, part in {"all": values, **values["sets"]}.items():
+        low, high = part["calibration_error_of_chance"]
+        area = part["area_under_roc"]
+        found.append(
+            f"{name}: {part['photos']} captions, mean confidence {part['mean_confidence']:.3f}, right "
+            f"{with_interval(part['right'])}; expected calibration error {part['calibration_error']:.3f} (a perfect "
+            f"confidence's {low:.3f} to {high:.3f}), area under ROC {'-' if area is None else f'{area:.3f}'}"
+        )
+    usually = values["usually_wrong"]
+    if usually is None:
+        found.append("no threshold below which captions are usually wrong")
+    else:
+        wrong = usually["wrong"]
+        found.append(
+            f"below {usually['below']:.2f} usually wrong: {with_interval(wrong)} of {wrong['n']} captions"
+        )
+    if values["differing"]:
+        found.append(f"left out: {values['differing']} captions that differ from those judged")
+    return found
