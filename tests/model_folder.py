@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from wordgaze.data.transform import Preprocessing
+from wordgaze.folder import ModelParts, save_folder
 from wordgaze.generation.options import GenerationOptions
-from wordgaze.hub import ModelParts, save_folder
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig
 from wordgaze.text.tokenizer import CaptionTokenizer

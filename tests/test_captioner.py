@@ -25,6 +25,7 @@ from wordgaze import captioner as module
 from wordgaze import hub
 from wordgaze.captioner import Caption, Captioner, CaptionWord, Explanation, choose_device
 from wordgaze.errors import ConfigError, ModelError, PhotoError, PhotoWarning
+from wordgaze.folder import FILES, load_folder, save_folder
 from wordgaze.generation.search import generate
 
 # ruff: noqa: F811  (fixtures are arguments of the same name)
@@ -130,7 +131,7 @@ def test_alternatives_are_the_next_best(captioner: Captioner, photos: list[Path]
 
 
 def test_the_folder_has_the_defaults_and_a_keyword_overrides_them(tmp_path: Path, photos: list[Path]) -> None:
-    hub.save_folder(make_parts(max_length=3), tmp_path)
+    save_folder(make_parts(max_length=3), tmp_path)
     captioner = Captioner.from_pretrained(tmp_path, "cpu")
     short = captioner.caption(photos[0])
     assert close(short, captioner.caption(photos[0], max_length=3))
@@ -558,7 +559,7 @@ def test_saved_loaded_same_captions_and_silent(
     captioner: Captioner, photos: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     captioner.save_pretrained(tmp_path / "model")
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == sorted(hub.FILES)
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == sorted(FILES)
     assert (tmp_path / "model" / "README.md").read_text() == CARD
     assert "format_version" in json.loads((tmp_path / "model" / "config.json").read_text())
     again = Captioner.from_pretrained(tmp_path / "model", "cpu")
@@ -577,14 +578,14 @@ def test_pushed_to_the_hub_is_a_whole_model_folder(
         repo_id = "owner/name"
 
     def upload(self: HfApi, *, repo_id: str, folder_path: Path, **_: Any) -> str:
-        hub.load_folder(folder_path)
+        load_folder(folder_path)
         pushed[repo_id] = {path.name for path in Path(folder_path).iterdir()}
         return "https://example.org"
 
     monkeypatch.setattr(HfApi, "create_repo", lambda self, **_: Repository)
     monkeypatch.setattr(HfApi, "upload_folder", upload)
     captioner.push_to_hub("owner/name")
-    assert pushed == {"owner/name": set(hub.FILES)}
+    assert pushed == {"owner/name": set(FILES)}
 
 
 def test_without_a_name_it_is_the_bundled_model(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -606,7 +607,7 @@ def test_a_mistyped_path_makes_no_connection(monkeypatch: pytest.MonkeyPatch, tm
 
 def test_loading_and_making_copies_no_weights(model_folder: Path) -> None:
     """ModelHubMixin would keep a deep copy of every dataclass it is made with as its config."""
-    parts = hub.load_folder(model_folder)
+    parts = load_folder(model_folder)
     captioner = Captioner(parts, "cpu")
     assert captioner.parts is parts and captioner.model is parts.model
     assert not captioner._hub_mixin_config

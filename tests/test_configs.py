@@ -13,7 +13,7 @@ import timm
 
 from wordgaze.data.annotations import Source
 from wordgaze.data.shapes import write_shapes
-from wordgaze.hub import load_folder
+from wordgaze.folder import load_folder
 from wordgaze.tasks.train import parse_config, train
 
 BOTH_NETWORKS = 2 + len(timm.create_model("test_vit").blocks)

@@ -79,7 +79,7 @@ def test_every_file_that_is_no_python_is_packaged() -> None:
 
 
 def test_the_bundled_model_is_whole_and_fits_the_wheel() -> None:
-    from wordgaze.hub import CONFIDENCE, FILES
+    from wordgaze.folder import CONFIDENCE, FILES
 
     files = {
         path.name: path.stat().st_size

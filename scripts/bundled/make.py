@@ -31,8 +31,8 @@ from wordgaze.evaluation.calibration import RIGHT_CIDER
 from wordgaze.evaluation.ptb import tokenize_all
 from wordgaze.evaluation.score import score_captions
 from wordgaze.files import check_script, model_files
+from wordgaze.folder import ModelParts, load_folder, save_folder
 from wordgaze.generation.confidence import Confidence
-from wordgaze.hub import ModelParts, load_folder, save_folder
 from wordgaze.tasks.calibrate import JudgedPhoto, read_judged
 from wordgaze.tasks.train import parse_config
 from wordgaze.training.config import TrainingConfig

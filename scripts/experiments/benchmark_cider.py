@@ -26,7 +26,8 @@ from wordgaze.data.dataset import TrainingBatch
 from wordgaze.evaluation.cider import CiderD
 from wordgaze.evaluation.ptb import tokenize_all
 from wordgaze.files import check_script, write_text
-from wordgaze.hub import bundled_folder, load_folder
+from wordgaze.folder import load_folder
+from wordgaze.hub import bundled_folder
 from wordgaze.tasks.evaluate import reference_photos, results_of
 from wordgaze.tasks.train import choose_precision
 from wordgaze.training.config import TrainingConfig, TrainOptions

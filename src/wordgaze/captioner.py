@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from itertools import islice
@@ -17,12 +17,11 @@ from huggingface_hub import ModelHubMixin
 from PIL import Image
 from torch import Tensor
 
-from wordgaze import hub
 from wordgaze.data.photos import PhotoSource, open_photo
 from wordgaze.data.sources import Photos, photo_in, photos_of
 from wordgaze.data.transform import Geometry, PhotoTransform
-from wordgaze.device import one_thread_after_fork
-from wordgaze.errors import ConfigError, PhotoError, PhotoWarning, warn
+from wordgaze.device import arithmetic, check_precision, find_device, one_thread_after_fork
+from wordgaze.errors import ConfigError, PhotoError, PhotoWarning, shown, warn, wrong_kind
 from wordgaze.explanation import overlay
 from wordgaze.explanation.evidence import evidence, is_grounded
 from wordgaze.explanation.explanation import ExplainedWord, Explanation, source_file
@@ -33,11 +32,13 @@ from wordgaze.explanation.methods import (
     find_method,
     word_maps,
 )
+from wordgaze.folder import ModelParts, load_folder, save_folder
 from wordgaze.generation.caption import Caption, CaptionWord
 from wordgaze.generation.limits import check_fits, check_memory, gigabytes, memory
-from wordgaze.generation.options import GenerationOptions, shown, whole_number, wrong_kind, yes_or_no
+from wordgaze.generation.options import GenerationOptions, whole_number, yes_or_no
 from wordgaze.generation.result import GeneratedCaption
 from wordgaze.generation.search import generate
+from wordgaze.hub import resolve
 
 __all__ = [
     "BATCH_SIZE",
@@ -56,32 +57,11 @@ BATCH_SIZE = 16
 one_thread_after_fork()
 
 _ENCODER_MEMORY = 20  # times that of its pixel values; measured on the bundled model's two networks
-_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_device(device: str | torch.device | None = "auto") -> torch.device:
-    """``auto`` (or None): CUDA, then Apple's MPS, then the CPU; raises ConfigError when a device is not there."""
-    if device is None or device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        if isinstance(device, bool) or not isinstance(device, str | int | torch.device):
-            raise wrong_kind("device", device, "a name such as cpu, a number of a GPU, or a torch.device")
-        chosen = torch.device(device)
-        torch.zeros(1, device=chosen).item()  # a meta tensor can be made, and not computed with
-    except (ArithmeticError, AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        # torch's ways to say that it has none
-        raise ConfigError(
-            f"The device {shown(str(device))} is not there for this torch; use auto or cpu."
-        ) from None
-    return chosen
-
-
-def _checked_precision(precision: str) -> str:
-    if not isinstance(precision, str) or precision not in _PRECISIONS:
-        raise ConfigError(f"precision is {shown(precision)}; choose {', '.join(_PRECISIONS)}.")
-    return precision
+    """Return the device; ``auto`` (or None) is CUDA, then Apple's MPS, then the CPU; raise ConfigError for others."""
+    return torch.device(find_device(device))
 
 
 class Captioner(
@@ -106,16 +86,16 @@ class Captioner(
 
     def __init__(
         self,
-        parts: hub.ModelParts,
+        parts: ModelParts,
         device: str | torch.device | None = "auto",
         precision: str = "float32",
         mirrored: bool | None = None,
     ) -> None:
-        if not isinstance(parts, hub.ModelParts):
+        if not isinstance(parts, ModelParts):
             rule = "the parts of a model; a folder or name goes to Captioner.from_pretrained"
             raise wrong_kind("parts", parts, rule)
         self.device = choose_device(device)
-        self.precision = _checked_precision(precision)
+        self.precision = check_precision(precision)
         if mirrored is not None:
             mirrored = yes_or_no("mirrored", mirrored)
             parts = replace(parts, preprocessing=replace(parts.preprocessing, mirrored=mirrored))
@@ -166,8 +146,8 @@ class Captioner(
         **download: Any,
     ) -> Captioner:
         chosen = choose_device(device)
-        _checked_precision(precision)  # before a model is fetched for nothing
-        return cls(hub.load_folder(hub.resolve(model_id, **download), chosen), chosen, precision, mirrored)
+        check_precision(precision)  # before a model is fetched for nothing
+        return cls(load_folder(resolve(model_id, **download), chosen), chosen, precision, mirrored)
 
     def save_pretrained(
         self,
@@ -182,7 +162,7 @@ class Captioner(
         Raises ModelError when it can't be written, or would replace files that are no model's of ours.
         """
         # The mixin's own deletes config.json before anything is checked or written.
-        hub.save_folder(self.parts, save_directory)
+        save_folder(self.parts, save_directory)
         if not push_to_hub:
             return None
         push_to_hub_kwargs.pop("config", None)  # ours is in the folder
@@ -190,7 +170,7 @@ class Captioner(
         return self.push_to_hub(repo_id=name, **push_to_hub_kwargs)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        hub.save_folder(self.parts, save_directory)
+        save_folder(self.parts, save_directory)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -535,16 +515,5 @@ class Captioner(
         with torch.inference_mode(), self._arithmetic():
             yield
 
-    @contextmanager
-    def _arithmetic(self) -> Iterator[None]:
-        lower = self.precision != "float32"
-        cudnn = torch.backends.cudnn
-        # Left alone, cuDNN convolves in TF32, whose ten bits of mantissa are no float32.
-        exact = cudnn.flags(
-            cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-        )
-        with (
-            torch.autocast(self.device.type, _PRECISIONS[self.precision], enabled=lower),
-            exact if self.device.type == "cuda" else nullcontext(),
-        ):
-            yield
+    def _arithmetic(self) -> AbstractContextManager[None]:
+        return arithmetic(str(self.device), self.precision)

@@ -1,9 +1,19 @@
-"""The processor's threads: how many torch starts, and whether the machine has cores for them."""
+"""Where and how exactly torch computes: the device, the precision of its arithmetic, the processor's threads.
+
+Devices and precisions are plain strings, and torch is imported by what needs it: ``--help`` must answer at once.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+from wordgaze.errors import ConfigError, shown, wrong_kind
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+"""Of the arithmetic; weights stay float32."""
 
 # What torch's, NumPy's and tokenizers' native parts read when they are loaded.
 _VARIABLES = (
@@ -13,6 +23,66 @@ _VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "RAYON_NUM_THREADS",
 )
+
+
+def find_device(device: object = "auto") -> str:
+    """Return torch's name of a device; ``auto`` (or None) is CUDA, then Apple's MPS, then the CPU.
+
+    Raises ConfigError where torch has no such device.
+    """
+    import torch
+
+    if device is None or device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        if isinstance(device, bool) or not isinstance(device, str | int | torch.device):
+            raise wrong_kind("device", device, "a name such as cpu, a number of a GPU, or a torch.device")
+        chosen = torch.device(device)
+        torch.zeros(1, device=chosen).item()  # a meta tensor can be made, and not computed with
+    except (ArithmeticError, AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        # torch's ways to say that it has none
+        raise ConfigError(
+            f"The device {shown(str(device))} is not there for this torch; use auto or cpu."
+        ) from None
+    return str(chosen)
+
+
+def check_precision(precision: object) -> str:
+    """Return ``precision``; raise ConfigError unless it is one of ``PRECISIONS``."""
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        raise ConfigError(f"precision is {shown(precision)}; choose {', '.join(PRECISIONS)}.")
+    return precision
+
+
+def fastest_precision(device: str) -> str:
+    """Return ``bfloat16`` where ``device`` (``cpu`` or ``cuda``) multiplies faster in it, else ``float32``."""
+    import torch
+
+    if device == "cuda":
+        faster = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        faster = (
+            torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.cpu._is_avx512_bf16_supported()
+        ) or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if faster else "float32"
+
+
+@contextmanager
+def arithmetic(device: str, precision: str) -> Iterator[None]:
+    """Let torch compute in ``precision`` on ``device``, and in no lower one."""
+    import torch
+
+    cudnn = torch.backends.cudnn
+    # Left alone, cuDNN convolves in TF32, whose ten bits of mantissa are no float32.
+    exact = cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False)
+    kind, lower = device.partition(":")[0], precision != "float32"
+    with (
+        torch.autocast(kind, getattr(torch, precision), enabled=lower),
+        exact if kind == "cuda" else nullcontext(),
+    ):
+        yield
 
 
 def set_threads(count: int) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from typing import Any
 
 
 class WordgazeError(Exception):
@@ -26,6 +27,24 @@ class ModelError(WordgazeError):
 
 class ConfigError(WordgazeError):
     """An option or a configuration makes no sense."""
+
+
+def wrong_kind(name: str, value: object, rule: str) -> ConfigError:
+    """Return the error for an argument of another kind than its ``rule`` says."""
+    return ConfigError(f"{name}={shown(value)} is of the wrong kind; it must be {rule}.")
+
+
+def shown(value: Any) -> str:
+    """Return a value as a sentence shows it: in one line, and cut where it is long."""
+    if isinstance(value, int) and abs(value) >= 10**40:  # Python writes no number of thousands of digits
+        return f"a number of {value.bit_length()} bits"
+    try:
+        if hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0:
+            value = value.item()  # 2.5, not np.float64(2.5)
+        text = " ".join(repr(value).split())
+    except Exception:  # somebody else's __repr__
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def first_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from argparse import ArgumentParser
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from wordgaze.errors import ConfigError
+from wordgaze.errors import ConfigError, shown, wrong_kind
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 
@@ -22,6 +23,24 @@ def one_line(path: AnyPath) -> str:
     On Windows, where names hold none of them and a backslash parts folders, the name is left as it is.
     """
     return os.fspath(path) if os.sep == "\\" else os.fspath(path).translate(_ESCAPES)
+
+
+def checked_path(name: str, value: object) -> Path:
+    """Return a path that somebody gave as the argument ``name``; raise ConfigError for what can't be one."""
+    if (
+        not isinstance(value, str | os.PathLike)
+        or isinstance(os.fspath(value), bytes)
+        or "\0" in os.fspath(value)
+    ):
+        raise wrong_kind(name, value, "a path, as text or a pathlib.Path")
+    try:
+        os.stat(value)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ConfigError(
+                f"{name} is {shown(os.fspath(value))}, too long for a path; check it."
+            ) from None
+    return Path(value)
 
 
 def check_outputs(outputs: Iterable[AnyPath], inputs: Iterable[AnyPath] = ()) -> None:

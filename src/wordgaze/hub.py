@@ -1,210 +1,26 @@
-"""Model folders: saved whole or not at all, loaded with every mismatch said, found by path or by hub id.
-
-A folder holds ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``preprocessor.json``,
-``generation.json`` and ``README.md``, the card; of a calibrated model also ``confidence.json``. Nothing is ever
-unpickled.
-"""
+"""A model's name → its folder: the bundled model, a folder here, or one that the hub sends."""
 
 from __future__ import annotations
 
-import errno
-import json
 import os
-import tempfile
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
+from wordgaze.errors import ModelError, first_line
+from wordgaze.files import checked_path
+from wordgaze.folder import CONFIDENCE, CONFIG, FILES
 
-from wordgaze.data.transform import Preprocessing
-from wordgaze.errors import ConfigError, ModelError, WordgazeError, first_line
-from wordgaze.generation.confidence import Confidence
-from wordgaze.generation.limits import check_fits
-from wordgaze.generation.options import GenerationOptions, shown, wrong_kind
-from wordgaze.model.caption_model import CaptionModel
-from wordgaze.model.config import CaptionModelConfig
-from wordgaze.text.tokenizer import CaptionTokenizer
-
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-TOKENIZER = "tokenizer.json"
-PREPROCESSOR = "preprocessor.json"
-GENERATION = "generation.json"
-CONFIDENCE = "confidence.json"
-CARD = "README.md"
-FILES = (WEIGHTS, TOKENIZER, PREPROCESSOR, GENERATION, CARD, CONFIG)
-"""What a model folder holds, in the order of saving: a folder without its config is not yet a model.
-A calibrated one's ``CONFIDENCE`` comes beside them."""
-
-_DTYPES = {"float32": torch.float32, "float16": torch.float16}
-_AGAIN = "save or download the model again"
-_SAME = "take both files from the same model"
-_Value = TypeVar("_Value")
-
-
-@dataclass
-class ModelParts:
-    """What a model folder holds, ready to use; ``card`` is its README.md, ``confidence`` None if never calibrated."""
-
-    model: CaptionModel
-    tokenizer: CaptionTokenizer
-    preprocessing: Preprocessing
-    generation: GenerationOptions
-    card: str | None = None
-    confidence: Confidence | None = None
-
-
-def save_folder(
-    parts: ModelParts, folder: str | os.PathLike[str], *, card: str | None = None, dtype: str = "float32"
-) -> None:
-    """Writes a model folder, whole or not at all: an interrupted save leaves no folder that loads.
-
-    ``card``: the text of README.md, by default that of ``parts``, or a plain description. ``dtype``:
-    ``float32``, or ``float16`` for half the size. Raises ModelError when the parts don't fit each other or
-    can't be written, and where they would be written over files that are no model's of ours.
-    """
-    if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise ConfigError(f"A model can't be saved as {shown(dtype)}; choose {' or '.join(_DTYPES)}.")
-    folder = _path("folder", folder)
-    _check_fit(parts, folder)
-    check_target(folder, parts.tokenizer)
-    weights = save(_weights(parts.model, dtype), metadata={"format": "pt"})
-    texts = {
-        PREPROCESSOR: _to_json(parts.preprocessing.to_dict()),
-        GENERATION: _to_json(parts.generation.to_dict()),
-        CARD: card or parts.card or _plain_card(parts),
-        CONFIG: _to_json(parts.model.config.to_dict()),
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as name:
-            new = Path(name)
-            (new / WEIGHTS).write_bytes(weights)
-            parts.tokenizer.save(new / TOKENIZER)
-            for file, text in texts.items():
-                (new / file).write_text(text, encoding="utf-8")
-            for file in FILES:
-                _sync(new / file)
-            # Between here and the last line there is no config, so no mixture of two models can be loaded.
-            (folder / CONFIG).unlink(missing_ok=True)
-            save_confidence(parts.confidence, folder)
-            for file in FILES:
-                os.replace(new / file, folder / file)
-    except OSError as error:
-        reason = error.strerror or error
-        raise ModelError(f"The model can't be saved in {folder}: {reason}; choose another folder.") from error
-
-
-def check_target(folder: str | os.PathLike[str], tokenizer: CaptionTokenizer | None = None) -> None:
-    """Raise ModelError when saving a model in ``folder`` would replace files that are no model's of ours.
-
-    A folder with a model of ours may get another, also one whose saving was interrupted; other files stay as they are.
-    Training keeps its ``tokenizer`` in the folder before there is a model: the same one may be written again.
-    """
-    folder = Path(folder)
-    there = [name for name in (CONFIG, *FILES, CONFIDENCE) if os.path.lexists(folder / name)]
-    if there == [TOKENIZER] and tokenizer is not None and tokenizer.is_saved_in(folder / TOKENIZER):
-        return
-    if there and not _holds_ours(folder):
-        raise ModelError(
-            f"{folder} holds a {there[0]} and is no model folder of wordgaze: the model would replace it; "
-            "choose another folder, or an empty one."
-        )
-
-
-def _holds_ours(folder: Path) -> bool:
-    if (folder / CONFIG).exists():
-        return {"format_version", "encoder", "decoder"} <= _keys(folder / CONFIG)
-    # Without a config, what an interrupted save leaves behind.
-    return any(folder.glob(".saving-*")) or (
-        "crop" in _keys(folder / PREPROCESSOR) and "num_beams" in _keys(folder / GENERATION)
-    )
-
-
-def _keys(path: Path) -> set[str]:
-    """The names in a JSON object; none where it can't be read, or is no object."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return set()
-    return set(values) if isinstance(values, dict) else set()
-
-
-def _path(name: str, value: object) -> Path:
-    """A path that somebody gave as the argument ``name``; raises ConfigError for what can't be one."""
-    if (
-        not isinstance(value, str | os.PathLike)
-        or isinstance(os.fspath(value), bytes)
-        or "\0" in os.fspath(value)
-    ):
-        raise wrong_kind(name, value, "a path, as text or a pathlib.Path")
-    try:
-        os.stat(value)
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise ConfigError(
-                f"{name} is {shown(os.fspath(value))}, too long for a path; check it."
-            ) from None
-    return Path(value)
-
-
-def save_confidence(confidence: Confidence | None, folder: str | os.PathLike[str]) -> None:
-    """Writes a model folder's ``confidence.json`` whole or not at all, or removes it; raises ModelError."""
-    path = Path(folder) / CONFIDENCE
-    try:
-        if confidence is None:
-            path.unlink(missing_ok=True)
-            return
-        new = path.with_name(f".{path.name}.new")
-        new.write_text(_to_json(confidence.to_dict()), encoding="utf-8")
-        _sync(new)
-        os.replace(new, path)
-    except OSError as error:
-        raise ModelError(f"{path} can't be written ({error.strerror or error}); check the folder.") from error
-
-
-def load_folder(folder: str | os.PathLike[str], device: str | torch.device = "cpu") -> ModelParts:
-    """Reads a model folder; weights become float32 on ``device``, and the model is in evaluation mode.
-
-    Raises ModelError, which names the file, when one is missing, damaged or does not fit the others.
-    """
-    folder = _path("folder", folder)
-    if not folder.is_dir():
-        problem = (
-            "is a file, not a model folder; name the folder"
-            if folder.exists()
-            else "does not exist; check the path"
-        )
-        raise ModelError(f"The model folder {folder} {problem}.")
-    for file in (CONFIG, WEIGHTS, TOKENIZER, PREPROCESSOR, GENERATION):
-        if not (folder / file).is_file():
-            raise ModelError(f"{folder} has no {file}, so it is not a whole model folder; {_AGAIN}.")
-    config = _read(folder / CONFIG, CaptionModelConfig.from_dict)
-    parts = ModelParts(
-        model=_build(config, folder / CONFIG),
-        tokenizer=CaptionTokenizer.load(folder / TOKENIZER),
-        preprocessing=_read(folder / PREPROCESSOR, Preprocessing.from_dict),
-        generation=_read(folder / GENERATION, GenerationOptions.from_dict),
-        card=_read_card(folder / CARD),
-        confidence=_read(folder / CONFIDENCE, Confidence.from_dict)
-        if (folder / CONFIDENCE).is_file()
-        else None,
-    )
-    _check_fit(parts, folder)
-    _load_weights(parts.model, folder / WEIGHTS)
-    parts.model.eval().to(device)
-    return parts
+# Names that were here before there was `wordgaze.folder`.
+from wordgaze.folder import ModelParts as ModelParts
+from wordgaze.folder import load_folder as load_folder
+from wordgaze.folder import save_confidence as save_confidence
+from wordgaze.folder import save_folder as save_folder
 
 
 def bundled_folder() -> Path:
-    """The model that ships with wordgaze; raises ModelError when this installation has none."""
+    """Return the model that ships with wordgaze; raises ModelError when this installation has none."""
     folder = Path(str(resources.files("wordgaze") / "bundled"))
     if not (folder / CONFIG).is_file():
         raise ModelError(
@@ -215,7 +31,7 @@ def bundled_folder() -> Path:
 
 
 def resolve(name: str | os.PathLike[str] | None = None, **download: Any) -> Path:
-    """The folder of a model: None is the bundled one, then an existing folder, then a hub id, ``owner/name``.
+    """Return the folder of a model: None is the bundled one, then an existing folder, then a hub id, ``owner/name``.
 
     ``download`` goes to ``huggingface_hub.snapshot_download`` (``revision``, ``cache_dir``, ``token``, ...),
     which is asked for the files of a model folder only, and never when ``name`` looks like a path. Raises
@@ -223,7 +39,7 @@ def resolve(name: str | os.PathLike[str] | None = None, **download: Any) -> Path
     """
     if name is None:
         return bundled_folder()
-    folder = _path("model", name)
+    folder = checked_path("model", name)
     with suppress(RuntimeError):  # the home of nobody that is known
         folder = folder.expanduser()
     if folder.exists():
@@ -236,7 +52,7 @@ def resolve(name: str | os.PathLike[str] | None = None, **download: Any) -> Path
 
 
 def _looks_like_a_path(name: str) -> bool:
-    """Whether ``name`` can't be ``owner/name``: ``runs/mine`` is a path where there is a folder ``runs``."""
+    """Return whether ``name`` can't be ``owner/name``: ``runs/mine`` is a path where there is a folder ``runs``."""
     return (
         name.startswith((os.sep, ".", "~"))
         or "\\" in name
@@ -283,131 +99,3 @@ def _download(repo_id: str, **download: Any) -> Path:
         raise ModelError(
             f"The model {repo_id} can't be downloaded ({first_line(error)}); try again later."
         ) from error
-
-
-def _read(path: Path, parse: Callable[[dict[str, Any]], _Value]) -> _Value:
-    """A JSON object, parsed; ModelError names the file."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise ModelError(f"{path} is damaged: it holds no JSON object; {_AGAIN}.")
-        return parse(values)
-    except OSError as error:
-        raise ModelError(
-            f"{path} can't be read ({error.strerror or error}); check its permissions."
-        ) from error
-    except ConfigError as error:
-        raise ModelError(f"{path} does not describe a model: {_with_remedy(error)}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path} is damaged: no valid JSON ({first_line(error)}); {_AGAIN}.") from error
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a value of the wrong kind
-        raise ModelError(
-            f"{path} is damaged: a value makes no sense ({first_line(error)}); {_AGAIN}."
-        ) from error
-
-
-def _read_card(path: Path) -> str | None:
-    # A model works without its card.
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
-
-
-def _build(config: CaptionModelConfig, path: Path) -> CaptionModel:
-    try:
-        return CaptionModel(config)
-    except WordgazeError as error:
-        raise ModelError(f"{path} does not describe a model: {_with_remedy(error)}") from error
-    except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelError(f"No model can be built from {path} ({first_line(error)}); {_AGAIN}.") from error
-
-
-def _check_fit(parts: ModelParts, folder: Path) -> None:
-    """Raises ModelError when the tokenizer, preprocessing or generation defaults belong to another model."""
-    decoder, tokenizer = parts.model.config.decoder, parts.tokenizer
-    if tokenizer.vocab_size != decoder.vocab_size:
-        raise ModelError(
-            f"{folder}: {TOKENIZER} has {tokenizer.vocab_size} tokens but {CONFIG} says "
-            f"{decoder.vocab_size}; {_SAME}."
-        )
-    expected = tuple(parts.model.preprocessing_defaults()["size"])
-    if parts.preprocessing.size != expected:
-        raise ModelError(
-            f"{folder}: {PREPROCESSOR} makes photos of size {parts.preprocessing.size} (height, width) but "
-            f"the model of {CONFIG} takes {expected}; {_SAME}."
-        )
-    try:
-        check_fits(parts.generation, decoder)
-    except ConfigError as error:
-        raise ModelError(f"{folder}: {GENERATION} does not fit {CONFIG}: {error}") from error
-
-
-def _weights(model: CaptionModel, dtype: str) -> dict[str, Tensor]:
-    """The model's tensors on the CPU, floats in ``dtype``; tied ones are in the state once."""
-    weights = {}
-    for name, tensor in model.state_dict().items():
-        tensor = tensor.detach().cpu()
-        if tensor.is_floating_point():
-            if not tensor.isfinite().all():
-                raise ModelError(f"The model's {name} holds values that are not finite; train it again.")
-            tensor = tensor.to(_DTYPES[dtype])
-            if not tensor.isfinite().all():
-                raise ModelError(
-                    f"The model's {name} holds values too large for {dtype}; save it as float32."
-                )
-        weights[name] = tensor.contiguous()
-    return weights
-
-
-def _load_weights(model: CaptionModel, path: Path) -> None:
-    """Copies the tensors of ``path`` into ``model``, converting them to its float32."""
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(
-            f"{path} is damaged or no safetensors file ({first_line(error)}); {_AGAIN}."
-        ) from error
-    expected = model.state_dict()
-    problems = [f"no tensor {name}" for name in expected.keys() - weights.keys()]
-    problems += [f"an unknown tensor {name}" for name in weights.keys() - expected.keys()]
-    problems += [
-        f"{name} of shape {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 1} more differences" if len(problems) > 1 else ""
-        raise ModelError(f"{path} does not fit {CONFIG}: it has {min(problems)}{more}; {_SAME}.")
-    damaged = [
-        name for name, tensor in weights.items() if tensor.is_floating_point() and not tensor.isfinite().all()
-    ]
-    if damaged:
-        raise ModelError(f"{path} is damaged: {damaged[0]} holds values that are not finite; {_AGAIN}.")
-    model.load_state_dict(weights)
-
-
-def _plain_card(parts: ModelParts) -> str:
-    """What can be said of a model from its parts alone, with the hub's front matter."""
-    config = parts.model.config
-    height, width = parts.preprocessing.size
-    millions = sum(parameter.numel() for parameter in parts.model.parameters()) / 1e6
-    return (
-        "---\nlibrary_name: wordgaze\npipeline_tag: image-to-text\ntags:\n- image-captioning\n---\n\n"
-        "# A wordgaze captioner\n\n"
-        f"Encoder {config.encoder.name} at {height} x {width}, {config.decoder.layers} decoder layers of "
-        f"width {config.decoder.width}, {config.decoder.vocab_size} tokens, {millions:.1f} M parameters.\n\n"
-        "Data, command and scores were not recorded.\n"
-    )
-
-
-def _to_json(values: dict[str, Any]) -> str:
-    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _with_remedy(error: WordgazeError) -> str:
-    """The sentence, with what to do if it does not say so itself."""
-    sentence = str(error).rstrip(".")
-    return f"{sentence}." if ";" in sentence else f"{sentence}; {_AGAIN}."

@@ -12,10 +12,9 @@ import torch
 from click.testing import CliRunner, Result
 from tests.model_folder import make_parts
 
-from wordgaze import hub
 from wordgaze.cli.main import main
+from wordgaze.folder import TOKENIZER, ModelParts, load_folder, save_folder
 from wordgaze.generation.confidence import FEATURES, Confidence
-from wordgaze.hub import TOKENIZER, load_folder, save_folder
 from wordgaze.tasks import average as task
 from wordgaze.training.surgery import expand
 
@@ -108,7 +107,7 @@ def test_what_a_stage_learned_from_the_model_itself_makes_the_other(folders: lis
 def test_each_model_is_loaded_once(folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
 
-    def load(folder: Path) -> hub.ModelParts:
+    def load(folder: Path) -> ModelParts:
         loaded.append(str(folder))
         return load_folder(folder)
 

@@ -15,8 +15,8 @@ from tests.model_folder import mixed, model_folder, photos  # noqa: F401
 
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
+from wordgaze.folder import save_confidence
 from wordgaze.generation.confidence import FEATURES, Confidence
-from wordgaze.hub import save_confidence
 
 # ruff: noqa: F811  (fixtures are arguments of the same name)
 

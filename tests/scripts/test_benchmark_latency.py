@@ -6,7 +6,7 @@ import sys
 from scripts.experiments import benchmark_latency as script
 from tests.model_folder import make_parts
 
-from wordgaze.hub import save_folder
+from wordgaze.folder import save_folder
 
 
 def test_the_ratio_is_of_the_medians(tmp_path, monkeypatch, capsys):

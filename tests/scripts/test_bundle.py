@@ -17,7 +17,8 @@ from tests.model_folder import draw_photo, make_parts, model_folder  # noqa: F40
 
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main as wordgaze
-from wordgaze.hub import CONFIDENCE, FILES, bundled_folder, load_folder
+from wordgaze.folder import CONFIDENCE, FILES, load_folder
+from wordgaze.hub import bundled_folder
 from wordgaze.tasks.calibrate import JudgedPhoto, read_judged
 from wordgaze.tasks.train import describe, parse_config
 

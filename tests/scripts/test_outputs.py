@@ -13,7 +13,7 @@ from scripts.experiments import benchmark_cider, benchmark_latency
 from scripts.experiments.side_by_side.__main__ import main as side_by_side
 
 from wordgaze.files import MODEL_FILES
-from wordgaze.hub import CONFIDENCE, FILES
+from wordgaze.folder import CONFIDENCE, FILES
 
 SCRIPTS = {
     "benchmark_cider": benchmark_cider.main,

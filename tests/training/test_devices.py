@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from wordgaze.hub import load_folder
+from wordgaze.folder import load_folder
 from wordgaze.tasks.train import describe
 
 

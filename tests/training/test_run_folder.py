@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from wordgaze.cli.main import main
 from wordgaze.data.annotations import Source
 from wordgaze.errors import ConfigError, DataError, ModelError
-from wordgaze.hub import load_folder
+from wordgaze.folder import load_folder
 from wordgaze.tasks.train import _inputs, describe, train
 from wordgaze.training.config import DecoderOptions, EncoderOptions, TokenizerOptions
 from wordgaze.training.run_folder import RunFolder, drop_rows_after, load_checkpoint

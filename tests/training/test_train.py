@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from wordgaze.captioner import Captioner
 from wordgaze.data.annotations import read_captions
 from wordgaze.errors import ConfigError, DataError
-from wordgaze.hub import load_folder
+from wordgaze.folder import load_folder
 from wordgaze.model.encoders.fused import FusedEncoder
 from wordgaze.model.encoders.vit import VitEncoder, keep_patches
 from wordgaze.tasks import train as task

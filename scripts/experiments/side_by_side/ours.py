@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 from wordgaze.captioner import Captioner
-from wordgaze.hub import load_folder
+from wordgaze.folder import load_folder
 from wordgaze.tasks.train import train
 from wordgaze.training.config import TrainingConfig
 

@@ -15,9 +15,8 @@ from wordgaze.data.transform import Geometry
 from wordgaze.errors import ConfigError
 from wordgaze.explanation import overlay
 from wordgaze.explanation.report import ReportItem, ReportWord, html_frame, html_report
-from wordgaze.files import check_outputs, write_text, write_whole
+from wordgaze.files import check_outputs, checked_path, write_text, write_whole
 from wordgaze.generation.caption import Caption
-from wordgaze.generation.options import wrong_kind
 
 EXPLANATION_SUFFIXES = (".png", ".html", ".json", ".npz")
 
@@ -170,13 +169,7 @@ def source_file(photo: object) -> Path | None:
 
 def explanation_suffix(path: str | os.PathLike[str]) -> str:
     """What :meth:`Explanation.save` makes of a path; raises ConfigError when it can't tell."""
-    if (
-        not isinstance(path, str | os.PathLike)
-        or isinstance(os.fspath(path), bytes)
-        or "\0" in os.fspath(path)
-    ):
-        raise wrong_kind("path", path, "a path, as text or a pathlib.Path")
-    suffix = Path(path).suffix.lower()
+    suffix = checked_path("path", path).suffix.lower()
     if suffix not in EXPLANATION_SUFFIXES:
         raise ConfigError(
             f"{os.fspath(path)}: can't tell what to write; end it in {', '.join(EXPLANATION_SUFFIXES)}."

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from wordgaze.errors import ConfigError
-from wordgaze.generation.options import GenerationOptions, shown
+from wordgaze.errors import ConfigError, shown
+from wordgaze.generation.options import GenerationOptions
 from wordgaze.model.config import DecoderConfig
 
 # Bytes a row of a step takes for each id of the vocabulary: in beam search the logits, their log-softmax, what may

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
-from wordgaze.errors import ConfigError
+from wordgaze.errors import ConfigError, shown, wrong_kind
 
 # Beyond these the arithmetic of a search leaves its floats: what is divided by them, or raised to them.
 _TEMPERATURES = (1e-30, 1e30)
@@ -99,24 +99,6 @@ def yes_or_no(name: str, value: object) -> bool:
     if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
         return bool(value)
     raise wrong_kind(name, value, "True or False")
-
-
-def wrong_kind(name: str, value: object, rule: str) -> ConfigError:
-    """The error for an argument of another kind than its ``rule`` says."""
-    return ConfigError(f"{name}={shown(value)} is of the wrong kind; it must be {rule}.")
-
-
-def shown(value: Any) -> str:
-    """Return a value as a sentence shows it: in one line, and cut where it is long."""
-    if isinstance(value, int) and abs(value) >= 10**40:  # Python writes no number of thousands of digits
-        return f"a number of {value.bit_length()} bits"
-    try:
-        if hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0:
-            value = value.item()  # 2.5, not np.float64(2.5)
-        text = " ".join(repr(value).split())
-    except Exception:  # somebody else's __repr__
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _number(name: str, value: object, rule: str, least: float, most: float) -> float:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wordgaze.errors import ConfigError, ModelError
 from wordgaze.files import AnyPath, check_output_folder, check_outputs, model_files
-from wordgaze.hub import TOKENIZER, WEIGHTS, ModelParts, load_folder, save_folder
+from wordgaze.folder import TOKENIZER, WEIGHTS, ModelParts, load_folder, save_folder
 
 Weights = Mapping[str, Tensor]
 Stage = tuple[AnyPath, AnyPath]

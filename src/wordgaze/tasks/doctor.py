@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from wordgaze import __version__
-from wordgaze.device import busy, load
+from wordgaze.device import busy, fastest_precision, load
 
 # In this order: compat, which looks at torchvision, stands between torch and timm.
 _FOR_CAPTIONS = {
@@ -164,9 +164,9 @@ def _load() -> Finding:
 
 
 def _bfloat16() -> Finding:
-    from wordgaze.tasks.train import choose_precision
+    import torch
 
-    faster = choose_precision("auto") != choose_precision("float32")
+    faster = fastest_precision("cuda" if torch.cuda.is_available() else "cpu") == "bfloat16"
     return Finding("bfloat16", "faster than float32 here" if faster else "no faster than float32 here")
 
 

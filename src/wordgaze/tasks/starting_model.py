@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from wordgaze.errors import ConfigError, first_line
-from wordgaze.hub import ModelParts, load_folder, resolve
+from wordgaze.folder import ModelParts, load_folder
+from wordgaze.hub import resolve
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig
 from wordgaze.training.config import DecoderOptions, EncoderOptions, TrainingConfig

@@ -29,9 +29,10 @@ from wordgaze.data.datamodule import CaptionDataModule
 from wordgaze.data.transform import PhotoTransform, Preprocessing, TrainTransform
 from wordgaze.device import busy
 from wordgaze.errors import ConfigError, DataError, first_line
+from wordgaze.folder import ModelParts, save_folder
 from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions
-from wordgaze.hub import ModelParts, resolve, save_folder
+from wordgaze.hub import resolve
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.tasks.starting_model import build_model as build_model
 from wordgaze.tasks.starting_model import initial_model

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from wordgaze.device import fastest_precision
 from wordgaze.errors import ConfigError
 from wordgaze.training.config import TrainOptions, device_ids
 
@@ -63,11 +64,6 @@ def in_bfloat16(train: TrainOptions) -> bool:
 def choose_precision(wanted: str, accelerator: str = "auto") -> Any:
     """Return Lightning's name of a precision; ``auto`` is bfloat16 where the device multiplies faster in it."""
     if wanted == "auto":
-        if accelerator != "cpu" and torch.cuda.is_available():
-            wanted = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-        else:
-            faster = (
-                torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.cpu._is_avx512_bf16_supported()
-            )
-            wanted = "bfloat16" if faster or torch.cpu._is_amx_tile_supported() else "float32"
+        on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+        wanted = fastest_precision("cuda" if on_gpu else "cpu")
     return {"bfloat16": "bf16-mixed", "float32": "32-true"}[wanted]

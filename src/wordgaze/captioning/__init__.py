@@ -1,0 +1,1 @@
+"""From many photos to their captions."""
