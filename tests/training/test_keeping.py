@@ -295,6 +295,30 @@ def test_a_validation_photo_that_breaks_later_ends_the_run_with_its_scores(
     assert steps_in(tmp_path / "run") == steps_in(tmp_path / "run", "best.ckpt") == 5
 
 
+@pytest.mark.parametrize("batch", [0, 1])
+def test_an_error_in_a_validation_loses_no_step(tmp_path, small_config, monkeypatch, batch):
+    """In the second one, at its first batch or its last; the run goes on as if it had not stopped."""
+    config = small_config(
+        train={"epochs": 3, "checkpoint_every": 1000, "patience": 9}, data={"batch_size": 2}
+    )
+    whole = train(config, tmp_path / "whole").folder
+    search, calls = training_module.CaptionModule._search, []
+
+    def fails(self, *arguments, **options):
+        calls.append(1)
+        if len(calls) == 3 + batch:
+            raise KeyboardInterrupt if batch else MemoryError("of the device")
+        return search(self, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training_module.CaptionModule, "_search", fails)
+        with pytest.raises(KeyboardInterrupt if batch else MemoryError):
+            train(config, tmp_path / "again")
+    assert steps_in(tmp_path / "again") == 40
+    same(whole, train(config, tmp_path / "again").folder)
+    assert rows_of(whole / "samples.csv") == rows_of(tmp_path / "again" / "samples.csv")
+
+
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, plain, monkeypatch):
     save = task.pl.Trainer.save_checkpoint
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 
 from wordgaze.errors import ModelError, first_line
 
@@ -24,6 +25,8 @@ class Checkpoints(Callback):
         self.validate_every = validate_every
         self.best: float | None = None
         self._between_steps = False
+        self._validating = False
+        self._averaged = False  # whether the module has the average's weights, for a validation
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -51,7 +54,17 @@ class Checkpoints(Callback):
                 self.save(trainer)
             self._between_steps = True
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validating = trainer.state.fn == "fit"
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._averaged = True
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._averaged = False
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validating = False
         cider = float(trainer.callback_metrics["CIDEr"])
         better = self.best is None or cider > self.best
         if better:
@@ -61,18 +74,27 @@ class Checkpoints(Callback):
             self.save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """A photo that can't be read, or Ctrl-C while photos are loaded: what was trained until then is kept."""
-        if self._between_steps and trainer.training and trainer.world_size == 1:
-            self._between_steps = False
+        """A photo that can't be read, Ctrl-C while photos are loaded, or anything in a validation loses no step."""
+        if trainer.world_size > 1:  # the others do not know of it
+            return
+        if self._validating:
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if self._averaged and isinstance(callback, WeightAveraging):
+                    callback._swap_models(pl_module)
+            self.save(trainer)
+        elif self._between_steps and trainer.training:
             self.save(trainer)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        for weights in (
-            "state_dict",
-            "current_model_state",
-        ):  # with an average, the second are those that learn
+        if self._validating:
+            # As of a validation whose first batch has begun: whoever resumes there validates before the next epoch.
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            for count in (progress["total"], progress["current"]):
+                count.update(ready=1, started=1, processed=0, completed=0)
+        # With an average, the first are its weights, and the second those that learn.
+        for weights in ("state_dict", "current_model_state"):
             for name, tensor in checkpoint.get(weights, {}).items():
                 if tensor.is_floating_point() and not tensor.isfinite().all():
                     raise not_finite(f"The weights {name.removeprefix('model.')} are", trainer.global_step)
