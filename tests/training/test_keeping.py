@@ -295,28 +295,27 @@ def test_a_validation_photo_that_breaks_later_ends_the_run_with_its_scores(
     assert steps_in(tmp_path / "run") == steps_in(tmp_path / "run", "best.ckpt") == 5
 
 
-@pytest.mark.parametrize("batch", [0, 1])
-def test_an_error_in_a_validation_loses_no_step(tmp_path, small_config, monkeypatch, batch):
-    """In the second one, at its first batch or its last; the run goes on as if it had not stopped."""
-    config = small_config(
-        train={"epochs": 3, "checkpoint_every": 1000, "patience": 9}, data={"batch_size": 2}
-    )
+def test_an_error_in_a_validation_loses_no_step(tmp_path, small_config, monkeypatch):
+    """At the first of its two batches, or the last one of the run's end: the run goes on as if it had not stopped."""
+    config = small_config(train={"checkpoint_every": 1000, "patience": 9}, data={"batch_size": 3})
     whole = train(config, tmp_path / "whole").folder
-    search, calls = training_module.CaptionModule._search, []
+    search = training_module.CaptionModule._search
+    for fails_at, error in ((1, MemoryError("of the device")), (4, KeyboardInterrupt())):
+        calls, again = [], tmp_path / str(fails_at)
 
-    def fails(self, *arguments, **options):
-        calls.append(1)
-        if len(calls) == 3 + batch:
-            raise KeyboardInterrupt if batch else MemoryError("of the device")
-        return search(self, *arguments, **options)
+        def fails(self, *arguments, error=error, calls=calls, fails_at=fails_at, **options):
+            calls.append(1)
+            if len(calls) == fails_at:
+                raise error
+            return search(self, *arguments, **options)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(training_module.CaptionModule, "_search", fails)
-        with pytest.raises(KeyboardInterrupt if batch else MemoryError):
-            train(config, tmp_path / "again")
-    assert steps_in(tmp_path / "again") == 40
-    same(whole, train(config, tmp_path / "again").folder)
-    assert rows_of(whole / "samples.csv") == rows_of(tmp_path / "again" / "samples.csv")
+        with monkeypatch.context() as patched:
+            patched.setattr(training_module.CaptionModule, "_search", fails)
+            with pytest.raises(type(error)):
+                train(config, again)
+        assert steps_in(again) == {1: 13, 4: 26}[fails_at]
+        same(whole, train(config, again).folder)
+        assert rows_of(whole / "samples.csv") == rows_of(again / "samples.csv")
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, plain, monkeypatch):

@@ -114,7 +114,7 @@ class Checkpoints(Callback):
 
 def not_finite(what: str, step: int) -> ModelError:
     return ModelError(
-        f"{what} not finite at step {step}: the run ends here, and checkpoints of before are kept. Train again with a "
+        f"{what} not finite at step {step}: the run ends here, and what it saved before is kept. Train again with a "
         "lower train.learning_rate and encoder.learning_rate, or more train.warmup_steps, into another --out or with "
         "--restart."
     )
