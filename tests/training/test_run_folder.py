@@ -355,6 +355,14 @@ def test_scenes_are_drawn_once_and_stay(finished, tmp_path):
     assert photo.stat().st_mtime_ns != made
 
 
+def test_scenes_are_not_drawn_over_what_the_run_reads(finished, tmp_path):
+    config = drawn(finished[0], "shapes")
+    folder = train(config, tmp_path / "run").folder / "shapes"
+    held = {"same": Source(str(folder / "captions.json"), root=str(folder / "photos"))}
+    config = replace(config, data=replace(config.data, validation=held))
+    assert "captions.json is an input, and lies in" in refused(config, tmp_path / "run", restart=True)
+
+
 def test_inputs_in_the_folder_of_a_run_are_not_written_over(run, tmp_path):
     config, out = run
     (out / "README.md").write_text("a text to learn words from")

@@ -117,6 +117,7 @@ def train(
         run = _prepare(config, folder, Path(beside), restart and first, say)
         trainer = _trainer(config, folder, run.module, say, callbacks)
         if first:
+            run.drawn.check(reads)
             if run.checkpoint is None:
                 folder.begin(config, run.tokenizer, reads)
             else:

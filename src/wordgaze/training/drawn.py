@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,16 @@ class DrawnSources:
     def holds(self, path: Path) -> bool:
         """Whether a photo was drawn by us, so that nobody has to look whether it can be read."""
         return any(folder in path.parents for folder in (*self._scenes, *self._waiting.values()))
+
+    def check(self, inputs: Iterable[str | os.PathLike[str]]) -> None:
+        """Raise ConfigError where scenes would be drawn over a file that the run reads."""
+        for path in map(Path, inputs):
+            for folder in self._waiting:
+                if Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:
+                    raise ConfigError(
+                        f"{path} is an input, and lies in {folder}, where scenes of a source of format shapes are to "
+                        "be drawn; give that source another name."
+                    )
 
     def move(self) -> None:
         """Put the scenes where they belong; those of an earlier run make room."""
