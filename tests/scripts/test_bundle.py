@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +20,14 @@ from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main as wordgaze
 from wordgaze.folder import CONFIDENCE, FILES, load_folder
 from wordgaze.hub import bundled_folder
+from wordgaze.model.caption_model import CaptionModel
 from wordgaze.tasks.calibrate import JudgedPhoto, read_judged
 from wordgaze.tasks.train import describe, parse_config
 
 # ruff: noqa: F811  (fixtures are arguments of the same name)
 
 PHOTOS = 60  # of each set
+CARDS = Path(__file__).with_name("cards")
 ROWS = "CIDEr,epoch,seconds,step"
 
 
@@ -79,6 +82,7 @@ def work(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Work:
 def run_of(folder: Path, captions: Path) -> tuple[Path, Path]:
     """A config and what a training by it leaves beside the model."""
     config, run = folder / "small.yaml", folder / "run"
+    folder.mkdir(exist_ok=True)
     config.write_text(f"data: {{train: [{{captions: {captions}}}]}}\ntrain: {{epochs: 9}}\n")
     run.mkdir()
     (run / "training.yaml").write_text(describe(parse_config(config, ["--train.epochs", "3"])))
@@ -104,6 +108,110 @@ def bundled(work: Work, out: Path, *more: object) -> str:
 def card(work: Work, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("card")
     return bundled(work, folder / "out", "--measured", work.measured, "--instances", work.instances)
+
+
+ROOM, BALL = "a dog lies on a bed in a room", "a man kicks a red ball"
+
+
+def measured_by_hand(folder: Path) -> None:
+    """Measurements with round figures, of 24 photos with boxes and 24 without."""
+    calibration: dict[str, Any] = {"folds": 10, "differing": 2, "sets": {}, "captions": {}}
+    calibration["usually_wrong"] = {"below": 0.4, "wrong": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 90}}
+    calibration["reliability"] = [
+        {"confidence": tenth / 10, "mean": tenth / 10 + 0.01, "right": share(tenth / 10, 40)}
+        for tenth in (3, 7)
+    ]
+    for name, boxed in (("flickr", False), ("coco", True)):
+        rows = [
+            {
+                "image_id": (1000 if boxed else 0) + number,
+                "file": None,
+                "caption": (ROOM, BALL)[number % 2],
+                "references": [(ROOM, BALL)[number // 2 % 2], f"{BALL} on the grass", "somebody is there"],
+                "CIDEr": number / 10,
+                **({"hallucinated": ["bed"][: number % 3 == 0]} if boxed else {}),
+            }
+            for number in range(24)
+        ]
+        write_json(folder / "photos" / f"{name}.json", rows)
+        scores = {"CIDEr": 1.15, "Bleu_4": 0.25, "ROUGE_L": 0.5, "CHAIRs": 0.125, "CHAIRi": 0.0625}
+        result = {
+            "metrics": scores,
+            "intervals": {metric: [value - 0.03, value + 0.04] for metric, value in scores.items()},
+            **{"images": 24, "distinct": 12, "repeats": 0.125},
+        }
+        chair = {"chair": {"images": 24, "mentions": 64}} if boxed else {}
+        write_json(folder / "scores" / f"{name}.json", result | chair)
+        calibration["sets"][name] = figures(24)
+        calibration["captions"][name] = [
+            {"image_id": row["image_id"], "confidence": row["CIDEr"] / 3, "right": photo.right}
+            for row, photo in zip(rows, read_judged(folder / "photos" / f"{name}.json"), strict=True)
+        ][2:]
+    write_json(folder / "calibration.json", calibration | figures(48))
+    categories = [{"id": 1, "name": "dog"}, {"id": 2, "name": "sports ball"}]
+    boxes = [
+        {"id": n, "image_id": 1000 + n, "category_id": 1 + n % 2, "bbox": [0, 0, 9, 9]} for n in range(24)
+    ]
+    images = [{"id": 1000 + number, "width": 120, "height": 90} for number in range(24)]
+    write_json(folder / "boxes.json", {"images": images, "categories": categories, "annotations": boxes})
+    for name, cider in (("flickr", 0.625), ("coco", 0.75)):
+        write_json(folder / "padded" / f"{name}.json", {"metrics": {"CIDEr": cider}})
+
+
+def share(value: float, n: int) -> dict[str, float]:
+    return {"value": value, "low": value - 0.1, "high": value + 0.1, "n": n}
+
+
+def figures(photos: int) -> dict[str, Any]:
+    sure = {"mean_confidence": 0.5, "calibration_error": 0.03125, "area_under_roc": 0.75}
+    return {
+        **sure,
+        "photos": photos,
+        "right": share(0.5, photos),
+        "calibration_error_of_chance": [0.01, 0.05],
+    }
+
+
+def write_json(path: Path, values: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["whole", "plain", "no-threshold"])
+def test_the_card_to_the_letter(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From all that a card can say, and from the least: prose and figures stay as they are."""
+    monkeypatch.setattr(bundle, "ENCODER", "test_vit")
+    monkeypatch.setattr(bundle, "BESIDE", "test_efficientnet")
+    monkeypatch.chdir(tmp_path)
+    measured_by_hand(tmp_path)
+    parts = make_parts()
+    captions = {"images": [{"id": 1}] * 1200, "annotations": [{"image_id": 1}] * 6000}
+    write_json(tmp_path / "captions.json", captions)
+    first, second = (run_of(tmp_path / stage, Path("captions.json")) for stage in ("first", "second"))
+    stages = [bundle.Stage(*first)]
+    if name != "whole":
+        if name == "no-threshold":
+            values = json.loads(Path("calibration.json").read_text())
+            write_json(Path("calibration.json"), {**values, "usually_wrong": None, "differing": 0})
+            found = bundle.measured_sections(Path(), Path("boxes.json"), [], 3)
+        else:
+            found = ""
+        text = bundle.card(parts, stages, found, ["two CPU cores"])
+    else:
+        Path("notes.md").write_text("- **Notes**: " + "Something was special. " * 9)
+        encoder = replace(parts.model.config.encoder, beside="test_efficientnet")
+        parts.model = CaptionModel(replace(parts.model.config, encoder=encoder))
+        parts.preprocessing = replace(parts.preprocessing, stretch=1.15, mirrored=True)
+        config = parse_config(
+            second[0], ["--train.epochs", "3", "--train.seed", "5", "--encoder.freeze", "0"]
+        )
+        (second[1] / "training.yaml").write_text(describe(config))
+        (second[1] / "log.csv").write_text(f"{ROWS}\n0.7,0,300,80\n0.7,1,420,120\n")
+        stages.append(bundle.Stage(*second))
+        padded = [Path("padded/flickr.json"), Path("padded/coco.json")]
+        found = bundle.measured_sections(Path(), Path("boxes.json"), padded, 3)
+        text = bundle.card(parts, stages, found, ["two CPU cores", "one GPU"], Path("notes.md"))
+    assert text == (CARDS / f"{name}.md").read_text(encoding="utf-8")
 
 
 def rows_of(text: str, heading: str) -> list[list[str]]:
