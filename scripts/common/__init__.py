@@ -1,0 +1,1 @@
+"""What several scripts need: arguments, digests, Markdown, templates, times."""
