@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from string import Template
 
 import numpy as np
 import pytest
@@ -13,14 +12,16 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from scripts.docs.cross_attention import __main__ as script
+from scripts.docs.cross_attention import cost, pictures, values
+from scripts.docs.cross_attention import reading as by_hand
 from torch.utils.flop_counter import FlopCounterMode
 
+from scripts import ROOT
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
 from wordgaze.hub import bundled_folder
 from wordgaze.model.attention import Attention
 
-ROOT = script.ROOT
 COMMITTED = (script.FOLDER / script.PAGE).read_text(encoding="utf-8")
 MEASURED = json.loads((script.FOLDER / script.MEASUREMENTS).read_text(encoding="utf-8"))
 AGAIN = "the page is old; run `python -m scripts.docs.cross_attention`"
@@ -29,12 +30,12 @@ NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 @pytest.fixture(scope="module")
 def reading():
-    return script.read(Captioner.from_pretrained(device="cpu"))
+    return by_hand.read(Captioner.from_pretrained(device="cpu"))
 
 
 def test_the_page_is_what_the_script_writes(reading):
     """Words to the letter; numbers may differ in their last digit from processor to processor."""
-    written = script.page(reading, MEASURED)
+    written = values.page(reading, MEASURED)
     assert NUMBER.sub("#", written) == NUMBER.sub("#", COMMITTED), AGAIN
     found, shown = (
         [float(n.replace(",", "")) for n in NUMBER.findall(page)] for page in (written, COMMITTED)
@@ -43,10 +44,9 @@ def test_the_page_is_what_the_script_writes(reading):
 
 
 def test_the_template_leaves_no_value_out(reading):
-    values = script.values_of_reading(reading) | script.values_of_cost(reading)
-    values |= script.values_of_measurements(MEASURED)
-    template = Template(script.TEMPLATE.read_text(encoding="utf-8"))
-    assert set(template.get_identifiers()) == set(values)
+    found = values.values_of_reading(reading) | values.values_of_cost(reading)
+    found |= values.values_of_measurements(MEASURED)
+    assert set(values.PROSE.templates["page"].get_identifiers()) == set(found)
 
 
 def test_the_measurements_are_of_the_bundled_model(reading):
@@ -60,12 +60,12 @@ def test_the_measurements_are_of_the_bundled_model(reading):
 def test_links_lead_somewhere_and_no_picture_is_old_or_large():
     targets = re.findall(r"\]\(([^)#]+)\)", COMMITTED)
     assert all((script.FOLDER / target).is_file() for target in targets)
-    pictures = {target for target in targets if target.startswith(script.PICTURES)}
+    shown = {target for target in targets if target.startswith(script.PICTURES)}
     kept = {f"{script.PICTURES}/{path.name}" for path in (script.FOLDER / script.PICTURES).iterdir()}
-    assert kept == pictures | {script.MEASUREMENTS}
-    model = script.fingerprint(bundled_folder() / "model.safetensors", ROOT / script.PHOTO)
-    numbers = script.fingerprint(script.FOLDER / script.MEASUREMENTS)
-    for name in pictures:
+    assert kept == shown | {script.MEASUREMENTS}
+    model = pictures.fingerprint(bundled_folder() / "model.safetensors", ROOT / by_hand.PHOTO)
+    numbers = pictures.fingerprint(script.FOLDER / script.MEASUREMENTS)
+    for name in shown:
         path = script.FOLDER / name
         comment = Image.open(path).info["comment"]
         made_from = comment.decode() if isinstance(comment, bytes) else comment
@@ -78,7 +78,7 @@ def test_output_is_weights_times_values_with_the_models_own_tensors(reading):
     with torch.no_grad():
         own = model(reading.ids, reading.states, output_attentions=True)
         assert torch.allclose(
-            script.read_by_hand(model.decoder, reading.ids, reading.states)[0], own.logits, atol=1e-3
+            by_hand.read_by_hand(model.decoder, reading.ids, reading.states)[0], own.logits, atol=1e-3
         )
         for block, layer, weights in zip(
             model.decoder.blocks, reading.layers, own.cross_attentions, strict=True
@@ -90,7 +90,7 @@ def test_output_is_weights_times_values_with_the_models_own_tensors(reading):
             fused, none = cross(layer["asking"], layer["key"], layer["value"])
             assert none is None
             assert torch.allclose(cross.output(product), fused, atol=1e-5)
-            parts = script.parts_of_patches(layer, cross).sum(dim=1) + cross.output.bias
+            parts = by_hand.parts_of_patches(layer, cross).sum(dim=1) + cross.output.bias
             assert torch.allclose(parts, fused[0], atol=1e-4)
 
 
@@ -123,17 +123,17 @@ def test_its_commands_run_or_are_at_least_understood(line, reading, tmp_path, mo
     result = CliRunner().invoke(main, [command, *arguments])
     assert result.exit_code == 0, result.output
     if "maps.json" in arguments:
-        values = json.loads((tmp_path / "maps.json").read_text(encoding="utf-8"))
+        written = json.loads((tmp_path / "maps.json").read_text(encoding="utf-8"))
         expected = reading.explanation.words_attention
-        assert np.array(values["words_attention"]) == pytest.approx(expected, abs=1e-4)
+        assert np.array(written["words_attention"]) == pytest.approx(expected, abs=1e-4)
 
 
 def test_what_is_kept_changes_no_logit(reading):
     model = reading.captioner.model
     with torch.no_grad():
         whole = model(reading.ids, reading.states).logits[0]
-        for kept in script.KEPT:
-            steps = torch.cat(list(script.write(model.decoder, reading.states, reading.ids, kept)))
+        for kept in cost.KEPT:
+            steps = torch.cat(list(cost.write(model.decoder, reading.states, reading.ids, kept)))
             assert torch.allclose(steps, whole, atol=1e-3), kept
 
 
@@ -154,12 +154,12 @@ def test_peak_memory_counts_what_is_held_at_once():
         del held
         torch.empty(1 << 18)
 
-    assert script.peak_bytes(three_then_one) == 3 * 4 * (1 << 18)
+    assert cost.peak_bytes(three_then_one) == 3 * 4 * (1 << 18)
 
 
 RESIDENT = """
 import torch
-from scripts.docs.cross_attention.__main__ import peak_bytes
+from scripts.docs.cross_attention.cost import peak_bytes
 from wordgaze.model.attention import Attention
 
 def resident():  # its peak; getrusage's begins with that of the process which started this one
@@ -198,7 +198,7 @@ def test_the_script_measures_and_writes_everything(tmp_path, monkeypatch):
     assert "hold a place" in page
     measured = json.loads((tmp_path / script.MEASUREMENTS).read_text(encoding="utf-8"))
     for point in measured["over_patches"] + measured["over_words"]:
-        assert all(point[way]["seconds"] > 0 for way in script.WAYS)
+        assert all(point[way]["seconds"] > 0 for way in cost.WAYS)
         assert point["explicit"]["bytes"] > point["fused"]["bytes"]
     for name in written:
         Image.open(tmp_path / script.PICTURES / name).load() if not name.endswith(".json") else None
