@@ -1,4 +1,7 @@
-"""Makes the README's picture, the output below its two lines, and its tables anew, from the files that hold them."""
+"""Makes the README's picture, the output below its two lines, and its tables anew, from the files that hold them.
+
+python -m scripts.docs.readme
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import subprocess
 import sys
 
 from scripts import ROOT
+from wordgaze.files import write_text
 
 README = ROOT / "README.md"
 PICTURE = "docs/cat-maps.png"
@@ -44,7 +48,7 @@ def main() -> None:
     text = replace(text, "output of: wordgaze explain", f"```text\n{run_explain().rstrip()}\n```")
     text = replace(text, "scores of the card", scores())
     text = replace(text, "side by side", side_by_side())
-    README.write_text(text, encoding="utf-8")
+    write_text(README, text)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,8 @@ pycocoevalcap does each time. "step": of self-critical training of the bundled m
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +19,12 @@ import numpy as np
 import torch
 
 from scripts import SHARED_DATA
+from scripts.common.arguments import check_files, script_parser
+from scripts.common.timing import fastest, timed
 from wordgaze.data.dataset import TrainingBatch
 from wordgaze.evaluation.cider import CiderD
 from wordgaze.evaluation.ptb import tokenize_all
-from wordgaze.files import check_script, write_text
+from wordgaze.files import write_text
 from wordgaze.folder import load_folder
 from wordgaze.hub import bundled_folder
 from wordgaze.tasks.evaluate import reference_photos, results_of
@@ -35,16 +34,6 @@ from wordgaze.training.module import CaptionModule
 
 RESULTS = SHARED_DATA / "results"
 PHOTOS, SAMPLES = 32, 5  # of a step of self-critical training
-
-
-def fastest(rounds: int, work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds of the fastest round, and what the last one gave."""
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        result = work()
-        times.append(time.perf_counter() - start)
-    return min(times), result
 
 
 def measure(references: Path, results: Path, rounds: int) -> dict[str, Any]:
@@ -95,40 +84,40 @@ def time_steps(references: list[tuple[str, ...]], rounds: int) -> tuple[float, f
     optimizer = torch.optim.AdamW(module.parameters(), lr=0.0)
     score, scoring, steps = module._reward, [], []
 
-    def timed(*arguments: Any) -> np.ndarray:
-        start = time.perf_counter()
-        rewards = score(*arguments)
-        scoring.append(time.perf_counter() - start)
+    def timed_score(*arguments: Any) -> np.ndarray:
+        seconds, rewards = timed(lambda: score(*arguments))
+        scoring.append(seconds)
         return rewards
 
-    module._reward = timed
+    module._reward = timed_score
+
+    def take_step(batch: TrainingBatch) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            loss = module.training_step(batch, 0)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
     bfloat16 = choose_precision("auto", "cpu") == "bf16-mixed"
     none = torch.zeros(PHOTOS, 0, dtype=torch.long)
     for step in range(rounds + 1):
         torch.manual_seed(step)
         pixel_values = torch.randn(PHOTOS, 3, *parts.preprocessing.size)
         photos = [number % len(references) for number in range(step * PHOTOS, (step + 1) * PHOTOS)]
-        start = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            loss = module.training_step(TrainingBatch(pixel_values, none, none, photos, [False] * PHOTOS), 0)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        steps.append(time.perf_counter() - start)
+        batch = TrainingBatch(pixel_values, none, none, photos, [False] * PHOTOS)
+        steps.append(timed(lambda batch=batch: take_step(batch))[0])  # type: ignore[misc]
     return float(np.median(steps[1:])), float(np.median(scoring[1:]))  # the first warms up
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--references", type=Path, default=RESULTS / "karpathy_test_references.json")
     parser.add_argument("--results", type=Path, default=RESULTS / "show_edit_tell_xe.json")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, metavar="OUT")
     arguments = parser.parse_args()
     outputs = [] if arguments.json is None else [arguments.json]
-    check_script(parser, outputs, [arguments.references, arguments.results])
+    check_files(parser, outputs, [arguments.references, arguments.results])
     try:
         values = measure(arguments.references, arguments.results, arguments.rounds)
     except ImportError as error:

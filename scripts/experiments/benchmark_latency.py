@@ -8,28 +8,22 @@ named. The machine should do nothing else.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from scripts import ROOT
+from scripts.common.arguments import check_files, script_parser
+from scripts.common.timing import timed
 from wordgaze.captioner import Captioner
 from wordgaze.data.photos import open_photo
-from wordgaze.files import check_script, model_files, write_text
+from wordgaze.files import model_files, write_text
 
 PHOTO = ROOT / "demo" / "cat.jpg"
-
-
-def seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def measure(captioner: Captioner, photos: Sequence[Path], num_beams: int, rounds: int) -> dict[str, Any]:
@@ -39,8 +33,8 @@ def measure(captioner: Captioner, photos: Sequence[Path], num_beams: int, rounds
         for turn in range(rounds + 2):  # the first two warm up
             for photo in photos:
                 pixel_values = captioner.transform(open_photo(photo))[0][None]
-                whole = seconds(lambda photo=photo: captioner.caption(photo, num_beams=num_beams))  # type: ignore[misc]
-                alone = seconds(lambda pixels=pixel_values: captioner.model.encode(pixels))  # type: ignore[misc]
+                whole, _ = timed(lambda photo=photo: captioner.caption(photo, num_beams=num_beams))  # type: ignore[misc]
+                alone, _ = timed(lambda pixels=pixel_values: captioner.model.encode(pixels))  # type: ignore[misc]
                 if turn > 1:
                     captions.append(whole)
                     encodings.append(alone)
@@ -57,9 +51,7 @@ def measure(captioner: Captioner, photos: Sequence[Path], num_beams: int, rounds
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("photos", type=Path, nargs="*", default=[PHOTO])
     parser.add_argument("--model", help="a model folder; the bundled one by default")
     parser.add_argument("--num-beams", type=int, default=3)
@@ -67,7 +59,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     outputs = [] if arguments.json is None else [arguments.json]
-    check_script(parser, outputs, [*arguments.photos, *model_files(arguments.model)])
+    check_files(parser, outputs, [*arguments.photos, *model_files(arguments.model)])
     torch.set_num_threads(1)
     captioner = Captioner.from_pretrained(arguments.model, "cpu")
     result = measure(captioner, arguments.photos, arguments.num_beams, arguments.rounds)

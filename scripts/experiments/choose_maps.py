@@ -9,13 +9,14 @@ first row points best at words other than person words, on reference captions. `
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 
+from scripts.common.arguments import script_parser
+from scripts.common.markdown import table
 from wordgaze.captioner import Captioner
 from wordgaze.explanation.forced_pass import forced_passes, with_gradients, with_rollout
 from wordgaze.explanation.methods import (
@@ -45,9 +46,7 @@ REPAIRS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     for name in ("images", "captions", "instances"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--model")
@@ -77,13 +76,17 @@ def main() -> None:
     rows = [(*key, np.array(values)) for key, values in scores.items()]
     rows.sort(key=lambda row: -row[2][~person, 0].mean())
     print(f"{len(photos)} photos with even ids, {(~person).sum()} other words, {person.sum()} person words")
-    print("| method | repairs | other: pointing | mass | auc | person: pointing | mass | auc |")
-    print("|---|---|---|---|---|---|---|---|")
+    lines = []
     for method, repairs, values in [("center", "", np.array(centers)), *rows]:
         default = method == DEFAULT_METHOD and REPAIRS.get(repairs) == DEFAULT_REPAIRS
         numbers = np.concatenate([np.nanmean(values[~person], axis=0), np.nanmean(values[person], axis=0)])
         name = f"**{method}**" if default else method
-        print(f"| {name} | {repairs} | " + " | ".join(f"{number:.3f}" for number in numbers) + " |")
+        lines.append([name, repairs, *(f"{number:.3f}" for number in numbers)])
+    print(
+        table(
+            ["method", "repairs", "other: pointing", "mass", "auc", "person: pointing", "mass", "auc"], lines
+        )
+    )
 
 
 def all_maps(

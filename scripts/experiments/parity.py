@@ -8,7 +8,6 @@ tokenizers are compared on all captions in it, where Java and pycocoevalcap are 
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from scripts import SHARED_DATA
+from scripts.common.arguments import script_parser
 from wordgaze.evaluation.ptb import PUNCTUATION, tokenize_all
 from wordgaze.tasks.evaluate import Judge, evaluate_results, reference_photos
 
@@ -74,9 +74,7 @@ def all_captions(data: Path) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("data", type=Path, nargs="?", default=SHARED_DATA)
     data: Path = parser.parse_args().data
 

@@ -11,13 +11,13 @@ bootstrap interval over photos.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from scripts import SHARED_DATA
+from scripts.common.arguments import script_parser
 from wordgaze import Captioner
 from wordgaze.data.annotations import CaptionedPhoto, read_captions
 from wordgaze.evaluation.bootstrap import bootstrap, interval
@@ -34,9 +34,7 @@ def correlations(one: np.ndarray, other: np.ndarray, draws: np.ndarray) -> np.nd
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--captions", type=Path, default=CAPTIONS)
     parser.add_argument("--photos", type=int, default=400)
     parser.add_argument("--model")

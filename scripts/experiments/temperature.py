@@ -9,12 +9,12 @@ five; then the reward of greedy captions.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
 from scripts import SHARED_DATA
+from scripts.common.arguments import script_parser
 from wordgaze import Captioner
 from wordgaze.data.annotations import read_captions
 from wordgaze.training.objectives import CiderReward
@@ -25,9 +25,7 @@ TEMPERATURES = (1.0, 0.8, 0.65, 0.5, 0.35)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--captions", type=Path, default=CAPTIONS)
     parser.add_argument("--photos", type=int, default=200)
     parser.add_argument("--model")

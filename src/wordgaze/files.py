@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -93,17 +92,6 @@ def model_files(folder: AnyPath | None) -> list[Path]:
     Not all that lies in the folder: scores of the model may be kept there.
     """
     return [Path(folder or Path(__file__).parent / "bundled", name) for name in MODEL_FILES]
-
-
-def check_script(parser: ArgumentParser, outputs: Iterable[AnyPath], inputs: Iterable[AnyPath]) -> None:
-    """End a script with status 2, before any work, where :func:`check_outputs` refuses what it would write.
-
-    Outputs whose folder is not there yet are no input of anybody; the script makes the folder.
-    """
-    try:
-        check_outputs([output for output in outputs if Path(output).parent.is_dir()], inputs)
-    except ConfigError as error:
-        parser.error(str(error))
 
 
 def write_whole(path: AnyPath, write: Callable[[BinaryIO], object]) -> None:

@@ -164,7 +164,9 @@ def test_the_readme_shows_the_results_that_are_there():
     if results:
         assert {one["arm"] for one in results} == set(ARMS)
         assert markdown(results) in readme
-    for line in re.findall(r"^(?:\S+/)?python -m scripts\.side_by_side (.*)$", readme, re.MULTILINE):
+    for line in re.findall(
+        r"^(?:\S+/)?python -m scripts\.experiments\.side_by_side (.*)$", readme, re.MULTILINE
+    ):
         asked, overrides = parse(shlex.split(line, comments=True))
         assert asked.what in (*ARMS, "table") and not overrides
 

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from wordgaze.data.datamodule import CaptionDataModule
 from wordgaze.data.dataset import TrainingBatch
 from wordgaze.errors import ConfigError
+from wordgaze.files import write_text, write_whole
 from wordgaze.training.optimizer import warmup_cosine
 
-from .common import Progress, Task, write
+from .common import Progress, Task
 
 WARM_UP, MEASURED = 5, 20  # steps before the clock runs, and on it
 USED = 0.97  # of the minutes are planned for, since a run has slower moments than its beginning
@@ -67,7 +68,7 @@ def make_plan(
             made = Plan(minutes, steps_within(minutes, seconds), seconds, settings, task.digest)
         else:
             made = Plan(minutes, steps, None, settings, task.digest)
-        write(file, json.dumps(asdict(made), indent=1))
+        write_text(file, json.dumps(asdict(made), indent=1))
     plan = Plan(**json.loads(file.read_text(encoding="utf-8")))
     asked = json.loads(json.dumps(settings))  # tuples become lists
     same = plan.minutes == minutes and plan.settings == asked and plan.task == task.digest
@@ -118,28 +119,15 @@ def learn(
     model, optimizer, device = learner.model, learner.optimizer, task.device
     scheduler = warmup_cosine(optimizer, 0, plan.steps)
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-    done, before = 0, 0.0
+    before = Progress(0, 0.0)
     if checkpoint is not None and checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        torch.set_rng_state(state["random_state"].cpu())
-        done, before = state["steps"], state["seconds"]
-        task.say(f"going on from {checkpoint}: step {done}")
+        before = _restore(parts, checkpoint, device)
+        task.say(f"going on from {checkpoint}: step {before.steps}")
     model.train()
-    began = time.monotonic()
+    done, began = before.steps, time.monotonic()
 
     def seconds() -> float:
-        return before + time.monotonic() - began
-
-    def save() -> None:
-        if checkpoint is None:
-            return
-        state = {name: part.state_dict() for name, part in parts.items()}
-        progress = {"steps": done, "seconds": seconds(), "random_state": torch.get_rng_state()}
-        new = checkpoint.with_suffix(".new")
-        torch.save({**state, **progress}, new)
-        new.replace(checkpoint)
+        return before.seconds + time.monotonic() - began
 
     while done < plan.steps and seconds() < plan.seconds:
         epoch, first = divmod(done, data.batches_per_epoch)
@@ -161,7 +149,23 @@ def learn(
             if done == plan.steps or seconds() >= plan.seconds:
                 break
             if done % CHECKPOINT_EVERY == 0:
-                save()
+                _save(parts, checkpoint, Progress(done, seconds()))
     finished = Progress(done, seconds())
-    save()
+    _save(parts, checkpoint, finished)
     return finished
+
+
+def _restore(parts: dict[str, Any], checkpoint: Path, device: torch.device) -> Progress:
+    state = torch.load(checkpoint, map_location=device, weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    torch.set_rng_state(state["random_state"].cpu())
+    return Progress(state["steps"], state["seconds"])
+
+
+def _save(parts: dict[str, Any], checkpoint: Path | None, progress: Progress) -> None:
+    if checkpoint is None:
+        return
+    state = {name: part.state_dict() for name, part in parts.items()}
+    state |= {"steps": progress.steps, "seconds": progress.seconds, "random_state": torch.get_rng_state()}
+    write_whole(checkpoint, lambda file: torch.save(state, file))

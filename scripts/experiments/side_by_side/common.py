@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scripts.common.digest import hex_digest
 from wordgaze.data.annotations import CaptionedPhoto, Source, load_sources
 from wordgaze.data.datamodule import CaptionDataModule
 from wordgaze.data.transform import PhotoTransform, Preprocessing, TrainTransform
 from wordgaze.errors import ConfigError
+from wordgaze.files import write_text
 from wordgaze.model.config import EncoderConfig
 from wordgaze.model.encoders.build import Encoder, build_encoder, preprocessing_of
 from wordgaze.tasks.train import choose_precision, describe
@@ -140,7 +140,7 @@ def prepare(config: TrainingConfig, runs: Path, arm: str, say: Say) -> Task:
     folder = runs / arm
     folder.mkdir(parents=True, exist_ok=True)
     written, tokens = runs / "photos.json", runs / "tokenizer.json"
-    write(written, json.dumps(_coco(photos)))
+    write_text(written, json.dumps(_coco(photos)))
     captions = (caption for photo in photos for caption in photo.captions)
     tokenizer = CaptionTokenizer.train(captions, config.tokenizer.vocab_size, config.tokenizer.min_frequency)
     tokenizer.save(tokens)
@@ -168,15 +168,5 @@ def _coco(photos: Sequence[CaptionedPhoto]) -> dict[str, Any]:
 
 
 def digest(*contents: bytes) -> str:
-    """Twelve hexadecimal digits: equal ones mean equal contents."""
-    whole = hashlib.sha256()
-    for content in contents:
-        whole.update(hashlib.sha256(content).digest())
-    return whole.hexdigest()[:12]
-
-
-def write(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    new = file.with_suffix(".new")
-    new.write_text(text, encoding="utf-8")
-    os.replace(new, file)
+    """Twelve hexadecimal digits: equal ones mean equal contents, each by itself."""
+    return hex_digest(*(bytes.fromhex(hex_digest(content)) for content in contents))[:12]

@@ -13,13 +13,14 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 from wordgaze.captioner import Captioner
+from wordgaze.files import write_text
 from wordgaze.folder import load_folder
 from wordgaze.tasks.train import train
 from wordgaze.training.config import TrainingConfig
 
 from . import budget
 from .budget import Plan
-from .common import Progress, Task, Trained, write
+from .common import Progress, Task, Trained
 
 
 class Clock(pl.Callback):
@@ -80,7 +81,7 @@ def run(task: Task, plan: Plan) -> Trained:
     if not finished.exists():
         clock = Clock(plan.seconds)
         result = train(_of_length(task, plan.steps), folder, say=task.say, callbacks=[clock])
-        write(finished, json.dumps(asdict(Progress(result.steps, clock.finished))))
+        write_text(finished, json.dumps(asdict(Progress(result.steps, clock.finished))))
     parts = load_folder(folder)
     captioner = Captioner(parts, task.device)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import time
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -13,14 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scripts.common.timing import timed
 from wordgaze.data.annotations import CaptionedPhoto
 from wordgaze.data.photos import open_photo
 from wordgaze.data.transform import PhotoTransform
 from wordgaze.evaluation.score import fingerprint
+from wordgaze.files import write_text
 from wordgaze.tasks.evaluate import Judge
 
 from .budget import Plan
-from .common import Caption, Task, Trained, digest, write
+from .common import Caption, Task, Trained, digest
 
 BATCH = 32
 TIMED = 64  # photos
@@ -103,10 +104,8 @@ def seconds_per_photo(caption: Caption, pixel_values: Tensor, batch: int) -> flo
     """From ``pixel_values`` (n, 3, H, W) to captions, ``batch`` at a time, once the first batch has been captioned."""
     with torch.inference_mode():
         caption(pixel_values[:batch])
-        began = time.perf_counter()
-        for some in pixel_values.split(batch):
-            caption(some)
-    return (time.perf_counter() - began) / len(pixel_values)
+        seconds, _ = timed(lambda: [caption(some) for some in pixel_values.split(batch)])
+    return seconds / len(pixel_values)
 
 
 def _pixels(task: Task, photos: Sequence[CaptionedPhoto]) -> Tensor:
@@ -117,7 +116,7 @@ def _pixels(task: Task, photos: Sequence[CaptionedPhoto]) -> Tensor:
 def save(values: dict[str, Any], file: Path) -> None:
     """One photo a line, all else as JSON is read best."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    write(file, "".join(_lines(values)))
+    write_text(file, "".join(_lines(values)))
 
 
 def _lines(values: dict[str, Any]) -> Iterator[str]:

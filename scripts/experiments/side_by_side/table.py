@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from scripts.common.markdown import table
 from wordgaze.errors import DataError
 from wordgaze.evaluation.bootstrap import compare
 from wordgaze.evaluation.metric import mean_score
@@ -20,8 +21,8 @@ NAMES = {
 """Of each arm, in the order of the table."""
 
 _HEADER = (
-    "| captioner | CIDEr | ours more by | BLEU-4 | distinct | parameters | steps | photos a second, training | "
-    "views of a photo | seconds a photo, alone | of 32 |"
+    *("captioner", "CIDEr", "ours more by", "BLEU-4", "distinct", "parameters", "steps"),
+    *("photos a second, training", "views of a photo", "seconds a photo, alone", "of 32"),
 )
 
 
@@ -44,14 +45,13 @@ def load(folder: Path) -> list[dict[str, Any]]:
 
 def markdown(results: list[dict[str, Any]]) -> str:
     """A row a result; ``ours more by``: of CIDEr, with a 95 % bootstrap interval over the same photos of both."""
-    rule = "|" + "---|" * (_HEADER.count("|") - 1)
-    return "\n".join([_HEADER, rule, *(_row(one, results) for one in results)])
+    return table(_HEADER, [_row(one, results) for one in results])
 
 
-def _row(one: dict[str, Any], results: list[dict[str, Any]]) -> str:
+def _row(one: dict[str, Any], results: list[dict[str, Any]]) -> list[str]:
     low, high = one["intervals"]["CIDEr"]
     training, seconds = one["training"], one["seconds_per_photo"]
-    cells = [
+    return [
         NAMES[one["arm"]],
         f"{one['metrics']['CIDEr']:.3f} ({low:.3f} to {high:.3f})",
         _more(results[0], one) if results[0]["arm"] == "ours" and one["arm"] != "ours" else "",
@@ -63,7 +63,6 @@ def _row(one: dict[str, Any], results: list[dict[str, Any]]) -> str:
         f"{training['epochs_of_photos']:.1f}",
         *(f"{seconds[batch]:.3f}" for batch in ("1", "32")),
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _more(ours: dict[str, Any], other: dict[str, Any]) -> str:
