@@ -22,8 +22,8 @@ from scripts.bundled.results import measured_sections
 from scripts.bundled.stages import Stage
 from scripts.common.arguments import check_files, script_parser
 from wordgaze.files import model_files, write_text
-from wordgaze.generation.confidence import Confidence
 from wordgaze.folder import load_folder, save_folder
+from wordgaze.generation.confidence import Confidence
 
 BUNDLED = ROOT / "src" / "wordgaze" / "bundled"
 DOCS = ROOT / "docs"

@@ -15,7 +15,8 @@ from tests.model_folder import draw_photo, model_folder  # noqa: F401
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
 from wordgaze.files import MODEL_FILES
-from wordgaze.hub import CONFIDENCE, bundled_folder, load_folder
+from wordgaze.folder import CONFIDENCE, load_folder
+from wordgaze.hub import bundled_folder
 
 # ruff: noqa: F811  (fixtures are arguments of the same name)
 

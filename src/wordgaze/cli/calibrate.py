@@ -54,7 +54,7 @@ def command(
     _check_way_in(judged, given(images=images, captions=captions), given(split=split, instances=instances))
 
     from wordgaze.files import check_outputs, model_files, write_text
-    from wordgaze.hub import CONFIDENCE, load_folder, save_confidence
+    from wordgaze.folder import CONFIDENCE, load_folder, save_confidence
     from wordgaze.tasks.calibrate import check_model_folder
 
     check_model_folder(folder)
