@@ -24,6 +24,7 @@ from tests.model_folder import CARD, make_parts, mixed, model_folder, photos  # 
 from wordgaze import captioner as module
 from wordgaze import hub
 from wordgaze.captioner import Caption, Captioner, CaptionWord, Explanation, choose_device
+from wordgaze.captioning import pipeline
 from wordgaze.errors import ConfigError, ModelError, PhotoError, PhotoWarning
 from wordgaze.folder import FILES, load_folder, save_folder
 from wordgaze.generation.search import generate
@@ -299,7 +300,7 @@ def test_an_error_can_stand_in_its_photos_place(captioner: Captioner, mixed: Pat
 def test_what_is_doubtful_about_a_photo_is_a_warning_of_the_callers_line(
     captioner: Captioner, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = module.open_photo
+    real = pipeline.open_photo
 
     def doubtful(source: Any, *, strict: bool, on_warning: Any) -> Image.Image:
         if strict:
@@ -307,7 +308,7 @@ def test_what_is_doubtful_about_a_photo_is_a_warning_of_the_callers_line(
         on_warning("is transparent everywhere")
         return real(source)
 
-    monkeypatch.setattr(module, "open_photo", doubtful)
+    monkeypatch.setattr(pipeline, "open_photo", doubtful)
     for call, name in (
         (lambda: captioner.caption(photos[0]), str(photos[0])),
         (lambda: captioner.caption(iter([photos[0].read_bytes()])), "photo 1"),
@@ -405,9 +406,10 @@ def test_peaks_lie_on_the_photo_even_if_the_padding_has_more(
 
     def padded(*arguments: Any, **options: Any) -> Any:
         (maps,) = real(*arguments, **options)
-        maps.maps[:, 0, :] = 0.2  # of a wide photo the first row of patches shows nothing
-        maps.maps[:, 1:, :] = 0.001
-        maps.maps[:, 2, 4] = 0.1
+        for word in maps.words:
+            word.map[0, :] = 0.2  # of a wide photo the first row of patches shows nothing
+            word.map[1:, :] = 0.001
+            word.map[2, 4] = 0.1
         return [maps]
 
     monkeypatch.setattr(module, "word_maps", padded)
@@ -478,7 +480,7 @@ def test_many_photos_and_texts_as_one(captioner: Captioner, photos: list[Path]) 
         assert len(found) == len(some)
         for text, maps in zip(some, found, strict=True):
             alone = captioner.explain(photo, text)
-            assert maps.words == tuple(word.text for word in alone.words)
+            assert maps.texts == tuple(word.text for word in alone.words)
             assert np.allclose(maps.maps, [word.map for word in alone.words], atol=1e-5)
     for photo, (maps,) in zip(photos, captioner.explain_pixels(pixel_values), strict=False):
         alone = captioner.explain(photo)

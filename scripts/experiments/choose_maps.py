@@ -65,7 +65,7 @@ def main() -> None:
     is_person, centers = [], []
     for scene, words in all_maps(captioner, photos, arguments.per_photo):
         for key, maps in words.items():
-            caption = mapped(scene, maps.words, maps.maps)
+            caption = mapped(scene, maps.texts, maps.maps)
             for mention in caption.mentions:
                 target = scene.targets[mention.category]
                 scores[key].append(tuple(target.scores(caption.map_of(mention)[None])[0]))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Iterator, Sequence, Sized
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import fields, replace
-from difflib import get_close_matches
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -17,27 +15,20 @@ from huggingface_hub import ModelHubMixin
 from PIL import Image
 from torch import Tensor
 
-from wordgaze.data.photos import PhotoSource, open_photo
-from wordgaze.data.sources import Photos, photo_in, photos_of
-from wordgaze.data.transform import Geometry, PhotoTransform
+from wordgaze.captioning.captions import as_caption, search
+from wordgaze.captioning.pipeline import caption_photos, read_named_photos
+from wordgaze.data.photos import PhotoSource
+from wordgaze.data.sources import Photos, photos_of
+from wordgaze.data.transform import PhotoTransform
 from wordgaze.device import arithmetic, check_precision, find_device, one_thread_after_fork
-from wordgaze.errors import ConfigError, PhotoError, PhotoWarning, shown, warn, wrong_kind
-from wordgaze.explanation import overlay
-from wordgaze.explanation.evidence import evidence, is_grounded
-from wordgaze.explanation.explanation import ExplainedWord, Explanation, source_file
-from wordgaze.explanation.methods import (
-    DEFAULT_METHOD,
-    WordMaps,
-    available_methods,
-    find_method,
-    word_maps,
-)
+from wordgaze.errors import ConfigError, PhotoError, shown, wrong_kind
+from wordgaze.explanation.evidence import evidence
+from wordgaze.explanation.explanation import ExplainedWord, Explanation, explained_words, source_file
+from wordgaze.explanation.methods import DEFAULT_METHOD, WordMaps, available_methods, find_method, word_maps
 from wordgaze.folder import ModelParts, load_folder, save_folder
 from wordgaze.generation.caption import Caption, CaptionWord
-from wordgaze.generation.limits import check_fits, check_memory, gigabytes, memory
+from wordgaze.generation.limits import check_encoder_memory, check_fits, check_memory, memory
 from wordgaze.generation.options import GenerationOptions, whole_number, yes_or_no
-from wordgaze.generation.result import GeneratedCaption
-from wordgaze.generation.search import generate
 from wordgaze.hub import resolve
 
 __all__ = [
@@ -55,8 +46,6 @@ BATCH_SIZE = 16
 
 # Whoever imports this will run torch, perhaps before a fork.
 one_thread_after_fork()
-
-_ENCODER_MEMORY = 20  # times that of its pixel values; measured on the bundled model's two networks
 
 
 def choose_device(device: str | torch.device | None = "auto") -> torch.device:
@@ -118,7 +107,7 @@ class Captioner(
         local_files_only: bool = False,
         revision: str | None = None,
     ) -> Captioner:
-        """The bundled model, a model folder, or a model of the hub (``owner/name``), which is downloaded once.
+        """Load the bundled model, a model folder, or a model of the hub (``owner/name``), which is downloaded once.
 
         Raises ModelError when it can't be had, ConfigError for a device or precision that can't.
         """
@@ -174,18 +163,12 @@ class Captioner(
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The names of the ways to make maps, of :mod:`wordgaze.explanation.methods`."""
+        """Return the names of the ways to make maps, of :mod:`wordgaze.explanation.methods`."""
         return available_methods(self.model.config.decoder.layers)
 
     def generation_options(self, **options: Any) -> GenerationOptions:
-        """The model's defaults, overridden; raises ConfigError for an unknown name or a value that makes no sense."""
-        known = [field.name for field in fields(GenerationOptions)]
-        for name in options:
-            if name not in known:
-                close = get_close_matches(name, known, 1)
-                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
-                raise ConfigError(f"There is no option {name!r}; {hint}")
-        chosen = replace(self.parts.generation, **options)
+        """Return the model's defaults, overridden; raise ConfigError for an unknown name or a senseless value."""
+        chosen = self.parts.generation.override(**options)
         check_fits(chosen, self.model.config.decoder)
         self._check_memory(chosen, 1)
         return chosen
@@ -247,7 +230,8 @@ class Captioner(
 
         ``photo``: a path, a file's bytes, a binary file, a PIL image, an array or a tensor; or any collection or
         iterator of these, ``batch_size`` of which are captioned at a time: a list, a generator, a dict's ``values()``,
-        a torch dataset, an array (B, H, W, 3). Where an item is a tuple, the photo comes first, then its label.
+        a torch dataset, an array (B, H, W, 3). Where an item is a tuple, the photo comes first, then its label. Files
+        are decoded ahead by threads, except those of an iterator: each is read before the next is asked for.
         ``options``: the fields of ``GenerationOptions``.
 
         Raises PhotoError, which names the photo, when one can't be read; ``on_error="return"`` gives that error in the
@@ -260,29 +244,18 @@ class Captioner(
             raise ConfigError(f"on_error is {shown(on_error)}; choose raise or return.")
         photos = photos_of(photo)
         batch_size = self.check_batch(batch_size, [photo] if photos is None else photo, chosen)
-        if photos is None:
-            return self._captions([("the photo", photo)], chosen, strict, on_error)[0]
-        numbered = ((f"photo {number}", source) for number, source in enumerate(photos, start=1))
-        captions: list[Caption | PhotoError] = []
-        while batch := self._captions(islice(numbered, batch_size), chosen, strict, on_error):
-            captions += batch
-        return captions
+        # What a generator yields may be gone, or be filled anew, once it is asked for the next.
+        ahead = batch_size if photos is not None and _length(photo) is not None else 0
+        named: Iterable[tuple[str, Any]] = [("the photo", photo)]
+        if photos is not None:
+            named = ((f"photo {number}", source) for number, source in enumerate(photos, start=1))
+        with closing(read_named_photos(named, self._pixel_values, strict, on_error, ahead)) as opened:
+            found = caption_photos(opened, partial(self.caption_pixels, options=chosen), batch_size)
+            captions = [one.error if one.caption is None else one.caption for one in found]
+        return captions[0] if photos is None else captions
 
-    def _captions(
-        self, named: Iterable[tuple[str, Any]], options: GenerationOptions, strict: bool, on_error: str
-    ) -> list[Caption | PhotoError]:
-        """The captions of a batch of photos with their names, or what is wrong with a photo."""
-        opened: list[Tensor | PhotoError] = []
-        for name, source in named:
-            try:
-                opened.append(self._open(source, name, strict)[1])
-            except PhotoError as error:
-                if on_error == "raise":
-                    raise
-                opened.append(error)
-        pixel_values = [pixels for pixels in opened if isinstance(pixels, Tensor)]
-        captions = iter(self.caption_pixels(torch.stack(pixel_values), options) if pixel_values else ())
-        return [pixels if isinstance(pixels, PhotoError) else next(captions) for pixels in opened]
+    def _pixel_values(self, photo: Image.Image) -> Tensor:
+        return self.transform(photo)[0]
 
     def _check_memory(self, options: GenerationOptions, photos: int) -> None:
         check_memory(options, self.model.config.decoder, photos, memory(self.device))
@@ -303,36 +276,28 @@ class Captioner(
         ``options``: of the captions, by default the model's.
         """
         batch_size = whole_number("batch_size", batch_size, "a whole number of at least 1", 1)
-        if isinstance(photos, Sized) and len(photos) > 0:
-            batch_size = min(batch_size, len(photos))
-        height, width = self.parts.preprocessing.size
-        needed, available = batch_size * _ENCODER_MEMORY * 3 * height * width * 4, memory(self.device)
-        if available is not None and needed > available:
-            most = max(available * batch_size // needed, 1)
-            raise ConfigError(
-                f"batch_size is {shown(batch_size)}: looking at so many photos at a time would need about "
-                f"{gigabytes(needed)} of memory, and there are {gigabytes(available)}; choose {most} at most."
-            )
+        batch_size = min(batch_size, _length(photos) or batch_size)
+        check_encoder_memory(batch_size, self.parts.preprocessing.size, memory(self.device))
         self._check_memory(self.parts.generation if options is None else options, batch_size)
         return batch_size
 
     def encode(self, pixel_values: Tensor) -> Tensor:
-        """``pixel_values`` (B, 3, H, W), photos that ``self.transform`` has made → what the words look at (B, N, D)."""
+        """Return what the words look at (B, N, D) in ``pixel_values`` (B, 3, H, W), made by ``self.transform``."""
         pixel_values = pixel_values.to(self.device)
         if self.parts.preprocessing.mirrored:
             return self.model.encode_with_hflip(pixel_values)
         return self.model.encode(pixel_values)
 
     def caption_pixels(self, pixel_values: Tensor, options: GenerationOptions) -> list[Caption]:
-        """Captions of ``pixel_values`` (B, 3, H, W), photos that ``self.transform`` has made."""
+        """Return the captions of ``pixel_values`` (B, 3, H, W), photos that ``self.transform`` has made."""
         self._check_pixels(pixel_values)
         if not isinstance(options, GenerationOptions):
             raise wrong_kind("options", options, "GenerationOptions, as generation_options() makes them")
         self._check_memory(options, len(pixel_values))
         with self._inference():
             encoder_hidden_states = self.encode(pixel_values)
-            found = self._generate(encoder_hidden_states, options)
-        return [self._caption(captions, options) for captions in found]
+            found = search(self.parts, encoder_hidden_states, options)
+        return [as_caption(self.parts, captions, options) for captions in found]
 
     def explain(
         self,
@@ -344,7 +309,7 @@ class Captioner(
         strict: bool = False,
         **options: Any,
     ) -> Explanation:
-        """A photo's caption, or ``text``, with a map over the photo for each word.
+        """Return a photo's caption, or ``text``, with a map over the photo for each word.
 
         The maps come from one pass over the caption's own ids, with the weights that found it. ``method``: one of
         ``methods``, the first of them by default, a head (``layer-1-head-0``), or several joined by ``+``; ``raw``: the
@@ -354,50 +319,33 @@ class Captioner(
         """
         method, raw, strict = self._method(method), yes_or_no("raw", raw), yes_or_no("strict", strict)
         chosen = self.generation_options(**options)
-        ids = None if text is None else self._ids(text)
-        image, pixel_values, geometry = self._open(photo, "the photo", strict)
-        pixel_values = pixel_values[None].to(self.device)
+        ids: Sequence[int] | None = None if text is None else self._ids(text)
+        photos = [("the photo", photo)]
+        [opened] = read_named_photos(photos, lambda image: (image, *self.transform(image)), strict)
+        assert opened.content is not None
+        image, pixels, geometry = opened.content
+        pixel_values = pixels[None].to(self.device)
         caption = None
         with self._inference():
             # Beside the photo one that shows nothing, for what the words owe to the photo.
             both = self.encode(torch.cat([pixel_values, torch.zeros_like(pixel_values)]))
             states, blank = both[:1], both[1:]
             if ids is None:
-                found = self._generate(states, chosen)[0]
-                ids, caption = list(found[0].token_ids), self._caption(found, chosen)
-        spans = self.tokenizer.words(ids)
+                [found] = search(self.parts, states, chosen)
+                ids, caption = found[0].token_ids, as_caption(self.parts, found, chosen)
         with self._arithmetic():
-            captions = [(ids, spans)]
-            [maps] = word_maps(
-                self.model,
-                states,
-                captions,
-                method,
-                raw=raw,
-                pixel_values=pixel_values,
-                mirrored=self.parts.preprocessing.mirrored,
-            )
-            bits = evidence(self.model, blank, ids, spans, maps.probabilities)
+            [maps] = self._word_maps(pixel_values, states, [ids], method, raw)
+            probabilities = [word.probability for word in maps.words]
+            bits = evidence(self.model, blank, ids, self.tokenizer.words(ids), probabilities)
         if caption is None:
-            words = map(CaptionWord, maps.words, maps.probabilities)
-            caption = Caption(self.tokenizer.decode(ids), maps.log_probability, tuple(words))
+            words = tuple(CaptionWord(word.text, word.probability) for word in maps.words)
+            caption = Caption(self.tokenizer.decode(ids), maps.log_probability, words)
         return Explanation(
             caption=caption,
-            words=tuple(
-                ExplainedWord(
-                    text=maps.words[index],
-                    probability=maps.probabilities[index],
-                    entropy=maps.entropies[index],
-                    map=maps.maps[index],
-                    peak=overlay.peak(maps.maps[index], geometry),
-                    evidence=bits[index],
-                    grounded=is_grounded(maps.words[index], bits[index]),
-                )
-                for index in range(len(spans))
-            ),
+            words=explained_words(maps, bits, geometry),
             photo=image,
             geometry=geometry,
-            grid_size=self.model.grid,
+            grid_size=maps.grid_size,
             method=method,
             words_attention=maps.words_attention,
             raw=raw,
@@ -414,7 +362,7 @@ class Captioner(
         raw: bool = False,
         options: GenerationOptions | None = None,
     ) -> list[list[WordMaps]]:
-        """For each of ``pixel_values`` (B, 3, H, W), the maps of its ``texts``, or those of the model's own caption.
+        """Return for each of ``pixel_values`` (B, 3, H, W) the maps of its ``texts``, or of the model's own caption.
 
         As :meth:`explain`, for many photos. ``options``: of the captions, by default the model's.
         """
@@ -423,59 +371,39 @@ class Captioner(
         if texts is not None and (isinstance(texts, str) or any(isinstance(some, str) for some in texts)):
             raise wrong_kind("texts", texts, "a list of texts for each photo")
         pixel_values = pixel_values.to(self.device)
+        captions: list[list[Sequence[int]]]
         with self._inference():
             states = self.encode(pixel_values)
             if texts is None:
-                found = self._generate(states, self.parts.generation if options is None else options)
-                captions = [[list(best[0].token_ids)] for best in found]
+                found = search(self.parts, states, self.parts.generation if options is None else options)
+                captions = [[best[0].token_ids] for best in found]
             else:
                 captions = [[self._ids(text) for text in some] for some in texts]
         with self._arithmetic():
-            return [
-                word_maps(
-                    self.model,
-                    states[index : index + 1],
-                    [(ids, self.tokenizer.words(ids)) for ids in some],
-                    method,
-                    raw=raw,
-                    pixel_values=pixel_values[index : index + 1],
-                    mirrored=self.parts.preprocessing.mirrored,
-                )
-                for index, some in enumerate(captions)
-            ]
+            each = zip(pixel_values.split(1), states.split(1), captions, strict=False)
+            return [self._word_maps(pixels, state, some, method, raw) for pixels, state, some in each]
+
+    def _word_maps(
+        self, pixel_values: Tensor, states: Tensor, captions: list[Sequence[int]], method: str, raw: bool
+    ) -> list[WordMaps]:
+        """Return the maps of the ids of some ``captions`` of one photo."""
+        return word_maps(
+            self.model,
+            states,
+            [(ids, self.tokenizer.words(ids)) for ids in captions],
+            method,
+            raw=raw,
+            pixel_values=pixel_values,
+            mirrored=self.parts.preprocessing.mirrored,
+        )
 
     def _method(self, name: str | None) -> str:
-        """The name of a method that this model has; the default for None."""
+        """Return the name of a method that this model has; the default for None."""
         name = DEFAULT_METHOD if name is None else name
         if not isinstance(name, str):
             raise wrong_kind("method", name, f"a name: {', '.join(self.methods)}")
         find_method(name, self.model.config.decoder.layers, self.model.config.decoder.heads)
         return name
-
-    def _open(self, source: Any, name: str, strict: bool) -> tuple[Image.Image, Tensor, Geometry]:
-        """The photo, its ``pixel_values`` (3, H, W) and how they were made; ``name``: where it has no path."""
-        try:
-            source = photo_in(source)
-            if isinstance(source, str | os.PathLike) and (path := os.fsdecode(source)):
-                name = path if len(path) <= 500 else f"{path[:500]}..."
-            photo = open_photo(
-                source, strict=strict, on_warning=lambda message: warn(f"{name}: {message}", PhotoWarning)
-            )
-        except PhotoError as error:
-            raise PhotoError(f"{name}: {error}") from (error.__cause__ or error)
-        return photo, *self.transform(photo)
-
-    def _generate(
-        self, encoder_hidden_states: Tensor, options: GenerationOptions
-    ) -> list[list[GeneratedCaption]]:
-        return generate(
-            self.model,
-            encoder_hidden_states,
-            options,
-            bos_id=self.tokenizer.bos_id,
-            eos_id=self.tokenizer.eos_id,
-            pad_id=self.tokenizer.pad_id,
-        )
 
     def _ids(self, text: str) -> list[int]:
         if not isinstance(text, str):
@@ -490,26 +418,6 @@ class Captioner(
             raise ConfigError(f"The text {text!r} holds no words; write a caption.")
         return ids
 
-    def _caption(self, found: Sequence[GeneratedCaption], options: GenerationOptions) -> Caption:
-        """The best of a photo's captions, the rest its alternatives."""
-        best, *others = (
-            Caption(self.tokenizer.decode(one.token_ids), one.log_probability, self._words(one))
-            for one in found
-        )
-        confidence = None if options.sample else self.parts.confidence
-        return replace(
-            best,
-            alternatives=tuple(others),
-            confidence=None if confidence is None else confidence(best.features()),
-        )
-
-    def _words(self, found: GeneratedCaption) -> tuple[CaptionWord, ...]:
-        chances = found.token_log_probabilities  # one shorter than the ids: none for the start token
-        return tuple(
-            CaptionWord(span.text, math.exp(sum(chances[span.start - 1 : span.stop - 1])))
-            for span in self.tokenizer.words(found.token_ids)
-        )
-
     @contextmanager
     def _inference(self) -> Iterator[None]:
         with torch.inference_mode(), self._arithmetic():
@@ -517,3 +425,11 @@ class Captioner(
 
     def _arithmetic(self) -> AbstractContextManager[None]:
         return arithmetic(str(self.device), self.precision)
+
+
+def _length(photos: Any) -> int | None:
+    """Return how many there are; None where that shows only when they have all come."""
+    try:
+        return len(photos)
+    except TypeError:
+        return None

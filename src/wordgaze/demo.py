@@ -20,6 +20,7 @@ from wordgaze.errors import ConfigError, PhotoError, WordgazeError
 
 if TYPE_CHECKING:
     from wordgaze.captioner import Captioner
+    from wordgaze.explanation.explanation import Explanation
 
 ADDRESS = "127.0.0.1"
 _END_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -61,7 +62,7 @@ def explain_upload(
     ConfigError, each a sentence for whoever uploaded it.
     """
     from wordgaze.data.photos import open_photo
-    from wordgaze.explanation.report import ReportCaption, html_report
+    from wordgaze.explanation.report import html_report
 
     if len(content) > MAX_BYTES:
         raise PhotoError(f"{name} has more than {MAX_BYTES // 1024**2} MB; make it smaller first.")
@@ -84,23 +85,12 @@ def explain_upload(
         for caption in best.caption.alternatives
         if caption.words
     ]
-    captions: dict[str, ReportCaption] = {}  # by text, since several ways to spell one out are found
+    captions: dict[str, Explanation] = {}  # by text, since several ways to spell one out are found
     for explanation in [*own, best, *others]:
-        caption = explanation.caption
         note = "yours" if explanation in own else ""
-        words = explanation.report_item().words
-        captions.setdefault(caption.text, ReportCaption(caption.text, words, caption.log_probability, note))
+        captions.setdefault(explanation.caption.text, replace(explanation, name=name, note=note))
     first, *alternatives = captions.values()
-    item = replace(
-        best.report_item(),
-        name=name,
-        caption=first.text,
-        words=first.words,
-        log_probability=first.log_probability,
-        note=first.note,
-        alternatives=tuple(alternatives),
-    )
-    return html_report([item])
+    return html_report([replace(first, alternatives=tuple(alternatives))])
 
 
 def _upload_class(gradio: Any) -> Any:

@@ -14,8 +14,10 @@ from PIL import Image, ImageDraw
 from tests.browser.conftest import DARK, DESKTOP, PHONE, Visit, still
 
 from wordgaze.data.transform import Geometry, PhotoTransform, Preprocessing
-from wordgaze.explanation.overlay import COLOR_MAPS, OPACITY, UNGROUNDED, colorize, refine, strength
-from wordgaze.explanation.report import ReportCaption, ReportItem, ReportWord, html_frame, html_report
+from wordgaze.explanation.explanation import ExplainedWord, Explanation
+from wordgaze.explanation.overlay import COLOR_MAPS, OPACITY, UNGROUNDED, colorize, peak, refine, strength
+from wordgaze.explanation.report import html_frame, html_report
+from wordgaze.generation.caption import Caption, CaptionWord
 
 pytestmark = pytest.mark.browser
 
@@ -34,23 +36,39 @@ def draw(size: tuple[int, int]) -> Image.Image:
     return photo
 
 
-def item(size: tuple[int, int] = (480, 320), crop: str = "pad", name: str = "ball.jpg") -> ReportItem:
+def said(text: str, log_probability: float) -> Caption:
+    return Caption(text, log_probability, tuple(CaptionWord(word, 0.5) for word in text.split()))
+
+
+def item(size: tuple[int, int] = (480, 320), crop: str = "pad", name: str = "ball.jpg") -> Explanation:
     photo = draw(size)
     preprocessing = Preprocessing((96, 128), (0.5,) * 3, (0.5,) * 3, crop=crop, stretch=1.2)
     geometry: Geometry = PhotoTransform(preprocessing)(photo)[1]
     random = np.random.default_rng(3)
     maps = random.dirichlet(np.full(GRID[0] * GRID[1], 0.2), len(WORDS)).reshape(-1, *GRID)
     words = tuple(
-        ReportWord(word, 0.9 - 0.1 * number, 3.0, maps[number], word != "on", (0.5, *[0.1] * number, 0.2))
-        for number, word in enumerate(WORDS)
+        ExplainedWord(word, 0.9 - 0.1 * number, 3.0, map_, peak(map_, geometry), 1.0, word != "on")
+        for number, (word, map_) in enumerate(zip(WORDS, maps, strict=True))
     )
-    other = ReportCaption("a ball", (words[0], words[2]), -1.5, "yours")
-    return ReportItem(photo, name, " ".join(WORDS), words, geometry, -3.5, alternatives=(other,))
+    # Of each word before it a tenth, of itself a fifth, of the caption's start the half.
+    attention = 0.1 * np.tri(len(WORDS), len(WORDS), -1) + 0.2 * np.eye(len(WORDS))
+    attention = np.hstack([np.full((len(WORDS), 1), 0.5), attention])
+    best = Explanation(
+        said(" ".join(WORDS), -3.5), words, photo, geometry, GRID, "gradient", attention, name=name
+    )
+    other = replace(
+        best,
+        caption=said("a ball", -1.5),
+        words=(words[0], words[2]),
+        words_attention=attention[[0, 2]][:, [0, 1, 3]],
+        note="yours",
+    )
+    return replace(best, alternatives=(other,))
 
 
 @pytest.fixture
 def opened(visit: Visit, tmp_path: Path) -> Any:
-    def go(*items: ReportItem, **context: Any) -> Any:
+    def go(*items: Explanation, **context: Any) -> Any:
         path = tmp_path / "report.html"
         path.write_text(html_report(items or [item()]), encoding="utf-8")
         return visit(path.as_uri(), **context)
@@ -74,7 +92,8 @@ def test_a_hot_patch_lies_on_its_own_pixels(opened: Any, size: tuple[int, int], 
     shown = item(size, crop)
     hot = np.zeros(GRID)
     hot[2, 5] = 1
-    page = opened(replace(shown, words=(replace(shown.words[2], map=hot),), alternatives=()))
+    words, attention = (replace(shown.words[2], map=hot),), shown.words_attention[:1, :2]
+    page = opened(replace(shown, words=words, words_attention=attention, alternatives=()))
     page.get_by_label("Patches").check()
     page.locator(CAPTION).first.hover()
     pixels = painted(page)
@@ -285,9 +304,11 @@ def test_text_is_only_text(opened: Any) -> None:
     evil = "<img src=x onerror=window.evil=1><script>window.evil=1</script>'\"&amp;"
     shown = item(name=evil)
     word = replace(shown.words[0], text=evil)
-    page = opened(
-        replace(shown, words=(word,), caption=evil, alternatives=(ReportCaption(evil, (word,), -1, evil),))
+    attention = shown.words_attention[:1, :2]
+    alone = replace(
+        shown, words=(word,), words_attention=attention, caption=Caption(evil, -1, ()), alternatives=()
     )
+    page = opened(replace(alone, alternatives=(replace(alone, note=evil),)))
     page.locator(CAPTION).first.hover()
     assert page.locator(CAPTION).first.inner_text() == evil
     assert page.get_by_role("heading", level=2).inner_text() == evil

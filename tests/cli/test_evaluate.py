@@ -281,8 +281,8 @@ def test_outputs_of_before_are_written_again(everything: dict[str, Path], mixed:
 def test_photos_that_are_cut_short_are_named_or_refused(
     model_folder: Path, mixed: Path, captions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from wordgaze.captioning import pipeline
     from wordgaze.data import photos as module
-    from wordgaze.tasks import caption_files
 
     def opened(source: Path, *, strict: bool, on_warning: Callable[[str], None]) -> Image.Image:
         if source.name == "c.png":
@@ -291,7 +291,7 @@ def test_photos_that_are_cut_short_are_named_or_refused(
             on_warning("is cut short: 99 % of its rows are there")
         return module.open_photo(source)
 
-    monkeypatch.setattr(caption_files, "open_photo", opened)
+    monkeypatch.setattr(pipeline, "open_photo", opened)
     flags = ["--images", mixed, "--captions", captions, "--model", model_folder, "--device", "cpu"]
     result = evaluate(*flags, "--num-beams", 1)
     assert result.exit_code == 0

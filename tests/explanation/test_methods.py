@@ -76,7 +76,7 @@ def known(spans=SPANS, method: str = "layer-0", **model) -> WordMaps:
 
 def test_a_map_lands_at_the_word_that_is_predicted_not_at_the_one_that_is_read() -> None:
     maps = known()
-    assert maps.words == ("dog", "running")
+    assert maps.texts == ("dog", "running")
     assert maps.maps.shape == (2, 2, 3)
     assert np.unravel_index(maps.maps[0].argmax(), (2, 3)) == (1, 2)  # patch 5
     assert maps.maps[0].max() == pytest.approx(0.7)
@@ -136,25 +136,24 @@ def test_a_row_that_looked_at_no_patch_is_even() -> None:
 
     maps = of_one(Blind(IDS, num_prefix=1), STATES, IDS, SPANS, "contrast", raw=True)
     np.testing.assert_allclose(maps.maps, 1 / 6)
-    assert maps.entropies == pytest.approx([math.log2(6)] * 2)
+    assert [word.entropy for word in maps.words] == pytest.approx([math.log2(6)] * 2)
 
 
 def test_probabilities_are_products_and_the_caption_counts_its_end() -> None:
     maps = known()
-    assert maps.probabilities == pytest.approx([1 / 2, 1 / 4])
+    assert [word.probability for word in maps.words] == pytest.approx([1 / 2, 1 / 4])
     assert maps.log_probability == pytest.approx(4 * math.log(1 / 2), rel=1e-5)
 
 
 def test_entropy_is_in_bits() -> None:
     maps = known(SPANS[:1])
     by_hand = -0.7 * math.log2(0.7) - 5 * 0.06 * math.log2(0.06)
-    assert maps.entropies == pytest.approx([by_hand], rel=1e-5)
-    assert maps.max_entropy == pytest.approx(math.log2(6))
+    assert [word.entropy for word in maps.words] == pytest.approx([by_hand], rel=1e-5)
 
 
 def test_a_caption_without_words_has_no_maps() -> None:
     maps = of_one(Known([BOS, EOS]), STATES, [BOS, EOS], [], "last")
-    assert maps.maps.shape == (0, 2, 3) and maps.words == () and maps.entropies == ()
+    assert maps.maps.shape == (0, 2, 3) and maps.words == ()
     assert maps.words_attention.shape == (0, 1)
     assert maps.log_probability == pytest.approx(math.log(1 / 2), rel=1e-5)
 
@@ -205,7 +204,7 @@ def test_maps_belong_to_the_caption_that_the_search_returned(model, states, opti
     for caption in captions:
         maps = of_one(model, states, caption.token_ids, _a_word_per_token(caption.token_ids))
         assert maps.log_probability == pytest.approx(caption.log_probability, abs=1e-4)
-        logs = np.log(maps.probabilities)
+        logs = np.log([word.probability for word in maps.words])
         np.testing.assert_allclose(logs, caption.token_log_probabilities, atol=1e-4)
 
 
@@ -275,7 +274,8 @@ def test_every_methods_rows_sum_to_one_alone_as_together(model, states, pixel_va
         alone = of_one(model, states, ids, spans, method, pixel_values=pixel_values)
         np.testing.assert_allclose(found.maps, alone.maps, atol=1e-6)
         np.testing.assert_allclose(found.words_attention, alone.words_attention, atol=1e-6)
-        assert found.probabilities == pytest.approx(alone.probabilities, rel=1e-4)
+        for word, other in zip(found.words, alone.words, strict=True):
+            assert word.probability == pytest.approx(other.probability, rel=1e-4)
         assert found.maps.min() >= 0
         np.testing.assert_allclose(found.maps.sum(axis=(1, 2)), 1, rtol=1e-5)
 

@@ -13,18 +13,33 @@ import pytest
 from PIL import Image
 
 from wordgaze.data.transform import Geometry
-from wordgaze.explanation.overlay import COLOR_MAPS
-from wordgaze.explanation.report import ReportCaption, ReportItem, ReportWord, html_frame, html_report
+from wordgaze.explanation.explanation import ExplainedWord, Explanation
+from wordgaze.explanation.overlay import COLOR_MAPS, peak
+from wordgaze.explanation.report import html_frame, html_report
+from wordgaze.generation.caption import Caption, CaptionWord
 
 
-def _item(size=(300, 200), name="cat.jpg", words=("a", "cat"), photo=None, maps=None) -> ReportItem:
+def _item(
+    size=(300, 200), name="cat.jpg", words=("a", "cat"), photo=None, maps=None, log_probability=-1.0
+) -> Explanation:
     photo = photo or Image.new("RGB", size, (90, 60, 30))
     side = max(photo.size)
     left, top = (photo.width - side) / 2, (photo.height - side) / 2
     geometry = Geometry(photo.size, (64, 64), (left, top, left + side, top + side))
     maps = np.full((len(words), 4, 6), 1 / 24) if maps is None else maps
-    entries = tuple(ReportWord(word, 0.5, 2.0, values) for word, values in zip(words, maps, strict=True))
-    return ReportItem(photo, name, " ".join(words), entries, geometry)
+    return Explanation(
+        caption=Caption(" ".join(words), log_probability, tuple(CaptionWord(word, 0.5) for word in words)),
+        words=tuple(
+            ExplainedWord(word, 0.5, 2.0, values, peak(values, geometry), 1.0, grounded=True)
+            for word, values in zip(words, maps, strict=True)
+        ),
+        photo=photo,
+        geometry=geometry,
+        grid_size=(4, 6),
+        method="gradient",
+        words_attention=np.eye(len(words), len(words) + 1, dtype=np.float32),
+        name=name,
+    )
 
 
 class _Page(HTMLParser):
@@ -70,10 +85,9 @@ def test_a_page_holds_every_photo_and_every_word() -> None:
 
 
 def test_captions_to_choose_from_come_with_their_confidence() -> None:
-    item = _item()
-    words = replace(item.words[0], text="two"), replace(item.words[1], text="<b>")
-    other = ReportCaption("two <b>", words, -4.5, "yours")
-    page = _Page(html_report([replace(item, log_probability=-0.6, alternatives=(other,))]))
+    item = _item(log_probability=-0.6)
+    other = replace(_item(words=("two", "<b>"), log_probability=-4.5), note="yours")
+    page = _Page(html_report([replace(item, alternatives=(other,))]))
     assert page.inside("button") == ["a", "cat", "two", "<b>"]
     assert ["hidden" in line for line in page.named("p") if line.get("class") == "words"] == [False, True]
     # e to the power of -0.6 / 3 and of -4.5 / 3: two words and the end
@@ -90,14 +104,15 @@ def test_captions_to_choose_from_come_with_their_confidence() -> None:
 
 def test_words_without_a_place_are_marked_and_say_so() -> None:
     item = _item(words=("cat", "of"))
-    words = (item.words[0], replace(item.words[1], grounded=False, attention=(0.5, 0.2, 0.3)))
-    page = _Page(html_report([replace(item, words=words)]))
+    words = (item.words[0], replace(item.words[1], grounded=False))
+    attention = np.array([[1, 0, 0], [0.5, 0.2, 0.3]], np.float32)
+    page = _Page(html_report([replace(item, words=words, words_attention=attention)]))
     plain, dim = page.named("button")
     assert "class" not in plain and dim["class"] == "ungrounded"
     assert "can't place such words" in dim["data-facts"] and "looked mostly" not in dim["data-facts"]
     (data,) = _numbers(page)
     assert [word["grounded"] for word in data["captions"][0]] == [True, False]
-    assert [word["attention"] for word in data["captions"][0]] == [[], [0.2, 0.3]]
+    assert [word["attention"] for word in data["captions"][0]] == [[0, 0], [0.2, 0.3]]
 
 
 EVIL = '<script>alert("1")</script>'
@@ -199,9 +214,13 @@ def test_the_page_has_the_colors_of_the_pictures() -> None:
         np.testing.assert_array_equal(found, expected)
 
 
-def test_a_large_photo_is_kept_small_until_the_page_is_made() -> None:
-    item = _item(photo=Image.new("RGB", (4000, 1000)))
-    assert item.photo.size == item.geometry.photo_size == (1600, 400)
+def test_a_large_photo_is_made_small_before_many_are_held() -> None:
+    large = _item(photo=Image.new("RGB", (4000, 1000)))
+    item = replace(large, alternatives=(large,)).report_item()
+    for one in (item, *item.alternatives):
+        assert one.photo.size == one.geometry.photo_size == (1600, 400)
+        assert [word.peak for word in one.words] == [peak(word.map, one.geometry) for word in one.words]
+    assert item.report_item() is item
 
 
 def test_words_run_in_the_direction_of_their_script() -> None:

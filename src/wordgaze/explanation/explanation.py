@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from PIL import Image
 from wordgaze.data.transform import Geometry
 from wordgaze.errors import ConfigError
 from wordgaze.explanation import overlay
-from wordgaze.explanation.report import ReportItem, ReportWord, html_frame, html_report
+from wordgaze.explanation.evidence import is_grounded
+from wordgaze.explanation.methods import WordMaps
+from wordgaze.explanation.report import LONGEST, html_frame, html_report
 from wordgaze.files import check_outputs, checked_path, write_text, write_whole
 from wordgaze.generation.caption import Caption
 
@@ -48,7 +51,8 @@ class Explanation:
     ``grid_size``: patches down and across, (H_p, W_p). ``words_attention`` (words, 1 + words): what each word paid of
     self-attention to the caption's start and to the words before it. ``raw``: maps are the method's softmax rows as
     they are. ``name``: the photo's file name, if it has one. ``source``: the file that the photo came from, if any;
-    ``save`` does not write over it.
+    ``save`` does not write over it. ``alternatives``: other captions of the photo, to choose from in a report;
+    ``note`` says there in a few words where the caption comes from, if that must be said.
     """
 
     caption: Caption
@@ -61,9 +65,11 @@ class Explanation:
     raw: bool = False
     name: str = "photo"
     source: Path | None = None
+    alternatives: tuple[Explanation, ...] = ()
+    note: str = ""
 
     def grid(self) -> Image.Image:
-        """The photo, then the photo under each word's map."""
+        """Return the photo, then the photo under each word's map."""
         words = self.words
         return overlay.grid(
             self.photo,
@@ -85,24 +91,28 @@ class Explanation:
         if suffix == ".png":
             write_whole(path, lambda file: self.grid().save(file, "PNG"))
         elif suffix == ".html":
-            write_text(path, html_report([self.report_item()]), errors="replace")
+            write_text(path, html_report([self]), errors="replace")
         elif suffix == ".json":
             write_text(path, json.dumps(self.to_dict(), ensure_ascii=False) + "\n")
         else:
             arrays = self.to_arrays()
             write_whole(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
 
-    def report_item(self) -> ReportItem:
-        """What :func:`wordgaze.explanation.report.html_report` makes a page of, alone or with others."""
-        words = tuple(
-            ReportWord(word.text, word.probability, word.entropy, word.map, word.grounded, paid.tolist())
-            for word, paid in zip(self.words, self.words_attention, strict=True)
-        )
-        caption = self.caption
-        return ReportItem(self.photo, self.name, caption.text, words, self.geometry, caption.log_probability)
+    def report_item(self) -> Explanation:
+        """Return what a report shows of it: a photo with a side of more than ``LONGEST`` pixels is made smaller."""
+        if max(self.photo.size) <= LONGEST:
+            return self
+        photo, geometry = overlay.resize(self.photo, self.geometry, LONGEST)
+        others = tuple(other._over(photo, geometry) for other in self.alternatives)
+        return replace(self._over(photo, geometry), alternatives=others)
+
+    def _over(self, photo: Image.Image, geometry: Geometry) -> Explanation:
+        """Return the same over its photo in another size."""
+        words = tuple(replace(word, peak=overlay.peak(word.map, geometry)) for word in self.words)
+        return replace(self, photo=photo, geometry=geometry, words=words)
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers as JSON has them; maps are lists of rows, the top row first."""
+        """Return the numbers as JSON has them; maps are lists of rows, the top row first."""
         values = self.caption.to_dict()
         values["words"] = [
             {
@@ -127,7 +137,7 @@ class Explanation:
         }
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """The numbers as NumPy arrays: ``maps`` (words, H_p, W_p), ``peaks`` (words, 2) and one value a word else."""
+        """Return the numbers as NumPy arrays: ``maps`` (words, H_p, W_p), ``peaks`` (words, 2), else a value a word."""
         words = self.words
         return {
             "caption": np.array(self.caption.text),
@@ -148,12 +158,30 @@ class Explanation:
         }
 
     def _repr_html_(self) -> str:
-        """The report in a frame, for notebooks."""
-        return html_frame([self.report_item()])
+        """Return the report in a frame, for notebooks."""
+        return html_frame([self])
+
+
+def explained_words(
+    maps: WordMaps, evidence: Sequence[float], geometry: Geometry
+) -> tuple[ExplainedWord, ...]:
+    """Return a caption's words with their ``maps`` over a photo, and with ``evidence``, in bits a word."""
+    return tuple(
+        ExplainedWord(
+            text=word.text,
+            probability=word.probability,
+            entropy=word.entropy,
+            map=word.map,
+            peak=overlay.peak(word.map, geometry),
+            evidence=bits,
+            grounded=is_grounded(word.text, bits),
+        )
+        for word, bits in zip(maps.words, evidence, strict=True)
+    )
 
 
 def _short(rows: np.ndarray) -> list[list[float]]:
-    """Lists for JSON, of six digits: float32 has no more to say."""
+    """Return lists for JSON, of six digits: float32 has no more to say."""
     return [[float(f"{value:.6g}") for value in row] for row in rows]
 
 
@@ -168,7 +196,7 @@ def source_file(photo: object) -> Path | None:
 
 
 def explanation_suffix(path: str | os.PathLike[str]) -> str:
-    """What :meth:`Explanation.save` makes of a path; raises ConfigError when it can't tell."""
+    """Return what :meth:`Explanation.save` writes to a path; raises ConfigError when it can't tell."""
     suffix = checked_path("path", path).suffix.lower()
     if suffix not in EXPLANATION_SUFFIXES:
         raise ConfigError(

@@ -124,24 +124,42 @@ def _of_layer(layer: int, head: int | None) -> Method:
     return Method(rows, rows)
 
 
-@dataclass(frozen=True)
-class WordMaps:
-    """Per word of a caption: its map, its probability, and how widely the model looked.
+@dataclass(frozen=True, eq=False)
+class WordMap:
+    """A word, its probability (the product of those of its tokens), and its map (H_p, W_p) float32, of sum one.
 
-    ``maps`` (words, H_p, W_p) float32, each summing to one; ``probabilities``: the product of those of the
-    word's tokens; ``entropies`` of the maps in bits, from 0 (one patch) to ``max_entropy`` = log₂ N (all patches
-    alike); ``log_probability``: natural logarithm, of the whole caption with its end. ``words_attention``
-    (words, 1 + words) float32: how much self-attention each word paid, while it was predicted, to the start of the
-    caption and to each word; mean over layers and heads, rows summing to one.
+    ``entropy``: of the map in bits, from 0 (one patch) to log₂ N (all patches alike).
     """
 
-    words: tuple[str, ...]
-    maps: np.ndarray
-    probabilities: tuple[float, ...]
-    entropies: tuple[float, ...]
-    max_entropy: float
+    text: str
+    probability: float
+    entropy: float
+    map: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class WordMaps:
+    """The words of a caption with their maps over patches of ``grid_size`` (H_p, W_p).
+
+    ``log_probability``: natural logarithm, of the whole caption with its end. ``words_attention`` (words, 1 + words)
+    float32: how much self-attention each word paid, while it was predicted, to the start of the caption and to each
+    word; mean over layers and heads, rows summing to one.
+    """
+
+    words: tuple[WordMap, ...]
+    grid_size: tuple[int, int]
     log_probability: float
     words_attention: np.ndarray
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(word.text for word in self.words)
+
+    @property
+    def maps(self) -> np.ndarray:
+        """(words, H_p, W_p)."""
+        maps = [word.map for word in self.words]
+        return np.array(maps, np.float32).reshape(len(maps), *self.grid_size)
 
 
 def word_maps(
@@ -236,7 +254,7 @@ def _blur(side: int, width: float) -> Tensor:
 def merge_words(
     rows: Tensor, forced: ForcedPass, spans: Sequence[WordSpan], grid: tuple[int, int]
 ) -> WordMaps:
-    """One map per word of rows (P, N) over patches, the mean of its tokens'; and what else the pass says of it."""
+    """Return the words with their maps, the mean of their tokens' rows (P, N), and what else the pass says of them."""
     assert all(1 <= span.start < span.stop <= len(rows) + 1 for span in spans)
     maps = torch.zeros(len(spans), rows.shape[-1])
     attention = torch.zeros(len(spans), 1 + len(spans))
@@ -249,13 +267,11 @@ def merge_words(
         attention[index, 0] = read[predicting, 0].mean()
         for column, other in enumerate(spans, start=1):
             attention[index, column] = read[predicting, other.start : other.stop].sum(dim=-1).mean()
-    entropies = torch.special.entr(maps).sum(dim=-1) / np.log(2)
+    entropies = (torch.special.entr(maps).sum(dim=-1) / np.log(2)).tolist()
+    texts = [span.text for span in spans]
     return WordMaps(
-        words=tuple(span.text for span in spans),
-        maps=maps.reshape(len(spans), *grid).numpy(),
-        probabilities=tuple(probabilities),
-        entropies=tuple(entropies.tolist()),
-        max_entropy=float(np.log2(rows.shape[-1])),
+        words=tuple(map(WordMap, texts, probabilities, entropies, maps.reshape(len(spans), *grid).numpy())),
+        grid_size=grid,
         log_probability=float(forced.log_probabilities.sum()),
         words_attention=over_patches(attention).numpy(),
     )

@@ -13,8 +13,8 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -25,12 +25,13 @@ from wordgaze.explanation.overlay import (
     OPACITY,
     UNGROUNDED,
     full_scale,
-    peak,
     percent,
     place_in_words,
     refine,
-    resize,
 )
+
+if TYPE_CHECKING:
+    from wordgaze.explanation.explanation import ExplainedWord, Explanation
 
 LONGEST = 1600
 """Pixels of a photo's long side in a report; more is made smaller."""
@@ -41,83 +42,20 @@ _LARGEST = (
 _HINT = "Point at a word, tap it, or use the arrow keys."
 
 
-@dataclass(frozen=True, eq=False)
-class ReportWord:
-    """A word, its probability, its entropy in bits and its map (H_p, W_p).
+def html_report(explanations: Sequence[Explanation]) -> str:
+    """Return a page: pointing at a word, tapping it or an arrow key shows over the photo where the model looked.
 
-    ``grounded``: False for words that the model has no skill to place (of, on, with); they are painted in grey.
-    ``attention``: what it paid of self-attention to the caption's start and to each of its words (1 + words), from 0
-    to 1, if that is to be shown.
+    Captions are those of the explanations, and of each its alternatives. Inside a frame, the page leaves out its title
+    and asks for the height it needs.
     """
-
-    text: str
-    probability: float
-    entropy: float
-    map: np.ndarray
-    grounded: bool = True
-    attention: Sequence[float] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class ReportCaption:
-    """A caption of a photo, with its words; ``log_probability``: natural logarithm, of the whole caption with its end.
-
-    ``note`` says in a few words where the caption comes from, if that must be said.
-    """
-
-    text: str
-    words: tuple[ReportWord, ...]
-    log_probability: float | None = None
-    note: str = ""
-
-    @property
-    def confidence(self) -> float | None:
-        """From 0 to 1: the geometric mean of the probabilities of the words and of the end."""
-        if self.log_probability is None:
-            return None
-        return math.exp(self.log_probability / (len(self.words) + 1))
-
-
-@dataclass(frozen=True, eq=False)
-class ReportItem:
-    """A photo (RGB) with its caption; ``geometry``: where the maps' input lies on it.
-
-    ``log_probability`` and ``note`` as of :class:`ReportCaption`; ``alternatives``: other captions to choose from. A
-    photo with a side of more than ``LONGEST`` pixels is made smaller, since a report may hold many.
-    """
-
-    photo: Image.Image
-    name: str
-    caption: str
-    words: tuple[ReportWord, ...]
-    geometry: Geometry
-    log_probability: float | None = None
-    note: str = ""
-    alternatives: tuple[ReportCaption, ...] = ()
-
-    def __post_init__(self) -> None:
-        if max(self.photo.size) > LONGEST:
-            photo, geometry = resize(self.photo, self.geometry, LONGEST)
-            object.__setattr__(self, "photo", photo)
-            object.__setattr__(self, "geometry", geometry)
-
-    @property
-    def captions(self) -> tuple[ReportCaption, ...]:
-        own = ReportCaption(self.caption, self.words, self.log_probability, self.note)
-        return own, *self.alternatives
-
-
-def html_report(items: Sequence[ReportItem]) -> str:
-    """A page on which pointing at a word, tapping it or an arrow key shows over the photo where the model looked.
-
-    Inside a frame, it leaves out its title and asks for the height it needs.
-    """
+    items = [explanation.report_item() for explanation in explanations]
     style, script = _part("report.css"), _part("report.js")
     settings = {
         "colors": {name: _base64(colors.astype(np.uint8).tobytes()) for name, colors in COLOR_MAPS.items()},
         "opacity": OPACITY,
         "ungrounded": UNGROUNDED,
     }
+    has_words = any(caption.words for item in items for caption in _captions(item))
     more = f" and {len(items) - 1} more" if len(items) > 1 else ""
     parts = {
         "TITLE": html.escape(items[0].name + more if items else "no photos"),
@@ -125,7 +63,7 @@ def html_report(items: Sequence[ReportItem]) -> str:
         "SCRIPT": script,
         "HASHES": f"style-src '{_hash(style)}'; script-src '{_hash(script)}'",
         "CHOICES": "".join(f"<option value={name}>{name.capitalize()}</option>" for name in COLOR_MAPS),
-        "ABOVE": ", the bar above it what the chosen word read of it" if _has_attention(items) else "",
+        "ABOVE": ", the bar above it what the chosen word read of it" if has_words else "",
         "OPACITY": f"{OPACITY:.0%}".removesuffix("%"),
         "KIND": "gallery" if len(items) > 1 else "single",
         "ITEMS": "".join(_article(item, number, len(items) > 1) for number, item in enumerate(items)),
@@ -135,13 +73,13 @@ def html_report(items: Sequence[ReportItem]) -> str:
     return re.sub("@([A-Z]+)@", lambda mark: parts[mark[1]], _PAGE)
 
 
-def _has_attention(items: Sequence[ReportItem]) -> bool:
-    return any(len(word.attention) for item in items for caption in item.captions for word in caption.words)
+def _captions(item: Explanation) -> tuple[Explanation, ...]:
+    return item, *item.alternatives
 
 
-def html_frame(items: Sequence[ReportItem]) -> str:
-    """The same page in a frame, for a notebook."""
-    page = html.escape(html_report(items))
+def html_frame(explanations: Sequence[Explanation]) -> str:
+    """Return the same page in a frame, for a notebook."""
+    page = html.escape(html_report(explanations))
     return (
         f'<iframe title="What each word looked at" srcdoc="{page}" '
         'style="display:block;width:100%;height:42rem;border:0"></iframe>'
@@ -153,7 +91,7 @@ def _part(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """What the page's policy lets through: this style, this script and nothing that got in otherwise."""
+    """Return what the page's policy lets through: this style, this script and nothing that got in otherwise."""
     return "sha256-" + _base64(hashlib.sha256(text.encode()).digest())
 
 
@@ -161,53 +99,59 @@ def _base64(values: bytes) -> str:
     return base64.b64encode(values).decode("ascii")
 
 
-def _article(item: ReportItem, number: int, several: bool) -> str:
-    geometry = item.geometry
+def _article(item: Explanation, number: int, several: bool) -> str:
+    captions = _captions(item)
     data = {
-        "box": [float(edge) for edge in geometry.box],
-        "captions": [[_numbers(word, geometry) for word in caption.words] for caption in item.captions],
+        "box": [float(edge) for edge in item.geometry.box],
+        "captions": [_numbers(caption) for caption in captions],
     }
-    best = item.captions[0]
     return _ARTICLE.format(
         name=html.escape(item.name),
         enlarge='<button type="button" class="enlarge">Larger</button>' if several else "",
-        caption=html.escape(best.text),
+        caption=html.escape(item.caption.text),
         photo=_base64(_jpeg(item.photo)),
         width=item.photo.width,
         height=item.photo.height,
-        words="".join(_line(caption, geometry, index) for index, caption in enumerate(item.captions)),
+        words="".join(_line(caption, index) for index, caption in enumerate(captions)),
         hint=_HINT,
-        captions=_choice(item.captions, number) if len(item.captions) > 1 else "",
-        table=_table(best, geometry),
+        captions=_choice(captions, number) if len(captions) > 1 else "",
+        table=_table(item),
         data=json.dumps(data, separators=(",", ":")),
     )
 
 
-def _numbers(word: ReportWord, geometry: Geometry) -> dict[str, object]:
-    """The map as bytes, 255 where it is painted strongest; the page draws it as ``overlay`` does."""
-    full = full_scale(geometry.place(refine(word.map)))
-    strengths = np.clip(word.map / full, 0, 1) if full > 0 else np.zeros_like(word.map)
-    values = np.rint(strengths * 255).astype(np.uint8)
-    attention = [round(float(share), 3) for share in word.attention[1:]]  # a caption's start is no word
-    return {
-        "grid": word.map.shape,
-        "map": _base64(values.tobytes()),
-        "grounded": word.grounded,
-        "attention": attention,
-    }
+def _numbers(caption: Explanation) -> list[dict[str, object]]:
+    """Return for each word what the page draws it by."""
+    return [
+        {
+            "grid": word.map.shape,
+            "map": _base64(_strengths(word.map, caption.geometry).tobytes()),
+            "grounded": word.grounded,
+            # Without the first: a caption's start is no word.
+            "attention": [round(float(share), 3) for share in attention[1:]],
+        }
+        for word, attention in zip(caption.words, caption.words_attention.tolist(), strict=True)
+    ]
 
 
-def _line(caption: ReportCaption, geometry: Geometry, index: int) -> str:
-    words = " ".join(_button(word, geometry) for word in caption.words)
+def _strengths(map_: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Return a map as bytes, 255 where it is painted strongest; the page draws it as ``overlay`` does."""
+    full = full_scale(geometry.place(refine(map_)))
+    strengths = np.clip(map_ / full, 0, 1) if full > 0 else np.zeros_like(map_)
+    return np.rint(strengths * 255).astype(np.uint8)
+
+
+def _line(caption: Explanation, index: int) -> str:
+    words = " ".join(_button(word, caption.geometry) for word in caption.words)
     hidden = " hidden" if index else ""
     return (
         # Words of Hebrew and Arabic go from right to left.
         f'<p class="words" dir="auto" role="group" aria-label="Caption, word by word"{hidden}>'
-        f"{words or html.escape(caption.text)}</p>\n"
+        f"{words or html.escape(caption.caption.text)}</p>\n"
     )
 
 
-def _button(word: ReportWord, geometry: Geometry) -> str:
+def _button(word: ExplainedWord, geometry: Geometry) -> str:
     facts = f"“{word.text}”: {percent(word.probability)} probable · "
     if not word.grounded:
         facts += "the model can't place such words, so the map says little"
@@ -223,39 +167,40 @@ def _button(word: ReportWord, geometry: Geometry) -> str:
     )
 
 
-def _spread(word: ReportWord) -> int:
-    """As many patches, looked at alike, have the map's entropy: its perplexity."""
+def _spread(word: ExplainedWord) -> int:
+    """Return how many patches, looked at alike, have the map's entropy: its perplexity."""
     return round(2**word.entropy)
 
 
-def _where(word: ReportWord, geometry: Geometry) -> str:
-    return place_in_words(peak(word.map, geometry), geometry.photo_size)
+def _where(word: ExplainedWord, geometry: Geometry) -> str:
+    return place_in_words(word.peak, geometry.photo_size)
 
 
-def _choice(captions: Sequence[ReportCaption], number: int) -> str:
-    """The captions to choose from, each with its confidence."""
+def _choice(captions: Sequence[Explanation], number: int) -> str:
+    """Return the captions to choose from, each with its probability per word."""
     rows = []
     for index, caption in enumerate(captions):
         note = f" <i>({html.escape(caption.note)})</i>" if caption.note else ""
-        share = caption.confidence
-        bar = "" if share is None else f'<span class="bar" data-share="{share:.3f}"></span>'
+        # The geometric mean of the probabilities of the words and of the end.
+        share = math.exp(caption.caption.log_probability / (len(caption.words) + 1))
         rows.append(
             f'<label><input type="radio" name="caption-{number}" autocomplete="off"{"" if index else " checked"}>'
-            f'<span dir="auto">{html.escape(caption.text)}{note}</span>{bar}'
-            f'<span class="share">{"" if share is None else percent(share)}</span></label>\n'
+            f'<span dir="auto">{html.escape(caption.caption.text)}{note}</span>'
+            f'<span class="bar" data-share="{share:.3f}"></span>'
+            f'<span class="share">{percent(share)}</span></label>\n'
         )
     legend = "<legend>Captions, with the confidence per word</legend>"
     return f'<fieldset class="captions">{legend}\n{"".join(rows)}</fieldset>'
 
 
-def _table(caption: ReportCaption, geometry: Geometry) -> str:
+def _table(item: Explanation) -> str:
     rows = "".join(
         f"<tr><th scope=row>{html.escape(word.text)}</th><td>{word.probability:.3f}</td><td>{word.entropy:.2f}</td>"
-        f"<td>{_where(word, geometry) if word.grounded else '–'}</td></tr>\n"
-        for word in caption.words
+        f"<td>{_where(word, item.geometry) if word.grounded else '–'}</td></tr>\n"
+        for word in item.words
     )
     return (
-        f"<details><summary>Numbers of “{html.escape(caption.text)}”</summary>\n"
+        f"<details><summary>Numbers of “{html.escape(item.caption.text)}”</summary>\n"
         '<div class="table"><table><thead><tr><th scope=col>word</th><th scope=col>probability</th>'
         "<th scope=col>entropy, bits</th><th scope=col>looked mostly at</th></tr></thead>\n"
         f"<tbody>{rows}</tbody></table></div></details>"
@@ -263,7 +208,7 @@ def _table(caption: ReportCaption, geometry: Geometry) -> str:
 
 
 def _jpeg(photo: Image.Image) -> bytes:
-    """At most ``_LARGEST`` bytes: a photo of noise loses quality first, then size."""
+    """Return at most ``_LARGEST`` bytes: a photo of noise loses quality first, then size."""
     while True:
         for quality in (88, 75, 60):
             file = io.BytesIO()

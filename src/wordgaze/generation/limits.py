@@ -14,6 +14,7 @@ from wordgaze.model.config import DecoderConfig
 # Bytes a row of a step takes for each id of the vocabulary: in beam search the logits, their log-softmax, what may
 # come, the sums and the work of topk; in sampling also the sorted ones with their order, and three in double precision.
 _SEARCHED, _SAMPLED = 24, 56
+_ENCODER_MEMORY = 20  # times that of its pixel values; measured on the bundled model's two networks
 
 
 def check_fits(options: GenerationOptions, decoder: DecoderConfig) -> None:
@@ -47,6 +48,18 @@ def check_memory(
         f"{name} is {shown(rows)}: searching{at_once} would need about {gigabytes(rows * each)} of memory, and there "
         f"are {gigabytes(available)}; {remedy}."
     )
+
+
+def check_encoder_memory(batch_size: int, image_size: tuple[int, int], available: int | None) -> None:
+    """Raise ConfigError when looking at ``batch_size`` photos at once needs more than ``available`` bytes of memory."""
+    height, width = image_size
+    needed = batch_size * _ENCODER_MEMORY * 3 * height * width * 4
+    if available is not None and needed > available:
+        most = max(available * batch_size // needed, 1)
+        raise ConfigError(
+            f"batch_size is {shown(batch_size)}: looking at so many photos at a time would need about "
+            f"{gigabytes(needed)} of memory, and there are {gigabytes(available)}; choose {most} at most."
+        )
 
 
 def row_bytes(options: GenerationOptions, decoder: DecoderConfig) -> int:

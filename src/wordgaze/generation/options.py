@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
@@ -64,6 +65,16 @@ class GenerationOptions:
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # frozen for others: NumPy's numbers become Python's
+
+    def override(self, **options: Any) -> GenerationOptions:
+        """Return these with other values of some; raises ConfigError for an unknown name, and a close one's with it."""
+        known = [field.name for field in fields(self)]
+        for name in options:
+            if name not in known:
+                close = get_close_matches(name, known, 1)
+                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
+                raise ConfigError(f"There is no option {name!r}; {hint}")
+        return replace(self, **options)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -149,7 +149,7 @@ def measure_grounding(
             (captioner.explain_pixels(pixel_values, None, method, raw=raw, options=options), generated),
         ):
             for scene, maps in zip(scenes, found, strict=True):
-                into += [mapped(scene, one.words, one.maps) for one in maps]
+                into += [mapped(scene, one.texts, one.maps) for one in maps]
         for _ in some:
             advance()
     on_references, on_generated = trials(references), trials(generated)
@@ -335,7 +335,7 @@ def measure_faithfulness(
         advance()
         text = some[0].photo.captions[0]
         maps = captioner.explain_pixels(pixel_values, [[text]], method, raw=raw)[0][0]
-        caption = mapped(scenes[0], maps.words, maps.maps)
+        caption = mapped(scenes[0], maps.texts, maps.maps)
         if not caption.mentions:
             continue
         mention = caption.mentions[0]
@@ -380,4 +380,5 @@ def _probabilities(
 ) -> Sequence[float]:
     """That of a mention's words in ``text``, for each of ``pixel_values`` (B, 3, H, W)."""
     maps = captioner.explain_pixels(pixel_values, [[text]] * len(pixel_values), "last", raw=True)
-    return [float(np.prod(one.probabilities[mention.start : mention.stop])) for (one,) in maps]
+    said = [one.words[mention.start : mention.stop] for (one,) in maps]
+    return [float(np.prod([word.probability for word in words])) for words in said]

@@ -1,0 +1,163 @@
+"""The way from many photos to their captions: read ahead by threads, captioned in batches, given back in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from wordgaze.data.photos import open_photo
+from wordgaze.data.sources import photo_in
+from wordgaze.data.streams import is_special
+from wordgaze.errors import PhotoError, PhotoWarning, warn
+from wordgaze.generation.caption import Caption
+
+THREADS = min(4, os.cpu_count() or 1)
+
+Label = TypeVar("Label")
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True)
+class ReadPhoto(Generic[Label, Content]):
+    """What was made of a photo's pixels, or what is wrong with it; ``warnings`` say what may be.
+
+    ``label``: whatever the caller knows the photo by.
+    """
+
+    label: Label
+    content: Content | None = None
+    error: PhotoError | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CaptionedPhoto(Generic[Label]):
+    """A photo's caption, or what is wrong with the photo; ``label`` and ``warnings`` as of :class:`ReadPhoto`."""
+
+    label: Label
+    caption: Caption | None = None
+    error: PhotoError | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def read_photos(
+    photos: Iterable[tuple[Label, Any]],
+    make: Callable[[Image.Image], Content],
+    *,
+    strict: bool = False,
+    ahead: int = 0,
+) -> Generator[ReadPhoto[Label, Content]]:
+    """Yield a result a photo, in order; a photo that can't be read is a result, too, and stops nothing.
+
+    ``photos``: labels with what :func:`wordgaze.data.photos.open_photo` takes, or a PhotoError in its place. ``make``
+    turns a photo into what is kept of it. ``strict``: refuse photos that are cut short. ``ahead``: how many photos are
+    read before they are asked for, files and bytes by threads; what may change or wait, such as an open file, an array
+    or a pipe, is read as soon as it is taken from ``photos``, and with ``ahead=0`` so is everything. At most
+    ``THREADS`` photos are held decoded. To end before the last photo, close this generator.
+    """
+
+    def read(label: Label, source: Any) -> ReadPhoto[Label, Content]:
+        warnings: list[str] = []
+        try:
+            if isinstance(source, PhotoError):
+                raise source
+            content = make(open_photo(source, strict=strict, on_warning=warnings.append))
+            return ReadPhoto(label, content, None, tuple(warnings))
+        except PhotoError as error:
+            return ReadPhoto(label, None, error, tuple(warnings))
+        except MemoryError:
+            too_large = PhotoError("needs more memory than there is; make the photo smaller")
+            return ReadPhoto(label, None, too_large, tuple(warnings))
+
+    if ahead == 0:
+        for label, source in photos:
+            yield read(label, source)
+        return
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="wordgaze-photos") as threads:
+        waiting: deque[Future[ReadPhoto[Label, Content]]] = deque()
+        try:
+            for label, source in photos:
+                if _can_wait(source):
+                    waiting.append(threads.submit(read, label, source))
+                else:
+                    waiting.append(Future())
+                    waiting[-1].set_result(read(label, source))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+def read_named_photos(
+    photos: Iterable[tuple[str, Any]],
+    make: Callable[[Image.Image], Content],
+    strict: bool,
+    on_error: str = "raise",
+    ahead: int = 0,
+) -> Generator[ReadPhoto[str, Content]]:
+    """Read photos as :func:`read_photos` does, and say by their names what is wrong with them.
+
+    ``photos``: items of a collection, each with a name for where it has no path. What is doubtful about a photo is
+    warned of; a PhotoError is raised in the photo's turn, unless ``on_error`` is ``return``.
+    """
+    with closing(read_photos(map(_named, photos), make, strict=strict, ahead=ahead)) as opened:
+        for photo in opened:
+            for message in photo.warnings:
+                warn(f"{photo.label}: {message}", PhotoWarning)
+            if photo.error is not None:
+                error = PhotoError(f"{photo.label}: {photo.error}")
+                error.__cause__ = photo.error.__cause__ or photo.error
+                if on_error == "raise":
+                    raise error
+                photo = replace(photo, error=error)
+            yield photo
+
+
+def caption_photos(
+    photos: Iterable[ReadPhoto[Label, Tensor]], caption: Callable[[Tensor], list[Caption]], batch_size: int
+) -> Iterator[CaptionedPhoto[Label]]:
+    """Yield a result a photo, in order, captioned ``batch_size`` photos at a time.
+
+    ``photos``: with their ``pixel_values`` (3, H, W). ``caption``: ``pixel_values`` (B, 3, H, W) → a caption a photo.
+    """
+    photos = iter(photos)
+    while batch := list(islice(photos, batch_size)):
+        pixel_values = [photo.content for photo in batch if photo.content is not None]
+        captions = iter(caption(torch.stack(pixel_values)) if pixel_values else ())
+        for photo in batch:
+            found = None if photo.content is None else next(captions)
+            yield CaptionedPhoto(photo.label, found, photo.error, photo.warnings)
+
+
+def _can_wait(source: Any) -> bool:
+    """Return whether a photo can be read later, and by another thread: bytes, and a path unless it is of a pipe."""
+    if not isinstance(source, str | os.PathLike):
+        return isinstance(source, bytes)
+    try:
+        return not is_special(source)
+    except (OSError, ValueError):  # it is not there, which reading it will say
+        return True
+
+
+def _named(photo: tuple[str, Any]) -> tuple[str, Any]:
+    """Return what a photo is called, and the photo itself without its label, or what is wrong with it."""
+    name, source = photo
+    try:
+        source = photo_in(source)
+    except PhotoError as error:
+        return name, error
+    if isinstance(source, str | os.PathLike) and (path := os.fsdecode(source)):
+        name = path if len(path) <= 500 else f"{path[:500]}..."
+    return name, source
