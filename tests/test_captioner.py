@@ -9,6 +9,7 @@ import math
 import os
 import signal
 import socket
+import threading
 import time
 from collections import UserList, deque
 from contextlib import suppress
@@ -266,6 +267,36 @@ def test_any_collection_of_photos_gives_a_list(captioner: Captioner, photos: lis
         assert all(map(close, expected, found)) and len(found) == len(photos)
     with pytest.raises(ConfigError, match=r"are a dict.*\.values\(\)"):
         captioner.caption(dict(enumerate(photos)))
+
+
+def test_files_of_a_list_are_read_ahead_and_those_of_an_iterator_when_they_come(
+    captioner: Captioner, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here: list[bool] = []
+    real = pipeline.open_photo
+
+    def opened(source: Any, **options: Any) -> Image.Image:
+        here.append(threading.current_thread() is threading.main_thread())
+        return real(source, **options)
+
+    monkeypatch.setattr(pipeline, "open_photo", opened)
+    expected = captioner.caption(photos, batch_size=2)
+    assert here == [False] * 6
+    assert captioner.caption(iter(photos), batch_size=2) == expected
+    assert here == [False] * 6 + [True] * 6
+
+
+@pytest.mark.parametrize("problem", [KeyboardInterrupt, torch.OutOfMemoryError])
+def test_a_model_that_is_interrupted_leaves_no_thread(
+    captioner: Captioner, photos: list[Path], monkeypatch: pytest.MonkeyPatch, problem: type[BaseException]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise problem
+
+    monkeypatch.setattr(captioner, "caption_pixels", interrupted)
+    with pytest.raises(problem):
+        captioner.caption(photos, batch_size=2)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("wordgaze-photos")]
 
 
 def test_an_array_of_four_dimensions_is_several_photos(captioner: Captioner) -> None:
