@@ -15,7 +15,7 @@ from huggingface_hub import ModelHubMixin
 from PIL import Image
 from torch import Tensor
 
-from wordgaze.captioning.captions import as_caption, search
+from wordgaze.captioning.captions import as_caption, ids_of, search
 from wordgaze.captioning.pipeline import caption_photos, read_named_photos
 from wordgaze.data.photos import PhotoSource
 from wordgaze.data.sources import Photos, photos_of
@@ -319,7 +319,7 @@ class Captioner(
         """
         method, raw, strict = self._method(method), yes_or_no("raw", raw), yes_or_no("strict", strict)
         chosen = self.generation_options(**options)
-        ids: Sequence[int] | None = None if text is None else self._ids(text)
+        ids: Sequence[int] | None = None if text is None else ids_of(self.parts, text)
         photos = [("the photo", photo)]
         [opened] = read_named_photos(photos, lambda image: (image, *self.transform(image)), strict)
         assert opened.content is not None
@@ -378,7 +378,7 @@ class Captioner(
                 found = search(self.parts, states, self.parts.generation if options is None else options)
                 captions = [[best[0].token_ids] for best in found]
             else:
-                captions = [[self._ids(text) for text in some] for some in texts]
+                captions = [[ids_of(self.parts, text) for text in some] for some in texts]
         with self._arithmetic():
             each = zip(pixel_values.split(1), states.split(1), captions, strict=False)
             return [self._word_maps(pixels, state, some, method, raw) for pixels, state, some in each]
@@ -404,19 +404,6 @@ class Captioner(
             raise wrong_kind("method", name, f"a name: {', '.join(self.methods)}")
         find_method(name, self.model.config.decoder.layers, self.model.config.decoder.heads)
         return name
-
-    def _ids(self, text: str) -> list[int]:
-        if not isinstance(text, str):
-            raise wrong_kind("text", text, "a text, one caption")
-        ids = self.tokenizer.encode(text)
-        longest = self.model.config.decoder.positions
-        if len(ids) - 1 > longest:
-            raise ConfigError(
-                f"The text is {len(ids) - 1} tokens long, this model reads {longest} at most; shorten it."
-            )
-        if not self.tokenizer.words(ids):
-            raise ConfigError(f"The text {text!r} holds no words; write a caption.")
-        return ids
 
     @contextmanager
     def _inference(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""From what an encoder says of photos to their captions, by the parts of a model."""
+"""Captions and their ids, by the parts of a model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from wordgaze.errors import ConfigError, wrong_kind
 from wordgaze.folder import ModelParts
 from wordgaze.generation.caption import Caption, CaptionWord
 from wordgaze.generation.options import GenerationOptions
@@ -41,6 +42,21 @@ def as_caption(parts: ModelParts, found: Sequence[GeneratedCaption], options: Ge
         alternatives=tuple(others),
         confidence=None if confidence is None else confidence(best.features()),
     )
+
+
+def ids_of(parts: ModelParts, text: str) -> list[int]:
+    """Return the ids of a caption that somebody wrote; raises ConfigError for one that the model can't read."""
+    if not isinstance(text, str):
+        raise wrong_kind("text", text, "a text, one caption")
+    ids = parts.tokenizer.encode(text)
+    longest = parts.model.config.decoder.positions
+    if len(ids) - 1 > longest:
+        raise ConfigError(
+            f"The text is {len(ids) - 1} tokens long, this model reads {longest} at most; shorten it."
+        )
+    if not parts.tokenizer.words(ids):
+        raise ConfigError(f"The text {text!r} holds no words; write a caption.")
+    return ids
 
 
 def _words(parts: ModelParts, found: GeneratedCaption) -> tuple[CaptionWord, ...]:

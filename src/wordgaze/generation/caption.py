@@ -35,11 +35,11 @@ class Caption:
         return self.text
 
     def features(self) -> tuple[float, ...]:
-        """What the confidence is made of (:mod:`wordgaze.generation.confidence`)."""
+        """Return what the confidence is made of (:mod:`wordgaze.generation.confidence`)."""
         return caption_features(self.log_probability, [word.probability for word in self.words])
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``wordgaze caption --json`` prints of it."""
+        """Return what ``wordgaze caption --json`` prints of it."""
         return {
             "caption": self.text,
             "log_probability": self.log_probability,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,14 +15,14 @@ import torch
 from torch import Tensor
 
 from wordgaze.captioner import BATCH_SIZE, Captioner
+from wordgaze.captioning.pipeline import read_photos
 from wordgaze.data.captions import CaptionSet
 from wordgaze.data.instances import Instances, read_instances
 from wordgaze.data.json_file import PhotoId
 from wordgaze.data.photo_ids import spellings
-from wordgaze.data.photos import open_photo
 from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.data.transform import Geometry
-from wordgaze.errors import ConfigError, DataError, PhotoError
+from wordgaze.errors import ConfigError, DataError, PhotoWarning, warn
 from wordgaze.evaluation.categories import ObjectMention, find_objects
 from wordgaze.evaluation.grounding import Target, Trial, View, mean_over_photos, summary
 from wordgaze.explanation.methods import DEFAULT_METHOD
@@ -203,22 +205,25 @@ def scene_of(boxed: BoxedPhoto, geometry: Geometry, grid: tuple[int, int]) -> Sc
 def batches(
     captioner: Captioner, photos: Sequence[BoxedPhoto], batch_size: int
 ) -> Iterator[tuple[Sequence[BoxedPhoto], Tensor, list[Scene]]]:
-    """Some photos at a time, with their ``pixel_values`` (B, 3, H, W) and scenes."""
+    """Yield some photos at a time, with their ``pixel_values`` (B, 3, H, W) and scenes."""
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
-    for start in range(0, len(photos), batch_size):
-        some = photos[start : start + batch_size]
-        pixel_values, scenes = [], []
-        for boxed in some:
-            try:
-                pixels, geometry = captioner.transform(open_photo(boxed.photo.path))
-            except PhotoError as error:
-                raise DataError(
-                    f"{boxed.photo.path}: {error} (one of the {len(photos)} photos to measure)."
-                ) from error
-            pixel_values.append(pixels)
-            scenes.append(scene_of(boxed, geometry, captioner.model.grid))
-        yield some, torch.stack(pixel_values), scenes
+    labelled = ((boxed, boxed.photo.path) for boxed in photos)
+    with closing(read_photos(labelled, captioner.transform, ahead=batch_size)) as opened:
+        while batch := list(islice(opened, batch_size)):
+            pixel_values, scenes = [], []
+            for photo in batch:
+                path = photo.label.photo.path
+                for message in photo.warnings:
+                    warn(f"{path}: {message}", PhotoWarning)
+                if photo.content is None:
+                    raise DataError(
+                        f"{path}: {photo.error} (one of the {len(photos)} photos to measure)."
+                    ) from photo.error
+                pixels, geometry = photo.content
+                pixel_values.append(pixels)
+                scenes.append(scene_of(photo.label, geometry, captioner.model.grid))
+            yield [photo.label for photo in batch], torch.stack(pixel_values), scenes
 
 
 @dataclass(frozen=True, eq=False)
