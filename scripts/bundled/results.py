@@ -62,7 +62,7 @@ def check(scores: dict[str, Any], photos: Photos, calibration: dict[str, Any]) -
         same = [sure.get(photo.photo_id, photo.right) == photo.right for photo in some]
         if abs(mean - scores[name]["metrics"]["CIDEr"]) > 1e-6 or not all(same):
             raise SystemExit(
-                f"The measurements of {name} are of different captions; run scripts.bundled.measure again."
+                f"The measurements of {name} are of different captions; run `python -m scripts.bundled.measure` again."
             )
 
 
