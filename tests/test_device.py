@@ -1,4 +1,4 @@
-"""How many threads torch starts, and what is said where the cores are taken."""
+"""Which device and precision are taken, how many threads torch starts, and what is said where the cores are taken."""
 
 from __future__ import annotations
 
@@ -50,3 +50,23 @@ def test_a_system_that_tells_no_load_is_not_called_busy(monkeypatch: pytest.Monk
     monkeypatch.delattr(os, "getloadavg", raising=False)
     assert device.load() is None
     assert device.busy(64) is None
+
+
+@pytest.mark.parametrize(("given", "name"), [("cpu", "cpu"), (torch.device("cpu", 0), "cpu:0")])
+def test_a_device_is_known_by_torchs_name(given: object, name: str) -> None:
+    assert device.find_device(given) == name
+
+
+def test_the_best_device_is_taken_where_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cuda, mps, name in ((True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
+        assert device.find_device() == device.find_device(None) == name
+
+
+@pytest.mark.parametrize("precision", device.PRECISIONS)
+def test_torch_computes_in_the_precision_that_is_named(precision: str) -> None:
+    square = torch.ones(2, 2)
+    with device.arithmetic("cpu:0", device.check_precision(precision)):
+        assert (square @ square).dtype == getattr(torch, precision)
+    assert (square @ square).dtype == torch.float32

@@ -121,8 +121,6 @@ def build(captioner: Captioner, examples: Sequence[str | os.PathLike[str]] = ())
     """The page, a ``gradio.Blocks``; ``examples``: photos to begin with."""
     gradio = _import_gradio()
 
-    from wordgaze.explanation.methods import DEFAULT_METHOD
-
     def show(photo: Any, text: str, beams: float, least: float, most: float, method: str) -> dict[str, str]:
         if photo is None:
             return {"report": "", "message": "", "name": ""}
@@ -137,8 +135,6 @@ def build(captioner: Captioner, examples: Sequence[str | os.PathLike[str]] = ())
             return {"report": "", "message": str(error), "name": ""}
         return {"report": report, "message": " ".join(doubts), "name": Path(name).stem}
 
-    defaults = captioner.parts.generation
-    longest = captioner.model.config.decoder.positions
     with gradio.Blocks(title="wordgaze", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gradio.Markdown(
             "# wordgaze\nDescribes a photo, and shows for every word where in the photo the model looked.",
@@ -159,14 +155,7 @@ def build(captioner: Captioner, examples: Sequence[str | os.PathLike[str]] = ())
                 )
                 button = gradio.Button("Show where the model looks", variant="primary")
                 with gradio.Accordion("Options", open=False):
-                    beams = gradio.Slider(1, _MOST_BEAMS, defaults.num_beams, step=1, label="Beams")
-                    least = gradio.Slider(
-                        0, longest, defaults.min_length, step=1, label="Shortest, in tokens"
-                    )
-                    most = gradio.Slider(1, longest, defaults.max_length, step=1, label="Longest, in tokens")
-                    method = gradio.Dropdown(
-                        list(captioner.methods), value=DEFAULT_METHOD, label="Method of the maps"
-                    )
+                    options = _options(gradio, captioner)
             with gradio.Column(scale=2, min_width=320):
                 viewer = gradio.HTML(
                     html_template=_STAGE,
@@ -178,16 +167,29 @@ def build(captioner: Captioner, examples: Sequence[str | os.PathLike[str]] = ())
         gradio.on(
             [
                 photo.change, text.submit, button.click,
-                beams.release, least.release, most.release, method.input,
+                *(slider.release for slider in options[:3]), options[3].input,
             ],
             show,
-            [photo, text, beams, least, most, method],
+            [photo, text, *options],
             viewer,
             show_progress="minimal",
             trigger_mode="always_last",
             api_visibility="private",
         )  # fmt: skip
     return page
+
+
+def _options(gradio: Any, captioner: Captioner) -> tuple[Any, Any, Any, Any]:
+    """Return the sliders of the beams, the shortest and the longest caption, and the list of methods."""
+    from wordgaze.explanation.methods import DEFAULT_METHOD
+
+    defaults, longest = captioner.parts.generation, captioner.model.config.decoder.positions
+    return (
+        gradio.Slider(1, _MOST_BEAMS, defaults.num_beams, step=1, label="Beams"),
+        gradio.Slider(0, longest, defaults.min_length, step=1, label="Shortest, in tokens"),
+        gradio.Slider(1, longest, defaults.max_length, step=1, label="Longest, in tokens"),
+        gradio.Dropdown(list(captioner.methods), value=DEFAULT_METHOD, label="Method of the maps"),
+    )
 
 
 def _part(name: str) -> str:
