@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -45,7 +48,7 @@ def through_linked_folder(photo: Path) -> Path:
 @pytest.mark.parametrize("spell", [Path, symlink, hard_link, through_parent, through_linked_folder])
 @pytest.mark.parametrize("given", [lambda photo: photo, lambda photo: photo.parent])
 def test_an_output_that_is_an_input_is_refused(photo: Path, spell, given) -> None:
-    with pytest.raises(ConfigError, match=r"which is an input.*; choose another output"):
+    with pytest.raises(ConfigError, match=r"is an input.*, and would be written over; choose another output"):
         check_outputs([spell(photo)], [given(photo)])
 
 
@@ -54,7 +57,7 @@ def test_other_files_of_an_input_folder_may_be_written(photo: Path) -> None:
 
 
 def test_an_input_that_is_not_there_yet_counts_too(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="which is an input"):
+    with pytest.raises(ConfigError, match="is an input"):
         check_outputs([tmp_path / "a.json"], [tmp_path / "." / "a.json"])
 
 
@@ -154,3 +157,50 @@ def test_a_link_to_a_folder_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "maps.json").symlink_to("nowhere/maps.json")
     with pytest.raises(ConfigError, match=r"There is no folder .*nowhere for maps\.json"):
         check_outputs([tmp_path / "maps.json"])
+
+
+def test_an_error_names_the_file_that_was_meant(photo: Path) -> None:
+    def fail(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_whole(photo, fail)
+    assert caught.value.filename == str(photo)
+    with pytest.raises(FileNotFoundError) as caught:
+        write_text(photo.parent / "nowhere" / "a.json", "a")
+    assert caught.value.filename == str(photo.parent / "nowhere" / "a.json")
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="needs files without a name")
+def test_a_process_that_is_killed_leaves_what_was_there_and_nothing_else(photo: Path) -> None:
+    def die(file: BinaryIO) -> None:
+        file.write(b"half")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    process = os.fork()
+    if process == 0:
+        write_whole(photo, die)
+    os.waitpid(process, 0)
+    assert photo.read_bytes() == b"cat" and list(photo.parent.iterdir()) == [photo]
+
+
+def test_where_files_need_a_name(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    write_text(photo, "dog")
+    assert photo.read_text() == "dog" and list(photo.parent.iterdir()) == [photo]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="needs /dev/fd")
+@pytest.mark.parametrize("spelling", ["/dev/fd/{}", "/proc/self/fd/{}", "link"])
+def test_an_open_file_is_written_from_where_it_stands(photo: Path, tmp_path: Path, spelling: str) -> None:
+    with photo.open("ab") as file:
+        path = spelling.format(file.fileno())
+        if path == "link":
+            path = str(tmp_path / "link")
+            os.symlink(f"/dev/fd/{file.fileno()}", path)
+        if not os.path.exists(path):
+            pytest.skip(f"needs {spelling}")
+        write_text(path, " and dog")
+        file.write(b"s")
+    assert photo.read_bytes() == b"cat and dogs"

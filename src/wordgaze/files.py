@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import secrets
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -95,26 +98,83 @@ def model_files(folder: AnyPath | None) -> list[Path]:
 
 
 def write_whole(path: AnyPath, write: Callable[[BinaryIO], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, which then takes its place; a failure leaves it as it was.
+    """Let ``write`` fill a new file, which then takes the place of ``path``; a failure leaves that as it was.
 
-    Through a link its target is replaced. What is no regular file (``/dev/stdout``) is written as it is.
+    Through a link its target is replaced. What is no regular file (``/dev/null``) is written as it is, and so is what
+    this process has open already (``/dev/stdout``, ``/dev/fd/3``): from where it stands, also where that is in a file.
+    Raises OSError, which names ``path``; ``write`` may be called twice.
     """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        with target.open("wb") as file:
-            write(file)
-        return
-    handle, name = tempfile.mkstemp(prefix=".wordgaze-", suffix=".tmp", dir=target.parent)
     try:
-        with open(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(handle)
+        stream = _stream(path)
+        if stream is not None:
+            sys.stdout.flush()
+            with open(os.dup(stream), "wb") as file:
+                write(file)
+            return
+        target = Path(os.path.realpath(path))
+        if target.exists() and not target.is_file():
+            with target.open("wb") as file:
+                write(file)
+            return
+        _replace(target, write)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from error
+
+
+def _replace(target: Path, write: Callable[[BinaryIO], object]) -> None:
+    name = _write_unnamed(target.parent, write)
+    try:
+        if name is None:
+            handle, name = tempfile.mkstemp(prefix=".wordgaze-", suffix=".tmp", dir=target.parent)
+            _fill(handle, write)
         os.chmod(name, target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask())
         os.replace(name, target)
     except BaseException:
-        os.unlink(name)
+        if name is not None:
+            os.unlink(name)
         raise
+
+
+def _write_unnamed(folder: Path, write: Callable[[BinaryIO], object]) -> str | None:
+    """Return the name of a new file that had none while it was written, so that a killed process leaves nothing.
+
+    None where the system knows no such files: all but Linux, and some of its file systems.
+    """
+    try:
+        handle = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600)
+    except (AttributeError, OSError):
+        return None
+    with open(os.dup(handle), "wb") as keep:
+        _fill(handle, write)
+        name = os.path.join(folder, f".wordgaze-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        try:  # a folder's number makes Python call linkat, which follows the link in /proc
+            os.link(f"/proc/self/fd/{keep.fileno()}", name, src_dir_fd=keep.fileno(), follow_symlinks=True)
+        except OSError:
+            return None
+    return name
+
+
+def _fill(handle: int, write: Callable[[BinaryIO], object]) -> None:
+    with open(handle, "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(handle)
+
+
+def _stream(path: AnyPath) -> int | None:
+    """Return which open file of this process a path names, through links too; None for all others."""
+    name = os.path.abspath(path)
+    for _ in range(40):  # as many links as Linux follows
+        found = re.fullmatch(rf"/(?:dev|proc/(?:self|thread-self|{os.getpid()}))/fd/(\d+)", name)
+        if found:
+            return int(found[1])
+        try:
+            name = os.path.normpath(os.path.join(os.path.dirname(name), os.readlink(name)))
+        except (OSError, ValueError):
+            return None
+    return None
 
 
 def write_text(path: AnyPath, text: str, errors: str = "strict") -> None:
@@ -163,9 +223,9 @@ def _keys(path: Path) -> Iterator[str | tuple[int, int]]:
 
 def _clash(output: Path, file: Path, given: Path) -> str:
     written, read = one_line(output), one_line(file)
-    named = f"{written} would be written over" if output == file else f"{written} is the same file as {read}"
     where = "" if given == file else f" of {one_line(given)}"
-    return f"{named}, which is an input{where}; choose another output."
+    same = "" if output == file else f" is the same file as {read}, which"
+    return f"{written}{same} is an input{where}, and would be written over; choose another output."
 
 
 def _umask() -> int:

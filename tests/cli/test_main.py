@@ -27,6 +27,8 @@ from wordgaze.generation.options import GenerationOptions
 
 Invoke = Callable[..., Result]
 
+FULL = "No space left on device; make room, or choose another place for what is written"
+
 
 @pytest.fixture
 def invoke(monkeypatch: pytest.MonkeyPatch) -> Invoke:
@@ -159,7 +161,7 @@ def test_train_takes_threads_for_no_setting_of_the_config(monkeypatch: pytest.Mo
 def test_an_empty_name_is_not_the_current_folder(arguments: list[str]) -> None:
     result = CliRunner().invoke(cli.main, arguments)
     assert result.exit_code == 2
-    assert "is empty; give a " in result.stderr
+    assert "is empty; give a name, or leave -" in result.stderr
 
 
 def test_a_bug_says_that_it_is_one(invoke: Invoke) -> None:
@@ -175,7 +177,7 @@ def test_the_system_s_refusals_are_no_bugs(invoke: Invoke) -> None:
     denied = invoke(failing(PermissionError(errno.EACCES, "Permission denied", "maps.png")))
     assert (denied.exit_code, denied.stderr) == (2, "wordgaze: maps.png: Permission denied\n")
     full = invoke(failing(OSError(errno.ENOSPC, "No space left on device")))
-    assert (full.exit_code, full.stderr) == (2, "wordgaze: No space left on device\n")
+    assert (full.exit_code, full.stderr) == (2, f"wordgaze: {FULL}\n")
     memory = invoke(failing(MemoryError()))
     assert memory.exit_code == 2
     assert "--batch-size" in memory.stderr and "bug" not in memory.stderr
@@ -309,7 +311,7 @@ def test_streams_that_are_closed_and_a_folder_that_is_gone(
 )
 def test_a_full_disk_under_stdout_is_one_sentence(line: str) -> None:
     done = in_a_shell(line)
-    assert (done.returncode, done.stderr) == (2, "wordgaze: No space left on device\n")
+    assert (done.returncode, done.stderr) == (2, f"wordgaze: {FULL}\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -99,8 +99,8 @@ def test_the_page_is_not_written_over_its_template(
     ("places", "message"),
     [
         (["--runs", "runs", "--out", "out"], "where checkpoints go"),
-        (["--runs", "other", "--out", "out"], "photos.json would be written over"),
-        (["--runs", "new", "--out", "out", "--config", "out/ours.json"], "ours.json would be written over"),
+        (["--runs", "other", "--out", "out"], "photos.json is an input"),
+        (["--runs", "new", "--out", "out", "--config", "out/ours.json"], "ours.json is an input"),
     ],
 )
 def test_a_comparison_keeps_its_captions(

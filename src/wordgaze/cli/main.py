@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -22,6 +23,7 @@ import click
 from wordgaze import __version__
 from wordgaze.cli.options import common_options, debugging
 from wordgaze.errors import ConfigError, WordgazeError
+from wordgaze.files import one_line
 
 # Each is `command` in the file of its name beside this one.
 COMMANDS = {
@@ -42,7 +44,9 @@ def _sentence(error: BaseException, command: str | None = None) -> str:
     if isinstance(error, WordgazeError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+        where = "" if error.filename is None else f"{one_line(os.fsdecode(error.filename))}: "
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return f"{where}{error.strerror}{'; make room, or choose another place for what is written' if full else ''}"
     if _out_of_memory(error):
         smaller = "--data.batch_size" if command == "train" else "--batch-size, or fewer --num-beams"
         return f"out of memory; try a smaller {smaller}."
@@ -98,7 +102,7 @@ _NAMES_OF_FILES = ("FILE", "DIR", "OUT", "DIR_OR_ID")
 def _named(_: click.Context, parameter: click.Parameter, value: str | tuple[str, ...] | None) -> Any:
     """Refuse an empty name, such as a shell's unset variable leaves: it would mean the current folder."""
     if value == "" or (isinstance(value, tuple) and "" in value):
-        raise click.BadParameter(f"is empty; give a {parameter.metavar}, or leave {parameter.opts[0]} out.")
+        raise click.BadParameter(f"is empty; give a name, or leave {parameter.opts[0]} out.")
     return value
 
 
