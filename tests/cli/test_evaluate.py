@@ -91,7 +91,7 @@ def test_captions_of_other_photos_are_mentioned(captions: Path, results: Path) -
     results.write_text(json.dumps([*json.loads(results.read_text()), {"image_id": 7, "caption": "a bus"}]))
     result = evaluate("--results", results, "--captions", captions)
     assert result.exit_code == 0
-    assert result.stderr.startswith("wordgaze: 1 captions of ") and "left out" in result.stderr
+    assert result.stderr.startswith("wordgaze: 1 caption of ") and "left out" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -264,6 +264,18 @@ def test_no_output_is_an_input(everything: dict[str, Path], flags: str, tmp_path
     assert result.exit_code == 2 and result.stdout == ""
     assert "choose another output" in result.stderr or "name two files" in result.stderr, result.stderr
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("flag", ["--json", "--html"])
+def test_scores_are_not_written_under_a_photo_s_name(
+    everything: dict[str, Path], mixed: Path, flag: str
+) -> None:
+    """Not every photo of the folder stands in the captions file."""
+    other = mixed / "other.JPG"
+    other.write_bytes(b"photo")
+    result = evaluate("--images", mixed, "--captions", everything["captions"], flag, other)
+    assert result.exit_code == 2 and other.read_bytes() == b"photo"
+    assert "other.JPG has the name of a photo, and text is to be written" in result.stderr
 
 
 def test_outputs_of_before_are_written_again(everything: dict[str, Path], mixed: Path) -> None:

@@ -202,7 +202,7 @@ def test_no_output_is_an_input(
     before = files_in(tmp_path)
     result = explain(*arguments)
     assert result.exit_code == 2 and result.stdout == ""
-    assert "which is an input" in result.stderr and len(result.stderr.splitlines()) == 1
+    assert "is an input" in result.stderr and len(result.stderr.splitlines()) == 1
     assert files_in(tmp_path) == before
 
 
@@ -210,7 +210,7 @@ def test_the_bundled_model_is_an_input(photos: list[Path]) -> None:
     config = Path(wordgaze.__file__).parent / "bundled" / "config.json"
     before = config.read_bytes()
     result = explain(photos[0], "-o", config)
-    assert result.exit_code == 2 and "which is an input" in result.stderr and config.read_bytes() == before
+    assert result.exit_code == 2 and "is an input" in result.stderr and config.read_bytes() == before
 
 
 def test_stdin_from_a_file_is_an_input(photos: list[Path]) -> None:
@@ -240,7 +240,32 @@ def test_beside_the_photos_is_free(
         assert explain("b.png", "-o", "maps.png", *model).exit_code == 0
         assert explain(".", "--exclude", "maps*", "-o", "maps", *model).exit_code == 0
     again = explain(".", "-o", "maps", *model)
-    assert again.exit_code == 2 and "maps/b.png would be written over, which is an input" in again.stderr
+    assert again.exit_code == 2 and "maps/b.png is an input, and would be written over" in again.stderr
+
+
+def test_maps_among_photos_take_no_photo_s_place(model: list[str], photos: list[Path]) -> None:
+    """cat.png may be another photo than cat.jpg, whose map is cat.png."""
+    folder = photos[0].parent
+    photo, other = folder / "b.jpg", photos[0]
+    Image.open(other).save(photo)
+    before = other.read_bytes()
+    result = explain(photo, "-o", folder, *model)
+    assert result.exit_code == 2 and other.read_bytes() == before
+    assert (
+        "b.png is there already, beside the photos to explain, and is no map of wordgaze's" in result.stderr
+    )
+    other.unlink()
+    for _ in range(2):  # the second time over the first's
+        assert explain(photo, "-o", folder, *model).exit_code == 0
+
+
+@pytest.mark.parametrize(("out", "like"), [("-", "maps.png"), (".png", "maps.png"), (".html", "maps.html")])
+def test_a_suffix_or_a_dash_is_no_name(photos: list[Path], out: str, like: str) -> None:
+    result = explain(photos[0], "-o", out)
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"wordgaze: The output is {out}; give it a name, like {like}.\n",
+    )
 
 
 def test_a_map_that_can_not_be_written_ends_the_command(

@@ -101,7 +101,12 @@ def command(
 
     from wordgaze.files import check_outputs, model_files
     from wordgaze.tasks.evaluate import Judge, check_per_photo_path, evaluate_model, evaluate_results
-    from wordgaze.tasks.references import photos_to_caption, reference_files, reference_photos
+    from wordgaze.tasks.references import (
+        check_scores_path,
+        photos_to_caption,
+        reference_files,
+        reference_photos,
+    )
 
     if per_image is not None:
         check_per_photo_path(per_image)
@@ -112,6 +117,7 @@ def command(
         reference_photos(captions, split) if images is None else photos_to_caption(captions, images, split)
     )
     check_outputs(outputs, reference_files(captions, photos))
+    check_scores_path(outputs)
     for note in photos.notes:  # before what they may explain
         click.echo(f"wordgaze: {note}", err=True)
     judge = Judge(photos, metrics.replace(",", " ").split(), against=against, instances=instances)

@@ -59,16 +59,17 @@ def command(
     95 %, over resampled photos. A method is chosen on photos with even ids, and judged on those with odd ids.
     """
     from wordgaze.files import check_outputs, model_files, write_text
+    from wordgaze.tasks.references import check_scores_path, photos_to_caption, reference_files
 
     outputs = [] if json_path is None else [json_path]
     check_outputs(outputs, [instances, *model_files(model)])  # said now, not after the work
 
     from wordgaze.captioner import Captioner
     from wordgaze.tasks.grounding import measure_faithfulness, measure_grounding, with_boxes
-    from wordgaze.tasks.references import photos_to_caption, reference_files
 
     references = photos_to_caption(captions, images, split)
     check_outputs(outputs, reference_files(captions, references))
+    check_scores_path(outputs)
     for note in references.notes:
         click.echo(f"wordgaze: {note}", err=True)
     photos = with_boxes(references, captions, instances)

@@ -75,6 +75,10 @@ def plan_output(out: AnyPath, photos: Sequence[Photo], inputs: Iterable[AnyPath]
     is_folder = path.is_dir() or os.fspath(out).endswith(os.sep)
     if not os.fspath(out):
         raise ConfigError("The output's name is empty; name a file or a folder.")
+    if os.fspath(out) in (STDIN, *EACH, *TOGETHER):
+        raise ConfigError(
+            f"The output is {named}; give it a name, like maps{'.png' if named == STDIN else named}."
+        )
     if not is_folder and suffix not in ("", *TOGETHER, *EACH):
         raise ConfigError(
             f"{named}: can't tell what to write; end it in {', '.join((*EACH, *TOGETHER))}, or name a folder."
@@ -90,10 +94,29 @@ def plan_output(out: AnyPath, photos: Sequence[Photo], inputs: Iterable[AnyPath]
         names = _names(photos, each)
         check_output_folder(path)
         if path.is_dir():
-            check_outputs([path / name for name in names], inputs)
+            outputs = [path / name for name in names]
+            check_outputs(outputs, inputs)
+            _check_among_photos(outputs, photos)
         return Output(path, each, names)
     check_outputs([path], inputs)
     return Output(path, suffix)
+
+
+def _check_among_photos(outputs: Iterable[Path], photos: Iterable[Photo]) -> None:
+    """Refuse a folder of photos where maps would get the name of one that is there, and is no map of ours."""
+    folders = {os.path.realpath(photo.parent) for photo in photos if isinstance(photo, Path)}
+    for output in outputs:
+        if os.path.realpath(output.parent) in folders and output.is_file() and not _is_ours(output):
+            raise ConfigError(
+                f"{one_line(output)} is there already, beside the photos to explain, and is no map of wordgaze's; "
+                "choose a folder for the maps alone."
+            )
+
+
+def _is_ours(file: Path) -> bool:
+    """Return whether a .png has the mark of ours; a .npz hides no photo."""
+    with file.open("rb") as opened:
+        return file.suffix.lower() != ".png" or b"Software\0wordgaze" in opened.read(1024)
 
 
 def explain_files(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from wordgaze.data.captions import CaptionSet, read_captions
 from wordgaze.data.instances import Instances, read_instances
 from wordgaze.data.json_file import PhotoId
+from wordgaze.data.listing import PHOTO_SUFFIXES
 from wordgaze.data.photo_ids import spellings
 from wordgaze.data.readers.caption_file import NO_FILE, CaptionedPhoto
-from wordgaze.errors import DataError
+from wordgaze.errors import ConfigError, DataError
 from wordgaze.evaluation.categories import CATEGORIES
 from wordgaze.evaluation.score import some
+from wordgaze.files import one_line
 
 TEST_SPLIT, ALL_SPLITS = "test", "all"
 """The split that references are of unless another is asked for, and what asks for all."""
@@ -60,6 +62,15 @@ def photos_to_caption(
             photos, f"{captions}: all its splits are taken ({splits}); --split test takes the test set alone"
         )
     return photos
+
+
+def check_scores_path(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise ConfigError where scores would be written under the name of a photo: some photos stand in no file."""
+    for path in paths:
+        if Path(path).suffix.lower() in PHOTO_SUFFIXES:
+            raise ConfigError(
+                f"{one_line(path)} has the name of a photo, and text is to be written; end it in .json or .html."
+            )
 
 
 def reference_files(captions: str | os.PathLike[str], photos: CaptionSet) -> list[Path]:
