@@ -290,7 +290,7 @@ def test_a_folder_of_other_files_is_a_wrong_command(folder: Path) -> None:
     named = str(other).replace("\n", r"\n")
     assert result.stderr == (
         f"wordgaze: There are no photos in {named} (left out: 2 .dng, 1 hidden photo); "
-        "name photos, or a folder that holds some.\n"
+        "name photos, or a folder that holds some, or take what is hidden (--hidden).\n"
     )
 
 
@@ -302,7 +302,16 @@ def test_folders_that_hold_nothing_but_companions_are_no_failure(folder: Path) -
     assert run("caption", "b", "one.png", "--exclude", "c").exit_code == 0
     (folder / "empty").mkdir()
     result = run("caption", "empty", "one.png")
-    assert result.exit_code == 1 and result.stderr.startswith("wordgaze: empty: is a folder, not a photo")
+    assert result.exit_code == 1 and result.stderr.startswith("wordgaze: empty: is a folder without photos")
+
+
+def test_a_photo_that_breaks_while_it_is_read_stops_nothing(folder: Path) -> None:
+    if not Path("/proc/self/mem").exists():
+        pytest.skip("needs a file that fails when it is read")
+    photo(folder / "one.png")
+    result = run("caption", "/proc/self/mem", "one.png")
+    assert result.exit_code == 1 and result.stdout.startswith("one.png\t")
+    assert result.stderr.startswith("wordgaze: /proc/self/mem: can't be read (Input/output error)")
 
 
 # --- Not a folder ----------------------------------------------------------------------------------------------

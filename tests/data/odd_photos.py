@@ -96,6 +96,17 @@ def _cut() -> Iterator[OddPhoto]:
     yield OddPhoto("jpeg-with-zeros-for-half", data[: len(data) // 2] + bytes(len(data) // 2), words=_FEW)
     yield OddPhoto("jpeg-before-zeros", data + bytes(5000), 7)
     yield OddPhoto("jpeg-ending-in-a-marker", data[:-1], 7, words=_ALL)
+    for name, after in (("its-end", b"\xff\xd9"), ("another", data)):
+        yield OddPhoto(f"jpeg-of-98-percent-before-{name}", data[: -len(data) // 50] + after, 9, words=_CUT)
+        yield OddPhoto(f"jpeg-half-before-{name}", data[: len(data) // 2] + after, words=_FEW)
+    grey = PHOTO.copy()
+    grey.paste((128, 128, 128), (0, 0, WIDTH, HEIGHT))
+    yield OddPhoto("jpeg-grey-to-its-end", encoded("JPEG", grey), 255)
+    yield OddPhoto("avif-without-3-bytes", whole["avif"][:-3], 7, words=_CUT)
+    packed = encoded("TIFF", compression="tiff_lzw")  # its directory stands at its end
+    for count in (9, len(packed) // 50):
+        words = "its end, where this TIFF says how to read the rest, is missing; get the file again"
+        yield OddPhoto(f"tiff-packed-without-{count}-bytes", packed[:-count], words=words)
     data = encoded("JPEG", quality=92, progressive=True)
     yield OddPhoto("jpeg-progressive-without-end", data[:-2], 7, words=_ALL)
     yield OddPhoto("jpeg-progressive-of-90-percent", data[: len(data) * 9 // 10], 7, words=_ALL)
@@ -129,6 +140,12 @@ def _jpeg() -> Iterator[OddPhoto]:
         "jpeg-of-12-bits",
         data.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"),
         words="kind of JPEG.*12 bits",
+    )
+    frame = data.find(b"\xff\xc0") + 5
+    yield OddPhoto(
+        "jpeg-without-a-height",
+        data[:frame] + bytes(2) + data[frame + 2 :],
+        words="kind of JPEG.*its height stands behind",
     )
     yield OddPhoto(
         "jpeg-with-broken-exif", with_segment(0xE1, b"Exif\0\0II*\0\xff\xff\xff\x7f" + bytes(12)), 7
@@ -237,6 +254,12 @@ def _png() -> Iterator[OddPhoto]:
     yield OddPhoto(
         "png-grey-of-12-bits-in-16", png(_lines((grey * 16).astype(">u2")), depth=16, color=0), 1, "grey"
     )
+    for bits in (10, 12):
+        low = (PIXELS.astype(int) << (bits - 8)).astype(">u2")
+        yield OddPhoto(f"png-of-{bits}-bits-in-16", png(_lines(low), depth=16), 1)
+        for what, most in (("alpha", 65535), ("alpha-alike", (1 << bits) - 1)):
+            both = np.dstack([low, np.full((HEIGHT, WIDTH, 1), most)]).astype(">u2")
+            yield OddPhoto(f"png-of-{bits}-bits-in-16-with-{what}", png(_lines(both), depth=16, color=6), 1)
     sideways = np.ascontiguousarray(np.rot90(PIXELS))
     exif = b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0".hex().encode()
     text = b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n%8d\n%s\n" % (len(exif) // 2, exif))
@@ -398,6 +421,12 @@ def _tiff() -> Iterator[OddPhoto]:
     yield OddPhoto(
         "tiff-predictor-float", tiff(floats, compression=8, blocks=[apart.tobytes()], tags={317: [3]}), 1
     )
+    for bits in (10, 12):
+        low = (PIXELS.astype(int) << (bits - 8)).astype(">u2")
+        yield OddPhoto(f"png-of-{bits}-bits-in-16", png(_lines(low), depth=16), 1)
+        for what, most in (("alpha", 65535), ("alpha-alike", (1 << bits) - 1)):
+            both = np.dstack([low, np.full((HEIGHT, WIDTH, 1), most)]).astype(">u2")
+            yield OddPhoto(f"png-of-{bits}-bits-in-16-with-{what}", png(_lines(both), depth=16, color=6), 1)
     sideways = np.ascontiguousarray(np.rot90(PIXELS))
     yield OddPhoto("tiff-sideways", tiff(sideways, tags={274: [6]}), 0)
     yield OddPhoto("tiff-sideways-deep", tiff(SCALED["u2"](sideways), tags={274: [6]}), 1)
@@ -492,6 +521,20 @@ def _empty() -> Iterator[OddPhoto]:
     yield OddPhoto("png-clear", encoded("PNG", clear), 0, "white", words)
     yield OddPhoto("webp-clear", encoded("WEBP", clear, lossless=True, exact=True), 0, "white", words)
     yield OddPhoto("tiff-clear", tiff(np.asarray(clear), tags={338: [2]}), 0, "white", words)
+    speck = clear.copy()
+    speck.putpixel((3, 3), (0, 0, 0, 255))
+    faint = PHOTO.convert("RGBA")
+    faint.putalpha(1)
+    for name, image in (("speck", speck), ("faint", faint)):
+        words_ = "^is nearly wholly transparent, so that only white is seen; save it without transparency$"
+        yield OddPhoto(f"png-{name}", encoded("PNG", image), 1, "white", words_)
+    logo = Image.new("RGBA", PHOTO.size, (255, 255, 255, 0))
+    logo.paste((255, 255, 255, 255), (20, 20, 60, 60))
+    words_ = (
+        "^is white where it is not transparent, so that only white is seen; save it without transparency$"
+    )
+    yield OddPhoto("png-white-logo", encoded("PNG", logo), 0, "white", words_)
+    yield OddPhoto("png-white", encoded("PNG", Image.new("RGBA", PHOTO.size, "white")), 0, "white")
     frames = {"save_all": True, "append_images": [PHOTO.convert("RGBA")] * 3, "duration": 100}
     blank = Image.new("RGBA", PHOTO.size, (0, 0, 0, 0))
     words = (

@@ -209,7 +209,7 @@ def change(content: dict[str, Any], place: str, **values: object) -> dict[str, A
         ({"photos": [], "texts": []}, r"not in a caption format that is known \(at its top: photos, texts\)"),
         ({"images": []}, "no list 'annotations' at its top, but images"),
         ({"images": {}, "annotations": []}, "no list 'images'"),
-        ({"images": [], "annotations": []}, "none of its 0 photos has a caption"),
+        ({"images": [], "annotations": []}, "lists no photos"),
         ({"images": [3], "annotations": []}, r"images\[0\] is 3; it must be an object"),
         (change(coco(), "images 1", file_name=None), r"images\[1\] has no 'file_name'; give a text"),
         (change(coco(), "images 1", id=7), r"images\[1\] has the id 7 of an earlier one"),

@@ -183,6 +183,9 @@ LISTS = [
     (b"\xef\xbb\xbfa.jpg\n", ["a.jpg"]),
     (b"a\nb.jpg\0 c.jpg\0\0d\r\0", ["a\nb.jpg", " c.jpg", "d\r"]),
     ("ä.jpg\r\nb.jpg\r\n".encode("utf-16"), ["ä.jpg", "b.jpg"]),
+    ("/a.jpg\r\nb/c.jpg".encode("utf-16-le"), ["/a.jpg", "b/c.jpg"]),
+    ("/a.jpg\nb/c.jpg".encode("utf-16-be"), ["/a.jpg", "b/c.jpg"]),
+    (b"a\0b\0", ["a", "b"]),
     (b"\xff.jpg\n", [os.fsdecode(b"\xff.jpg")]),
     (b"#a.jpg\n-b.jpg\n'c.jpg'\n", ["#a.jpg", "-b.jpg", "'c.jpg'"]),
 ]

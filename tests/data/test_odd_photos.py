@@ -204,7 +204,7 @@ def test_tensors_are_photos() -> None:
         4,
         5,
     )  # channels first, as torch has them
-    assert open_photo(np.ones((3, 5, 4), np.uint8)).size == (5, 3)  # channels last, as NumPy has them
+    assert open_photo(np.full((3, 5, 4), 255, np.uint8)).size == (5, 3)  # channels last, as NumPy has them
 
 
 def test_what_is_wrong_with_a_tensor() -> None:

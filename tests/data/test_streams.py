@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -94,3 +97,48 @@ def test_a_stream_without_end_is_not_held_in_memory(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(streams, "MAX_BYTES", 5 * 1024**2)
     with open("/dev/zero", "rb") as file, pytest.raises(PhotoError, match="more than 5,242,880 bytes"):
         streams.read_stream(file)
+
+
+class Unseekable(io.RawIOBase):
+    """What a connection is: bytes, one after another, without an end, or until it breaks."""
+
+    def __init__(self, error: OSError | None = None) -> None:
+        self.error = error
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self.error is not None:
+            raise self.error
+        return len(buffer)
+
+
+def test_an_open_file_without_end_is_not_held_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "MAX_BYTES", 5 * 1024**2)
+    with pytest.raises(PhotoError, match="more than 5,242,880 bytes"):
+        open_photo(io.BufferedReader(Unseekable()))
+
+
+def test_what_breaks_while_it_is_read(photo: Path) -> None:
+    broken = io.BufferedReader(Unseekable(OSError(errno.ECONNRESET, "Connection reset by peer")))
+    with pytest.raises(PhotoError, match=r"^can't be read \(Connection reset by peer\); try again"):
+        open_photo(broken)
+    memory = Path("/proc/self/mem")  # Linux's way to a file that fails when it is read, as on a broken disk
+    if memory.exists():
+        with pytest.raises(PhotoError, match=r"^can't be read \(Input/output error\); try again"):
+            open_photo(memory)
+
+
+def test_a_read_of_someone_s_own(photo: Path) -> None:
+    class Whole:
+        def read(self) -> bytes:
+            return photo.read_bytes()
+
+    class Text:
+        def read(self, _: int = -1) -> str:
+            return "text"
+
+    assert open_photo(Whole()).size == open_photo(photo).size  # type: ignore[arg-type]
+    with pytest.raises(PhotoError, match="open as text"):
+        open_photo(Text())  # type: ignore[arg-type]

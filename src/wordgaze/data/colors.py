@@ -13,27 +13,37 @@ from wordgaze.errors import PhotoError
 _ROWS_AT_ONCE = 256
 
 
-def to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
-    """Return a picture of any mode as RGB, transparency on white, and whether it is transparent everywhere."""
+_NEARLY = 10_000
+"""Of so many pixels one may show something, and the picture still shows nothing."""
+
+
+def to_rgb(image: Image.Image) -> tuple[Image.Image, str]:
+    """Return a picture of any mode as RGB, transparency on white, and what made all of it white, mostly nothing."""
+    if image.mode == "La":  # premultiplied
+        image = image.convert("LA")
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         image = _to_grey(image)
     elif image.mode == "LAB":
         image = _from_lab(image)
     if not image.has_transparency_data:
         # Adobe's inverted CMYK is no longer inverted here: Pillow turns it round when it reads a JPEG.
-        return image.convert("RGB"), False
+        return image.convert("RGB"), ""
     format = image.format
     image = image.convert("RGBA")
     alpha = image.getchannel("A")
     is_clear = alpha.getextrema() == (0, 0)
-    if is_clear and format in (
-        "BMP",
-        "DIB",
-    ):  # whose fourth byte is mostly left empty, and then means nothing
-        return image.convert("RGB"), False
+    # Their fourth byte is mostly left empty, and then means nothing.
+    if is_clear and format in ("BMP", "DIB"):
+        return image.convert("RGB"), ""
     white = Image.new("RGB", image.size, "white")
     white.paste(image, mask=alpha)
-    return white, is_clear
+    if is_clear:
+        return white, "wholly transparent"
+    pixels = white.width * white.height
+    if sum(alpha.histogram()[250:]) == pixels or sum(white.convert("L").histogram()[:250]) * _NEARLY > pixels:
+        return white, ""
+    is_seldom_seen = sum(alpha.histogram()[6:]) * _NEARLY <= pixels
+    return white, "nearly wholly transparent" if is_seldom_seen else "white where it is not transparent"
 
 
 def _from_lab(image: Image.Image) -> Image.Image:

@@ -20,6 +20,7 @@ Pixels = Callable[[bytes], np.ndarray | None]
 _MAX_FILLING = 64 * 1024**2
 _MAX_SHARE = 16  # of the filling to what there is; a file that says more is missing is damaged
 _ZEROS = 64  # more than that many at the end are not coded pixels, but what was never written
+_EARLIER = (16, 64, 128, 256, 512, 1024, 2048)  # bytes that a filling takes the place of
 _JPEG_END = b"\xff\xd9"
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # none of those between coded data
 _JPEG_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
@@ -98,9 +99,13 @@ def _read_scans(data: bytes) -> _Scans | None:
         if found is None:
             return scans
         start, code = found.start(), data[found.end() - 1]
+        if code == 0xD8 and scans.first_passes:  # another photo begins where this one was cut
+            scans.end = start
+            return scans
         if scans.first_passes and scans.is_last_open:
             scans.is_last_open = False
         if code == 0xD9:
+            scans.end = start
             scans.is_ended = True
             return scans
         length = int.from_bytes(data[start + 2 : start + 4], "big")
@@ -135,6 +140,8 @@ def jpeg_kind(data: bytes) -> str | None:
             bits = data[start + 4]
             if code in (0xC3, 0xC7, 0xCB, 0xCF):
                 return f"lossless, {bits} bits"
+            if data[start + 5 : start + 7] == b"\0\0":
+                return "its height stands behind its pixels"
             return (
                 f"{bits} bits" if bits != 8 else "hierarchical" if code in (0xC5, 0xC6, 0xCD, 0xCE) else None
             )
@@ -150,8 +157,12 @@ def _fill_up_jpeg(data: bytes, pixels: Pixels) -> FilledUp | None:
         scans = _read_scans(data)
     except (IndexError, ValueError):
         return None
-    if scans is None or not scans.first_passes or scans.is_ended:
+    if scans is None or not scans.first_passes:
         return None
+    if scans.is_ended:  # perhaps too early
+        if scans.is_progressive:
+            return None
+        scans.is_last_open = True
     data = data[: scans.end]
     while data.endswith(b"\xff"):
         data = data[:-1]
@@ -175,6 +186,8 @@ def _fill_up_jpeg(data: bytes, pixels: Pixels) -> FilledUp | None:
             ),
             default=0,
         )
+    if scans.is_ended and rows == height:
+        return None
     if scans.is_progressive and scans.are_covered(count - scans.is_last_open):
         return FilledUp(whole, height, ", in less detail" if rows < height else "")
     return FilledUp(whole, rows)
@@ -295,7 +308,8 @@ def _compare_fillings(
     Where only one does, another file is filled from a little earlier on.
     """
     tries = [(there, filling) for filling in (0, 0x55, 0x80, 0xAA, 0xFF, 1)]
-    tries += [(max(there - less, 0), 0) for less in (64, 256, 1024)]
+    # Of three files dav1d refuses two: what a filling means may not end where it has to.
+    tries += [(max(there - less, 0), filling) for less in _EARLIER for filling in (0, 0xFF, 0x80)]
     best = None
     for start, filling in tries:
         file = with_(start, filling)

@@ -151,6 +151,11 @@ def find_photos(folder: AnyPath) -> list[Path]:
     return [Path(photo) for photo in sorted(_search(str(Path(folder)), Listing(), Exclusion(), hidden=False))]
 
 
+def holds_photos(folder: AnyPath) -> bool:
+    """Return whether :func:`find_photos` finds any."""
+    return next(_search(str(Path(folder)), Listing(), Exclusion(), hidden=False), None) is not None
+
+
 def photos_in(
     paths: Sequence[AnyPath],
     lists: Sequence[AnyPath] = (),
@@ -188,8 +193,8 @@ def read_list(file: AnyPath) -> list[str]:
     Names start from the current folder. Blank lines are skipped; line ends may be those of Windows.
     """
     data = _read_stdin_list() if file == STDIN else _read_list_file(file)
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # PowerShell's `>`
-        data = data.decode("utf-16", errors="replace").encode("utf-8", errors="surrogateescape")
+    if encoding := _utf_16(data):
+        data = data.decode(encoding, errors="replace").encode("utf-8", errors="surrogateescape")
     if data.startswith((b"\xff\xd8\xff", b"\x89PNG")):
         raise ConfigError(f"{one_line(file)} is a photo, not a list of photos; leave out --files-from.")
     data = data.removeprefix(codecs.BOM_UTF8)
@@ -201,13 +206,29 @@ def read_list(file: AnyPath) -> list[str]:
     return names
 
 
+def _utf_16(data: bytes) -> str:
+    """Return the encoding of a list in UTF-16, empty for others."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # PowerShell's `>`
+        return "utf-16"
+    # Without a mark each of its letters would be a name, `/` among them; no list of names has a name of a dot.
+    for encoding, zeros, letters in (
+        ("utf-16-le", data[1::2], data[::2]),
+        ("utf-16-be", data[::2], data[1::2]),
+    ):
+        if len(data) % 2 == 0 and b"." in letters and zeros and not zeros.strip(b"\0"):
+            return encoding
+    return ""
+
+
 def _read_list_file(file: AnyPath) -> bytes:
     try:
         return Path(file).read_bytes()
     except FileNotFoundError:
         raise ConfigError(f"The list {one_line(file)} is not there; check the path.") from None
     except OSError as error:
-        raise ConfigError(f"The list {one_line(file)} can't be read ({error.strerror}).") from None
+        raise ConfigError(
+            f"The list {one_line(file)} can't be read ({error.strerror}); name a file."
+        ) from None
 
 
 def _read_stdin_list() -> bytes:
@@ -221,7 +242,8 @@ def _no_photos(names: Sequence[str], listing: Listing) -> str:
     named = ", ".join(one_line(name) for name in names[:3]) + more
     left_out = listing.describe_left_out()
     but = f" (left out: {left_out})" if left_out else ""
-    return f"There are no photos in {named}{but}; name photos, or a folder that holds some."
+    hidden = ", or take what is hidden (--hidden)" if "hidden" in left_out else ""
+    return f"There are no photos in {named}{but}; name photos, or a folder that holds some{hidden}."
 
 
 def _add(name: str, listing: Listing, exclusion: Exclusion, *, hidden: bool) -> None:

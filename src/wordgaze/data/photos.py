@@ -15,11 +15,11 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from wordgaze.data.colors import from_array, from_tensor, is_tensor, to_rgb
 from wordgaze.data.cut_short import fill_up, jpeg_kind, webp_size
-from wordgaze.data.listing import why_missing
-from wordgaze.data.png import fill_up_png, read_plain_png
+from wordgaze.data.listing import holds_photos, why_missing
+from wordgaze.data.png import fill_up_png, read_deep_png, read_plain_png
 from wordgaze.data.quiet import open_with_pillow, quiet_pillow
-from wordgaze.data.streams import is_special, open_special
-from wordgaze.data.tiff import TiffLayout, read_layout, read_tiff
+from wordgaze.data.streams import is_special, open_special, read_stream
+from wordgaze.data.tiff import TiffLayout, ends_before_layout, read_layout, read_tiff
 from wordgaze.errors import PhotoError, PhotoWarning
 
 if TYPE_CHECKING:
@@ -144,12 +144,19 @@ def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
         raise PhotoError(why_missing(path)) from None
     except IsADirectoryError:
         if os.access(path, os.R_OK | os.X_OK):
-            raise PhotoError("is a folder, not a photo; name a photo inside it") from None
+            if holds_photos(path):
+                raise PhotoError("is a folder, not a photo; name a photo inside it") from None
+            raise PhotoError("is a folder without photos; name photos, or a folder that holds some") from None
         raise PhotoError("is a folder that may not be read; check its permissions") from None
     except PermissionError:
         raise PhotoError("may not be read; check the file's permissions") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        raise PhotoError(f"can't be opened ({error}); check the path") from None
+        raise PhotoError(f"can't be opened ({_reason(error)}); check the path") from None
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error of the system says, without its number and the file's name."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 # From a file to a loaded picture
@@ -171,16 +178,16 @@ def _read(file: BinaryIO, asked: _Asked) -> Image.Image:
         raise PhotoError("is a file open as text; open it in binary mode ('rb')")
     if getattr(file, "closed", False):
         raise PhotoError("is a closed file; pass it while it is open, or its path")
-    if not (hasattr(file, "seekable") and file.seekable()):
-        content = file.read()
-        if isinstance(content, str):
-            raise PhotoError("is a file open as text; open it in binary mode ('rb')")
-        file = io.BytesIO(content)
-    file.seek(0)
-    beginning = file.read(16)
+    try:
+        if not (hasattr(file, "seekable") and file.seekable()):
+            file = io.BytesIO(_read_all(file))
+        file.seek(0)
+        beginning = file.read(16)
+        file.seek(0)
+    except (OSError, ValueError) as error:  # a broken disk or connection
+        raise PhotoError(f"can't be read ({_reason(error)}); try again, or get the file anew") from None
     if not beginning:
         raise PhotoError("is empty (0 bytes); get the file again from where it came from")
-    file.seek(0)
     load = _LOADERS.get(
         next((name for name, begins in _BEGINNINGS.items() if begins.match(beginning)), ""), _load
     )
@@ -191,6 +198,20 @@ def _read(file: BinaryIO, asked: _Asked) -> Image.Image:
         raise
     except MemoryError:
         raise PhotoError(_TOO_LARGE) from None
+    except OSError as error:  # of the system, in the middle of the file
+        raise PhotoError(f"can't be read ({_reason(error)}); try again, or get the file anew") from None
+
+
+def _read_all(file: BinaryIO) -> bytes:
+    try:
+        return read_stream(file)
+    except TypeError:  # an object of someone's own, whose read takes no size
+        content = file.read()
+    if not isinstance(content, bytes):
+        raise PhotoError(
+            f"is a file whose read gives {type(content).__name__}; open it in binary mode ('rb')"
+        )
+    return content
 
 
 def _load(file: BinaryIO, asked: _Asked) -> _Loaded:
@@ -203,7 +224,7 @@ def _load(file: BinaryIO, asked: _Asked) -> _Loaded:
         image = _identify(file)
         _check_size(image.size, asked)
         image.load()
-        if image.format in ("JPEG", "MPO") and _ends_in_zeros(file):
+        if image.format in ("JPEG", "MPO") and (_ends_in_zeros(file) or _ends_in_grey(image)):
             return _fill_up(file, image.format, asked) or _Loaded(image)
         return _Loaded(image)
     except (PhotoError, MemoryError):
@@ -239,11 +260,18 @@ def _load_png(file: BinaryIO, asked: _Asked) -> _Loaded:
         image = open_with_pillow(filled.file, _FORMATS)
         image.load()
         return _Loaded(image, filled.rows, is_damaged=filled.is_damaged, is_animated=png.is_animated)
+    deep = read_deep_png(png, image)
+    image = image if deep is None else deep
     return _Loaded(image, None if png.is_whole else image.height, is_animated=png.is_animated)
 
 
 def _load_tiff(file: BinaryIO, asked: _Asked) -> _Loaded:
     layout = read_layout(file)
+    if layout is None and ends_before_layout(file):
+        raise PhotoError(
+            "is damaged or cut short: its end, where this TIFF says how to read the rest, is missing; get the file "
+            "again from where it came from"
+        )
     if layout is None:
         raise PhotoError(_DAMAGED_HEADER)
     _check_size(layout.size, asked)
@@ -334,6 +362,12 @@ def _ends_in_zeros(file: BinaryIO) -> bool:
     return not file.read(65).strip(b"\0")
 
 
+def _ends_in_grey(image: Image.Image) -> bool:
+    """Return whether a JPEG's last pixel is what libjpeg puts where no data are, though the file has its end marker."""
+    last = image.getpixel((image.width - 1, image.height - 1))
+    return all(value in (127, 128) for value in (last if isinstance(last, tuple) else (last,)))
+
+
 def _fill_up(file: BinaryIO, format: str | None, asked: _Asked) -> _Loaded | None:
     file.seek(0)
     data = file.read()
@@ -415,19 +449,17 @@ def _finish(image: Image.Image, asked: _Asked, loaded: _Loaded | None = None) ->
     if loaded is not None:
         _judge_cut(loaded, asked)
     try:
-        rgb, is_clear = to_rgb(image)
+        rgb, clear = to_rgb(image)
     except MemoryError:
         raise PhotoError(_TOO_LARGE) from None
     except ValueError as error:
         raise PhotoError(f"has colors that can't be read ({error}); convert it to JPEG or PNG") from None
-    is_one_of_many = loaded is not None and (is_clear or _is_uniform(rgb)) and _is_animated(loaded)
+    is_one_of_many = loaded is not None and (clear or _is_uniform(rgb)) and _is_animated(loaded)
+    what = f"{clear}, so that only white is seen" if clear else "of a single color"
     if is_one_of_many:
-        what = "wholly transparent, so that only white is seen" if is_clear else "of a single color"
         asked.messages.append(f"has a first frame that is {what}; save the frame you mean as a photo")
-    elif is_clear:
-        asked.messages.append(
-            "is wholly transparent, so that only white is seen; save it without transparency"
-        )
+    elif clear:
+        asked.messages.append(f"is {what}; save it without transparency")
     turn = _UPRIGHT.get(_orientation(image))
     if turn is not None:
         rgb = rgb.transpose(turn)

@@ -6,8 +6,13 @@ import io
 import re
 import struct
 import zlib
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
+from PIL import Image
+
+from wordgaze.data.colors import to_8_bits, usual_range
+from wordgaze.data.quiet import open_with_pillow
 from wordgaze.errors import PhotoError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -19,6 +24,7 @@ _KEYS = (b"Raw profile type exif", b"XML:com.adobe.xmp")  # of texts that may sa
 _LONGEST_KEY = max(map(len, _KEYS)) + 1
 _WANTED = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", *_KEYS)
 _CHUNK_NAME = re.compile(rb"[A-Za-z]{4}")
+_DARK = 15  # of 255: the most that 12 bits in 16 come to
 _FILTERS = 5  # kinds that a row may begin with
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
 
@@ -100,6 +106,41 @@ def _side_chunk(name: bytes, data: bytes) -> bytes:
     if key.startswith(b"XML"):
         return _chunk(b"iTXt", key + b"\0\0\0\0\0" + text)
     return _chunk(b"tEXt", key + b"\0" + text)
+
+
+_LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+"""What Pillow's decoder calls samples of 16 bits: read the wrong way round, what it keeps is the lower byte."""
+
+
+def read_deep_png(png: PlainPng, image: Image.Image) -> Image.Image | None:
+    """Return a PNG's colors of 16 bits on the scale that they use, where all are dark on the full one, else None.
+
+    ``image``: as Pillow reads it, which keeps the upper byte.
+    """
+    depth, color = png.chunks[len(SIGNATURE) + 16 : len(SIGNATURE) + 18]
+    colors = {2: 3, 6: 3}.get(color, 0)
+    if depth != 16 or not colors or "transparency" in image.info:
+        return None
+    upper = np.asarray(image)
+    if upper[..., :colors].max() > _DARK:
+        return None
+    lower: Any = open_with_pillow(png.file(), ["PNG"])
+    tile = lower.tile[0]
+    if tile.args not in _LOW_BYTES:
+        return None
+    lower.tile = [tile._replace(args=_LOW_BYTES[tile.args])]
+    lower.load()
+    values = upper.astype(np.uint16) << 8 | np.asarray(lower)
+    black_and_white = usual_range(values[..., :colors])
+    out = to_8_bits(values[..., :colors], black_and_white)
+    if color == 6:
+        alpha = values[..., 3:]
+        opaque = (0, 65535) if alpha.max() > black_and_white[1] else black_and_white
+        out = np.dstack([out, to_8_bits(alpha, opaque)])
+    deep = Image.fromarray(out)
+    deep.format, deep.info = image.format, image.info
+    deep.getexif().update(image.getexif())
+    return deep
 
 
 class FilledPng(NamedTuple):

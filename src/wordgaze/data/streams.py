@@ -22,9 +22,11 @@ _CHUNK = 1024**2
 
 
 def read_stream(file: BinaryIO) -> bytes:
-    """Return all bytes of a stream; raises PhotoError for one that has no end."""
+    """Return all bytes of a stream; raises PhotoError for one that has no end, or that is of text."""
     chunks, size = [], 0
     while chunk := file.read(_CHUNK):
+        if isinstance(chunk, str):
+            raise PhotoError("is a file open as text; open it in binary mode ('rb')")
         chunks.append(chunk)
         size += len(chunk)
         if size > MAX_BYTES:

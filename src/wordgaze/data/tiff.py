@@ -37,6 +37,7 @@ _FORMATS = {
     5: "complex integers",
     6: "complex",
 }
+_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}  # bytes of a value, by kind; of others one
 _MAX_SAMPLES = 1024
 _MAX_BYTES = 4 * 1024**3  # of all samples together
 
@@ -122,6 +123,33 @@ def read_layout(file: BinaryIO) -> TiffLayout | None:
         return layout if is_usable else None
     except Exception:  # of a damaged directory: nearly anything
         return None
+
+
+def ends_before_layout(file: BinaryIO) -> bool:
+    """Return whether a TIFF file ends before the first directory, which many programs write last."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    header = file.read(16)
+    order = ">" if header.startswith(b"MM") else "<"
+    is_big = header[2:4] in (b"\x2b\0", b"\0\x2b")
+    start, form = (8, "Q") if is_big else (4, "I")
+    if len(header) < 16:
+        return True
+    (directory,) = struct.unpack_from(order + form, header, start)
+    if directory + 8 > size:
+        return True
+    file.seek(directory)
+    (entries,) = struct.unpack(order + ("Q" if is_big else "H"), file.read(8 if is_big else 2))
+    if is_big:
+        return bool(directory + 8 + 20 * entries > size)
+    ends = [directory + 2 + 12 * entries]
+    for _ in range(entries):
+        entry = file.read(12)
+        if len(entry) == 12:
+            _, kind, count, place = struct.unpack(order + "HHII", entry)
+            length = _SIZES.get(kind, 1) * count
+            ends.append(place + length if length > 4 else 0)
+    return bool(max(ends) > size)
 
 
 def read_tiff(file: BinaryIO, layout: TiffLayout) -> tuple[Image.Image, int]:
