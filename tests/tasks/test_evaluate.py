@@ -228,7 +228,7 @@ def test_two_results_are_compared_photo_by_photo(captions: Path, tmp_path: Path)
     assert comparison.differences["CIDEr"].better == pytest.approx(1 - (2 / 3) ** 3 / 2, abs=0.03)
     values = evaluation.to_dict()["against"]
     assert values["differences"]["CIDEr"] == comparison.differences["CIDEr"]._asdict()
-    assert evaluation.warnings[0].startswith(f"1 captions of {results}")
+    assert evaluation.warnings[0].startswith(f"1 caption of {results}")
     row = next(row for row in evaluation.comparison_rows() if row[0] == "CIDEr")
     assert row[1:4] == (
         f"{evaluation.metrics['CIDEr']:.4f}",

@@ -193,7 +193,7 @@ ODD: dict[str, tuple[Any, str]] = {
         "photos are matched by the numbers that end their names",
     ),
     "one twice": ([*results(), results()[0]], "repeated entries with the same caption count once"),
-    "one more": ([*results(), {"image_id": 999, "caption": "x"}], "1 captions of .* are of photos without references"),
+    "one more": ([*results(), {"image_id": 999, "caption": "x"}], "1 caption of .* without references, and left out"),
     "one more, failed": (lines([*results("file", file), {"file": "x.jpg", "error": "no photo"}]), "1 more failed"),
     "an empty one": ([*results()[:2], {"image_id": 632, "caption": ""}], "1 of the 3 captions has no words"),
     "an empty cell": (table().replace("a bed and a shelf", ""), "1 of the 3 captions has no words"),
@@ -257,20 +257,23 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a broken line": (lines(results()[:2]) + "{x}\n", "broken JSON in line 3, column 2 .*mend it there"),
     "Latin-1": ('[{"image_id": 139, "caption": "caf\xe9"}]'.encode("latin-1"), r"not UTF-8 text \(byte 34\); save"),
     "a comma in a caption": ("image_id,caption\n139,a stove, red\n", "line 2 has 3 fields, and the first line names 2"),
+    "a cell too few": ("image_id,caption\n139\n", "line 2 has 1 field, .* names 2; write what is missing"),
+    "as Python prints it": (str(results()), "this is how Python prints it; write it with json.dump"),
+    "nothing": ({}, "an object with nothing in it, not results"),
     "an open quote": ('image_id,caption\n139,"a stove\n285,b\n', "whose quotes don't match"),
     "no names of columns": (table(header=None), "without columns named like image_id and caption; give a JSON list"),
     "captions, one a line": ("\n".join(FOUND.values()), "text that begins with 'a stove .*without columns named"),
-    "names alone": ("\n".join(FILES.values()), "a list of file names, no results"),
+    "names alone": ("\n".join(FILES.values()), "a list of file names, not results"),
     "COCO's references": (references(), r"image_id 139 has two captions \(again in annotations\[1\]\)"),
-    "Karpathy's": ({"images": [{"sentences": []}]}, "captions in Karpathy's format, no results"),
+    "Karpathy's": ({"images": [{"sentences": []}]}, "captions in Karpathy's format, not results"),
     "BLIP's": ([{"image": "a.jpg", "caption": ["a", "b"]}], "entry 0 has 2 captions, as references have"),
-    "Flickr8k's": ("1.jpg#0\ta dog .\n1.jpg#1\tone dog\n", "as Flickr8k's token.txt .*, no results"),
-    "Flickr30k's": ("image_name| comment_number| comment\n1.jpg| 0| a dog\n", "Flickr30k's results.csv, no results"),
-    "boxes": ({"images": [], "annotations": [{"bbox": []}]}, "boxes in COCO's format, no results"),
-    "detected boxes": ([{"image_id": 139, "bbox": [], "score": 1}], "a list of detected boxes, no results"),
-    "LLaVA's": ([{"id": "1", "image": "a.jpg", "conversations": []}], r"conversations \(LLaVA's format\), no results"),
+    "Flickr8k's": ("1.jpg#0\ta dog .\n1.jpg#1\tone dog\n", "like Flickr8k's token.txt .*, not results"),
+    "Flickr30k's": ("image_name| comment_number| comment\n1.jpg| 0| a dog\n", "Flickr30k's results.csv, not results"),
+    "boxes": ({"images": [], "annotations": [{"bbox": []}]}, "boxes in COCO's format, not results"),
+    "detected boxes": ([{"image_id": 139, "bbox": [], "score": 1}], "a list of detected boxes, not results"),
+    "LLaVA's": ([{"id": "1", "image": "a.jpg", "conversations": []}], r"conversations \(LLaVA's format\), not results"),
     "scores": ({"metrics": {"CIDEr": 1.0}, "images": 3}, "the scores that `wordgaze evaluate --json` wrote"),
-    "a config": ({"layers": 3, "width": 256}, "an object with layers, width, no results"),
+    "a config": ({"layers": 3, "width": 256}, "an object with layers, width, not results"),
 }  # fmt: skip
 
 
@@ -489,7 +492,7 @@ def test_karpathys_references_are_of_one_split(
 
 def test_splits_that_are_not_there(captions: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "k.json", karpathy(a="train", b="val", c="val"))
-    with pytest.raises(DataError, match="no photo in split 'test'; it has train, val"):
+    with pytest.raises(DataError, match="no photo in split 'test'; it has train, val: choose one of these"):
         reference_photos(path)
     with pytest.raises(DataError, match="no splits; leave out split 'test'"):
         reference_photos(captions, "test")

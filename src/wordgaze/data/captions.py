@@ -166,6 +166,8 @@ def _read(file: CaptionFile, reader: Reader, check_files: bool) -> CaptionSet:
         ids.add(photo.photo_id)
         if captions:
             kept.append(replace(photo, captions=captions))
+    if not photos:
+        raise DataError(f"{file.path}: lists no photos; is this the right file?")
     if not kept:
         raise DataError(
             f"{file.path}: none of its {len(photos)} photos has a caption; is this the right file?"

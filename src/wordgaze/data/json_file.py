@@ -41,6 +41,8 @@ def broken(path: Path, error: json.JSONDecodeError) -> DataError:
     """Return the error of a file that begins as JSON, and goes on as something else."""
     cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
     remedy = "it ends in the middle, so get the file again" if cut else "mend it there, or get the file again"
+    if error.doc[error.pos : error.pos + 1] == "'":
+        remedy = "this is how Python prints it; write it with json.dump"
     return DataError(
         f"{path}: broken JSON in line {error.lineno}, column {error.colno} ({error.msg}); {remedy}"
     )
@@ -118,7 +120,7 @@ def _kind_of_object(content: dict[str, Any]) -> str:
 
 def keys_of(item: dict[str, Any]) -> str:
     """Return the first few keys, for a sentence."""
-    return ", ".join(list(map(str, item))[:5])[:80] or "nothing"
+    return ", ".join(list(map(str, item))[:5])[:80] or "nothing in it"
 
 
 def read_object(path: Path, remedy: str = "it must be a JSON object") -> dict[str, Any]:

@@ -154,14 +154,14 @@ def _json_entries(path: Path, text: str) -> Iterator[Result]:
             raise DataError(f"{path}: an empty list; {RESULTS}.")
         kind = kind_of_json(content)
         if kind.startswith(("a list of detected", "a list of conversations")):
-            raise DataError(f"{path}: {kind}, no results; {RESULTS}.")
+            raise DataError(f"{path}: {kind}, not results; {RESULTS}.")
         if not any(map(_has_photo, content)) and any(map(_has_text, content)):
             raise DataError(
                 f"{path}: captions without photos: entry 0 needs an image_id beside its caption, as all do."
             )
         return (_entry(path, f"entry {index}", item) for index, item in enumerate(content))
     raise DataError(
-        f"{path}: {kind_of_json(content) or f'an object with {keys_of(content)}'}, no results; {RESULTS}."
+        f"{path}: {kind_of_json(content) or f'an object with {keys_of(content)}'}, not results; {RESULTS}."
     )
 
 
@@ -247,10 +247,10 @@ def _rows(content: dict[str, Any]) -> list[dict[str, Any]] | None:
 def _table_entries(path: Path, text: str) -> Iterator[Result]:
     kind = kind_of_text(text)
     if kind.startswith(
-        ("a list of captions as Flickr8k", "a table as Flickr30k", "XML", "a list of file names")
+        ("a list of captions like Flickr8k", "a table like Flickr30k", "XML", "a list of file names")
     ):
-        raise DataError(f"{path}: {kind}, no results; {RESULTS}.")
-    text = text.lstrip("\r\n")
+        raise DataError(f"{path}: {kind}, not results; {RESULTS}.")
+    text = re.sub(r"\A\s*sep=.\r?\n", "", text, flags=re.IGNORECASE).lstrip("\r\n")  # a line of Excel's own
     header, _, _ = text.partition("\n")
     for delimiter in "\t,;|":
         names = set(map(_plain, header.split(delimiter)))
@@ -276,9 +276,12 @@ def _of_table(path: Path, text: str, delimiter: str) -> Iterator[Result]:
         if not any(field.strip() for field in row):
             continue
         if len(row) != len(names):
+            fields = "1 field" if len(row) == 1 else f"{len(row)} fields"
+            remedy = "put captions that hold the delimiter in quotes"
+            if len(row) < len(names):
+                remedy = "write what is missing, or leave that line out"
             raise DataError(
-                f"{path}: line {line} has {len(row)} fields, and the first line names {len(names)}; put captions that "
-                "hold the delimiter in quotes."
+                f"{path}: line {line} has {fields}, and the first line names {len(names)}; {remedy}."
             )
         yield _entry(path, f"line {line}", dict(zip(names, row, strict=True)))
 

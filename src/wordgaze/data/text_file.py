@@ -126,11 +126,11 @@ def kind_of_text(text: str) -> str:
     if re.match(r"\s*<(\?xml|annotation)\b", first):
         return "XML"
     if all(re.match(r"[^\t]*#\d+\t", line) for line in lines):
-        return "a list of captions as Flickr8k's token.txt (NAME#NUMBER, a tab, the caption)"
+        return "a list of captions like Flickr8k's token.txt (NAME#NUMBER, a tab, the caption)"
     if re.match(r"image_name\s*\|", first):
-        return "a table as Flickr30k's results.csv"
+        return "a table like Flickr30k's results.csv"
     if re.fullmatch(r"image,caption\s*", first):
-        return "a table as Flickr8k's captions.txt (image,caption)"
+        return "a table like Flickr8k's captions.txt (image,caption)"
     if all("\t" in line for line in lines):
         return "lines with tabs (TSV)"
     if re.fullmatch(r"[^,;|]*\w([,;|][^,;|]*)+", first) and len(lines) > 1:

@@ -75,7 +75,8 @@ def _remarks(
 ) -> Iterator[str]:
     more = sum(entry.caption is not None for entry in others)
     if more:
-        yield f"{more} captions of {results} are of photos without references; they are left out"
+        which = "1 caption of {} is of a photo" if more == 1 else f"{more:,} captions of {{}} are of photos"
+        yield f"{which.format(results)} without references, and left out"
     if len(others) > more:
         yield f"{results}: {len(others) - more} more failed when they were captioned; they have no references"
     if twice:
