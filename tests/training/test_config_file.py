@@ -123,6 +123,121 @@ def test_a_config_is_written_and_read_again(tmp_path):
     assert parse_config(path) == config
 
 
+# Several files
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Write YAML texts; returns their paths, and takes them out of a sentence."""
+
+    def write(*texts):
+        paths = [tmp_path / f"{name}.yaml" for name in "abc"[: len(texts)]]
+        for path, text in zip(paths, texts, strict=True):
+            path.write_text(text)
+        return paths
+
+    return write
+
+
+TINY = """
+tokenizer: {vocab_size: 280}
+encoder: {name: test_vit, image_size: [48, 48], pretrained: null}
+decoder: {width: 32, layers: 1, heads: 4}
+train: {accelerator: cpu, devices: 1}
+"""
+FIRST = """
+data:
+  train: [{captions: one, limit: 3}, {captions: two}]
+  validation: {x: {captions: xs, limit: 2}, y: {captions: ys}}
+tokenizer: {extra_text: [a, b]}
+encoder: {image_size: [8, 16], beside: test_efficientnet}
+train: {epochs: 3, seed: 4}
+"""
+
+
+@pytest.mark.parametrize(
+    ("second", "changed"),
+    [
+        ("train: {epochs: 5}", {"train": {"epochs": 5}}),
+        ("encoder: {beside: null}", {"encoder": {"beside": None}}),
+        ("encoder: {image_size: [32, 32]}", {"encoder": {"image_size": (32, 32)}}),
+        ("tokenizer: {extra_text: [c]}", {"tokenizer": {"extra_text": ["c"]}}),
+        ("tokenizer: {extra_text: []}", {"tokenizer": {"extra_text": []}}),
+        ("data: {train: [{captions: three}]}", {"data": {"train": [Source("three")]}}),
+        ("data: {train: []}", {"data": {"train": []}}),
+        ("data: {validation: {x: {captions: z}}}", {"data": {"validation": {"x": Source("z")}}}),
+        ("data: {validation: {}}", {"data": {"validation": {}}}),
+        ("data: &d {validation: {z: {captions: z}}}", {"data": {"validation": {"z": Source("z")}}}),
+        ("data: {<<: {train: [{captions: three}]}}", {"data": {"train": [Source("three")]}}),
+    ],
+)
+def test_later_files_win_field_by_field(files, second, changed):
+    first, *_ = paths = files(FIRST, second)
+    expected = parse_config(first)
+    for group, values in changed.items():
+        replaced = dataclasses.replace(getattr(expected, group), **values)
+        expected = dataclasses.replace(expected, **{group: replaced})
+    assert parse_config(paths) == expected
+    assert parse_config([*paths, paths[0]]) == parse_config(first)
+
+
+def test_a_group_in_a_file_of_its_own_is_a_later_file_too(files, tmp_path):
+    (tmp_path / "data.yaml").write_text("validation: {z: {captions: zs}}\n")
+    paths = files(FIRST, f"data: {tmp_path / 'data.yaml'}\n")
+    config = parse_config(paths)
+    assert config.data.validation == {"z": Source("zs")} and len(config.data.train) == 2
+
+
+def test_overrides_come_after_all_files(files):
+    paths = files(FIRST, "train: {epochs: 5}")
+    overrides = ["--train.epochs", "7", "--data.train=[{captions: mine}]"]
+    config = parse_config(paths, overrides)
+    assert (config.train.epochs, config.train.seed, config.data.train) == (7, 4, [Source("mine")])
+
+
+@pytest.mark.parametrize(
+    ("texts", "overrides", "what"),
+    [
+        ((FIRST, "train: {epohcs: 3}"), [], "b.yaml has an unknown setting train.epohcs in line 1"),
+        (("train: {epohcs: 3}", FIRST), [], "a.yaml has an unknown setting"),
+        ((FIRST, ""), [], "b.yaml is empty"),
+        (("train: {seed: 1}", "train: {epochs: x}"), [], "b.yaml can't be used: train.epochs is x"),
+        (("train: {epochs: x}", "train: {seed: 1}"), [], "a.yaml can't be used: train.epochs is x"),
+        (("train: {epochs: 0}", "train: {seed: 1}"), [], "a.yaml can't be used: train.epochs is 0"),
+        (("train: {epochs: 0}", "train: {epochs: -1}"), [], "b.yaml can't be used: train.epochs is -1"),
+        ((FIRST, "data: {train: [{limit: 3}]}"), [], "b.yaml can't be used: data.train: a source has no"),
+        ((FIRST, "data: {<<: 3}"), [], "b.yaml"),
+        (("train: {objective: scst}", FIRST), [], "a.yaml can't be used: train.objective is 'scst'"),
+        ((FIRST, "train: {seed: 1}"), ["--train.epochs=0"], "with their overrides can't be used: train.epochs"),
+        ((FIRST, "train: {seed: 1}"), ["--train.epochs=x"], "with their overrides can't be used: train.epochs"),
+    ],
+)  # fmt: skip
+def test_of_several_files_the_sentence_names_the_one(files, texts, overrides, what):
+    with pytest.raises(ConfigError) as caught:
+        parse_config(files(*texts), overrides)
+    assert what in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_one_file_alone_could_not_be_is_right_with_the_others(files):
+    """A value out of its range that a later file replaces; an objective that needs a model another file names."""
+    paths = files("train: {epochs: 0, objective: scst}", "train: {epochs: 2, initial_model: bundled}")
+    assert parse_config(paths).train.epochs == 2
+
+
+def test_the_command_takes_several_configs(files, tmp_path, monkeypatch):
+    """The run is named after the last one, and its own config holds all of them."""
+    monkeypatch.chdir(tmp_path)
+    first = f"data: {{train: [{{captions: s, format: shapes, limit: 4}}], batch_size: 2}}\n{TINY}"
+    paths = files(first, "train: {max_steps: 1, seed: 5}\n")
+    configs = [part for path in paths for part in ("--config", path.name)]
+    result = CliRunner().invoke(main, ["train", *configs, "--train.seed", "6"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.split() == ["runs/b"]
+    expected = parse_config(paths, ["--train.seed", "6"])
+    assert parse_config(tmp_path / "runs" / "b" / "training.yaml") == expected
+    assert (expected.data.batch_size, expected.train.max_steps, expected.train.seed) == (2, 1, 6)
+
+
 GROUPS = {
     "data": DataOptions,
     "data.augmentation": AugmentationOptions,

@@ -8,12 +8,20 @@ from wordgaze.cli.options import common_options
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-@click.option("--config", required=True, metavar="FILE", help="A YAML file, such as configs/shapes.yaml.")
-@click.option("--out", metavar="DIR", help="Where the run lives; runs/NAME of the config by default.")
+@click.option(
+    "--config",
+    "configs",
+    required=True,
+    multiple=True,
+    metavar="FILE",
+    help="A YAML file, such as configs/shapes.yaml. May be repeated: later files win field by field; "
+    "lists and data.validation are replaced whole.",
+)
+@click.option("--out", metavar="DIR", help="Where the run lives; runs/NAME of the last config by default.")
 @click.option("--restart", is_flag=True, help="Begin anew instead of going on where DIR stopped.")
 @common_options
 @click.pass_context
-def command(context: click.Context, config: str, out: str | None, restart: bool) -> None:
+def command(context: click.Context, configs: tuple[str, ...], out: str | None, restart: bool) -> None:
     """Train a captioner; the same command goes on where it stopped.
 
     Any setting of the config can be given as --a.b VALUE, for instance --train.epochs 3.
@@ -23,8 +31,8 @@ def command(context: click.Context, config: str, out: str | None, restart: bool)
 
     from wordgaze.tasks.train import parse_config, train
 
-    folder = Path(out) if out else Path("runs") / Path(config).stem
-    parsed = parse_config(config, context.args)
+    folder = Path(out) if out else Path("runs") / Path(configs[-1]).stem
+    parsed = parse_config(configs, context.args)
     callbacks = []
     if sys.stderr.isatty():
         from wordgaze.cli.training_bar import TrainingBar
@@ -36,7 +44,7 @@ def command(context: click.Context, config: str, out: str | None, restart: bool)
         restart=restart,
         say=lambda line: click.echo(f"wordgaze: {line}", err=True),
         callbacks=callbacks,
-        inputs=[config],
+        inputs=configs,
     )
     if result.first:
         click.echo(f"{result.folder}" + ("" if result.cider is None else f"\tCIDEr {result.cider:.3f}"))

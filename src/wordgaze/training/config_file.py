@@ -24,21 +24,55 @@ _Group = dict[str, Any]
 """A dataclass's fields by name: another group, or the field's annotation."""
 
 
-def parse_config(config: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
-    """Read a YAML file and dotted overrides (``--train.epochs 3``); raise ConfigError in a sentence."""
-    path = Path(config)
-    _check_yaml(path)
+def parse_config(config: str | Path | Sequence[str | Path], overrides: Sequence[str] = ()) -> TrainingConfig:
+    """Read YAML files and dotted overrides (``--train.epochs 3``); raise ConfigError in a sentence.
+
+    Of several files the later ones win field by field; lists and ``data.validation`` are replaced whole.
+    """
+    paths = [Path(one) for one in ([config] if isinstance(config, str | Path) else config)]
+    for path in paths:
+        _check_yaml(path)
     _check_overrides(overrides)
+    try:
+        return _parse(paths, overrides)
+    except (ArgumentError, TypeError, ValueError) as error:
+        problem = _in_a_line(error)
+        at_fault = _at_fault(paths, overrides, problem)
+        raise ConfigError(f"{at_fault} can't be used: {problem}") from error
+    except ConfigError as error:  # of a value that is out of its range
+        if len(paths) == 1:
+            raise
+        problem = str(error)
+        at_fault = _at_fault(paths, overrides, problem)
+        raise ConfigError(f"{at_fault} can't be used: {problem}") from error
+
+
+def _parse(paths: Sequence[Path], overrides: Sequence[str]) -> TrainingConfig:
     # Without allow_abbrev=False, --train.epoch would be --train.epochs.
     parser = ArgumentParser(exit_on_error=False, prog="wordgaze train", allow_abbrev=False)
     parser.add_argument("--config", action="config")
     parser.add_class_arguments(TrainingConfig)
-    try:
-        values = parser.parse_args(["--config", str(path), *_replacing(overrides)])
-        fields = vars(parser.instantiate_classes(values))
-        return TrainingConfig(**{name: value for name, value in fields.items() if name != "config"})
-    except (ArgumentError, TypeError, ValueError) as error:
-        raise ConfigError(f"{config} with its overrides can't be used: {_in_a_line(error)}") from error
+    files = [part for path in paths for part in (*_emptied(path), "--config", str(path))]
+    values = parser.parse_args([*files, *_replacing(overrides)])
+    fields = vars(parser.instantiate_classes(values))
+    return TrainingConfig(**{name: value for name, value in fields.items() if name != "config"})
+
+
+def _at_fault(paths: Sequence[Path], overrides: Sequence[str], problem: str) -> str:
+    """Return what has the problem, for a sentence: of several files the last that has it alone."""
+    if len(paths) == 1:
+        return f"{paths[0]} with its overrides"
+    for path in reversed(paths):
+        try:
+            _parse([path], [])
+        except (ArgumentError, TypeError, ValueError) as error:
+            if _in_a_line(error) == problem:
+                return str(path)
+        except ConfigError as error:
+            if str(error) == problem:
+                return str(path)
+    together = " and ".join(map(str, paths))
+    return f"{together} with their overrides" if overrides else f"{together} together"
 
 
 def describe(config: TrainingConfig) -> str:
@@ -108,6 +142,19 @@ def _replacing(overrides: Sequence[str]) -> Iterator[str]:
         if name in _EMPTY:
             yield f"{name}={_EMPTY[name]}"
         yield text
+
+
+def _emptied(path: Path) -> Iterator[str]:
+    """Yield overrides that empty what the file replaces whole, for the files before it; see :func:`_replacing`."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")).get("data")
+        if isinstance(data, str):  # a file of its own
+            data = yaml.safe_load(Path(data).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return  # the parser reads it, too, and says what is wrong
+    for name, empty in _EMPTY.items():
+        if isinstance(data, dict) and name.removeprefix("--data.") in data:
+            yield f"{name}={empty}"
 
 
 def _check_yaml(path: Path) -> None:
