@@ -1,10 +1,11 @@
 """Puts a trained model into the package: float16 weights, the logs of its training, and the card.
 
-    python -m scripts.bundled.make --stage configs/bundled.yaml RUN    # the weights
+    python -m scripts.bundled.make --stage CONFIG... RUN               # the weights
     python -m scripts.bundled.measure src/wordgaze/bundled measured    # what the card says of them
-    python -m scripts.bundled.make --stage configs/bundled.yaml RUN --measured measured
+    python -m scripts.bundled.make --stage CONFIG... RUN --measured measured
 
-A model of several stages has a --stage for each, in their order; the last RUN holds the weights, unless
+A stage's CONFIGs are those of its `wordgaze train` in make.sh, in their order. A model of several stages has a --stage
+for each, in the order in which they were run; the last RUN holds the weights, unless
 --weights names another folder (the mean of several, as `wordgaze average` writes it). Every number of the card is read
 from the runs or from the files in `measured`; the same files make the same card.
 """
@@ -33,7 +34,13 @@ BOXES = SHARED_DATA / "coco" / "instances_val.json"
 def main() -> None:
     parser = script_parser(__doc__)
     parser.add_argument(
-        "--stage", type=Path, nargs=2, action="append", required=True, metavar=("CONFIG", "RUN")
+        "--stage",
+        type=Path,
+        nargs="+",
+        action="append",
+        required=True,
+        metavar=("CONFIG", "RUN"),
+        help="the configs of a stage, in their order, and the folder of its run",
     )
     parser.add_argument("--weights", type=Path, help="the model folder to take, otherwise the last RUN")
     parser.add_argument("--measured", type=Path, help="the folder that scripts.bundled.measure wrote")
@@ -56,7 +63,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=BUNDLED, help="the model folder to write")
     parser.add_argument("--logs", type=Path, default=DOCS, help="the folder for the logs")
     arguments = parser.parse_args()
-    stages = [Stage(*pair) for pair in arguments.stage]
+    if any(len(given) < 2 for given in arguments.stage):
+        parser.error("--stage needs a config and the folder of its run: --stage CONFIG... RUN")
+    stages = [Stage(config, run, tuple(before)) for *before, config, run in arguments.stage]
     check_files(parser, *_files(arguments, stages))
     parts = load_folder(arguments.weights or stages[-1].run)
     measured = ""
@@ -80,7 +89,7 @@ def _files(arguments: argparse.Namespace, stages: Sequence[Stage]) -> tuple[list
     logs = [arguments.logs / stage.log_name for stage in stages]
     given = [arguments.measured, arguments.instances, arguments.notes, *arguments.padded]
     for stage in stages:
-        given += [stage.config, stage.log, stage.run / "training.yaml"]
+        given += [*stage.before, stage.config, stage.log, stage.run / "training.yaml"]
     given += model_files(arguments.weights or stages[-1].run)
     return [*model_files(arguments.out), *logs], [path for path in given if path is not None]
 

@@ -7,6 +7,7 @@ import dataclasses
 from functools import cached_property
 from pathlib import Path
 
+from scripts import ROOT
 from wordgaze.tasks.train import parse_config
 from wordgaze.training.config import TrainingConfig
 
@@ -16,15 +17,16 @@ PLACES = {("train", "initial_model"), ("encoder", "beside_pretrained"), ("encode
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One training: the config it was started with, and the folder it left."""
+    """One training: the config it was started with, the configs before that one, and the folder it left."""
 
     config: Path
     run: Path
+    before: tuple[Path, ...] = ()
 
     @cached_property
     def wanted(self) -> TrainingConfig:
-        """What the config says."""
-        return parse_config(self.config)
+        """What the config says, and those before it."""
+        return parse_config([*self.before, self.config])
 
     @cached_property
     def had(self) -> TrainingConfig:
@@ -63,7 +65,7 @@ class Stage:
 def command(stage: Stage) -> str:
     """Return the command that repeats the run: its config, and the plain values that the run had otherwise."""
     wanted, had = map(dataclasses.asdict, (stage.wanted, stage.had))
-    words = ["wordgaze train --config", f"configs/{stage.config.name}"]
+    words = ["wordgaze train", *(f"--config {_in_configs(path)}" for path in (*stage.before, stage.config))]
     for group, values in had.items():
         for name, value in values.items():
             if value == wanted[group][name] or (group, name) in PLACES:
@@ -74,3 +76,8 @@ def command(stage: Stage) -> str:
                 )
             words.append(f"--{group}.{name} {value}")
     return " ".join(words)
+
+
+def _in_configs(path: Path) -> str:
+    path = path.resolve()
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else f"configs/{path.name}"

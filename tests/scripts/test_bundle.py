@@ -360,6 +360,19 @@ def test_a_stage_on_another_machine_and_a_run_with_another_seed(work: Work, tmp_
     assert (tmp_path / "small-seed5-log.csv").exists()
 
 
+def test_a_stage_of_several_configs(work: Work, tmp_path: Path) -> None:
+    base = tmp_path / "base.yaml"
+    base.write_text("train: {seed: 5, epochs: 9}\n")
+    assert command(Stage(work.config, work.run, (base,))) == (
+        "wordgaze train --config configs/base.yaml --config configs/small.yaml --train.epochs 3 --train.seed 0"
+    )
+    more = ["--stage", base, work.config, work.run, "--weights", tmp_path / "whole"]
+    words = " ".join(bundled(work, tmp_path / "out", *more).split())
+    assert "`wordgaze train --config configs/base.yaml --config configs/small.yaml --train.epochs 3" in words
+    with pytest.raises(SystemExit):
+        bundled(work, tmp_path / "other", "--stage", work.config)
+
+
 def test_another_encoder_needs_another_text(work: Work) -> None:
     with pytest.raises(SystemExit, match=f"speaks of {cards.ENCODER}"):
         cards.card(make_parts(), [Stage(work.config, work.run)], "", [""])
