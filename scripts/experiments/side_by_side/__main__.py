@@ -19,7 +19,8 @@ from .table import NAMES, load, markdown
 if TYPE_CHECKING:
     from wordgaze.training.config import TrainingConfig
 
-OUT, RUNS, CONFIG = ROOT / "docs/side-by-side", ROOT / "runs/side-by-side", ROOT / "configs/side_by_side.yaml"
+OUT, RUNS = ROOT / "docs/side-by-side", ROOT / "runs/side-by-side"
+CONFIG = Path(__file__).with_name("side_by_side.yaml")
 
 
 def parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
