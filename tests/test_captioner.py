@@ -323,7 +323,7 @@ def test_an_error_can_stand_in_its_photos_place(captioner: Captioner, mixed: Pat
     assert isinstance(alone, PhotoError) and str(alone) == str(wrong["d2.png"])
     assert isinstance(captioner.caption(mixed / "b.png", on_error="return"), Caption)
     numbered = captioner.caption([b"no photo", {"image": 1}, 7], on_error="return")
-    assert [str(error)[:14] for error in numbered] == ["photo 1: is no", "photo 2: is a ", "photo 3: is a "]
+    assert [str(error)[:14] for error in numbered] == ["photo 1: is no", "photo 2: is a ", "photo 3: is an"]
     with pytest.raises(PhotoError, match=r"a\.jpg"):
         captioner.caption(files, on_error="raise")
 
@@ -387,7 +387,7 @@ def test_a_photo_that_fails_is_named(captioner: Captioner, mixed: Path) -> None:
         captioner.caption([mixed / "b.png", mixed / "d2.png"])
     with pytest.raises(PhotoError, match=r"photo 18: "):
         captioner.caption([mixed / "b.png"] * 17 + [b"no photo"])
-    with pytest.raises(PhotoError, match=r"the photo: is a int"):
+    with pytest.raises(PhotoError, match=r"the photo: is an int"):
         captioner.caption(7)  # type: ignore[call-overload]
 
 

@@ -96,7 +96,7 @@ def test_photos_are_beside_the_file_unless_a_root_is_named(
     (tmp_path / "elsewhere").mkdir()
     assert read_captions(path).photos[0].path == tmp_path / "photos" / "dog.jpg"
     assert read_captions(path, tmp_path / "elsewhere").photos[0].path == tmp_path / "elsewhere" / "dog.jpg"
-    with pytest.raises(DataError, match=r"nowhere: no such folder; set root"):
+    with pytest.raises(DataError, match=r"nowhere: no such folder; name the one"):
         read_captions(path, tmp_path / "nowhere")
 
 

@@ -275,7 +275,7 @@ def test_a_cut_photo_is_refused(format: str, share: float) -> None:
         (np.full((4, 5), 200.0), "floats from 200 to 200; scale them"),
         (np.full((4, 5), np.nan), "floats from nan"),
         (io.StringIO("text"), "open as text"),
-        (7, "is a int"),
+        (7, "is an int"),
     ],
 )
 def test_what_is_no_photo_is_refused_in_a_sentence(source: object, what: str) -> None:

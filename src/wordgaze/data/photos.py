@@ -131,8 +131,10 @@ def _open(source: PhotoSource, asked: _Asked) -> Image.Image:
         return _finish(from_tensor(source), asked)
     if hasattr(source, "__array__"):
         return _finish(from_array(np.asarray(source)), asked)
+    kind = type(source).__name__
+    article = "an" if kind[0] in "aeiou" else "a"
     raise PhotoError(
-        f"is a {type(source).__name__}; pass a path, bytes, a binary file, a PIL image, a NumPy array or a "
+        f"is {article} {kind}; pass a path, bytes, a binary file, a PIL image, a NumPy array or a "
         "torch tensor"
     )
 
@@ -146,7 +148,7 @@ def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
         if os.access(path, os.R_OK | os.X_OK):
             if holds_photos(path):
                 raise PhotoError("is a folder, not a photo; name a photo inside it") from None
-            raise PhotoError("is a folder without photos; name photos, or a folder that holds some") from None
+            raise PhotoError("is a folder without photos; name photos") from None
         raise PhotoError("is a folder that may not be read; check its permissions") from None
     except PermissionError:
         raise PhotoError("may not be read; check the file's permissions") from None

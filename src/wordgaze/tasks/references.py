@@ -52,8 +52,9 @@ def photos_to_caption(
             if _of_all_splits(photos)
             else ""
         )
+        are = "is" if len(missing) == 1 else "are"
         raise DataError(
-            f"{len(missing)} of the {len(photos)} photos that {captions} names{splits} are not in {images} "
+            f"{len(missing)} of the {len(photos)} photos that {captions} names{splits} {are} not in {images} "
             f"({some(missing)}); name the folder that holds them all."
         )
     if split is None and len(photos.splits) > 1:

@@ -55,7 +55,7 @@ class CaptionFile:
             beside = self.path.parent / "photos"
             self.root = beside if beside.is_dir() else self.path.parent
         if not self.root.is_dir():
-            raise DataError(f"{root}: no such folder; set root to where the photos of {path} are")
+            raise DataError(f"{root}: no such folder; name the one with the photos of {path}")
 
     @cached_property
     def json(self) -> dict[str, Any]:
