@@ -169,7 +169,7 @@ def test_models_of_two_sizes_have_no_mean(folders: list[Path]) -> None:
         ("one one/config.json --out new", "is a file, not a model folder"),
         ("one --out notes.md", "notes.md is no folder"),
         ("one --out photos", "is no model folder of wordgaze"),
-        ("one other --out one", "one/config.json would be written over"),
+        ("one other --out one", "one/config.json is an input, and would be written over"),
         ("one --learnt other one --out ./one/../other", "config.json"),
         ("one --out link", "is an input"),
         ("one other --out new --scale 0.5", "--scale is of what --learnt adds"),

@@ -347,4 +347,4 @@ def test_splits(mixed: Path, model_folder: Path, tmp_path: Path) -> None:
     (mixed / "g.png").unlink()  # of the training set
     assert photos(*model, "--split", "test")[0] == "1"
     missing = evaluate("--captions", path, *model).stderr
-    assert "(of its splits test, train, val; --split takes one) are not in" in missing
+    assert "(of its splits test, train, val; --split takes one) is not in" in missing
