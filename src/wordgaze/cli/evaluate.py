@@ -12,6 +12,7 @@ from wordgaze.cli.options import generation_options, given, model_options
 from wordgaze.cli.output import print_table, progress
 
 if TYPE_CHECKING:
+    from wordgaze.data.captions import CaptionSet
     from wordgaze.tasks.evaluate import Evaluation
 
 # What makes sense for captions in a file; the rest is of the model that would make them.
@@ -99,27 +100,16 @@ def command(
     """
     _check_way_in(context, images, results)
 
-    from wordgaze.files import check_outputs, model_files
+    from wordgaze.files import model_files
     from wordgaze.tasks.evaluate import Judge, check_per_photo_path, evaluate_model, evaluate_results
-    from wordgaze.tasks.references import (
-        check_scores_path,
-        photos_to_caption,
-        reference_files,
-        reference_photos,
-    )
 
     if per_image is not None:
         check_per_photo_path(per_image)
     outputs = list(given(json_path=json_path, per_image=per_image, html_path=html_path).values())
     inputs = given(results=results, against=against, instances=instances).values()
-    check_outputs(outputs, [*inputs, *(model_files(model) if results is None else [])])
-    photos = (
-        reference_photos(captions, split) if images is None else photos_to_caption(captions, images, split)
+    photos = _references(
+        captions, images, split, outputs, [*inputs, *(model_files(model) if results is None else [])]
     )
-    check_outputs(outputs, reference_files(captions, photos))
-    check_scores_path(outputs)
-    for note in photos.notes:  # before what they may explain
-        click.echo(f"wordgaze: {note}", err=True)
     judge = Judge(photos, metrics.replace(",", " ").split(), against=against, instances=instances)
     if results is not None:
         evaluation = evaluate_results(results, judge)
@@ -150,6 +140,29 @@ def _check_way_in(context: click.Context, images: str | None, results: str | Non
     ]
     if results is not None and of_a_model:
         raise click.UsageError(f"--results brings its own captions; leave out {' and '.join(of_a_model)}.")
+
+
+def _references(
+    captions: str, images: str | None, split: str | None, outputs: Sequence[str], inputs: Sequence[Any]
+) -> CaptionSet:
+    """Return the photos to score, once no output would be written over one of them or of ``inputs``."""
+    from wordgaze.files import check_outputs
+    from wordgaze.tasks.references import (
+        check_scores_path,
+        photos_to_caption,
+        reference_files,
+        reference_photos,
+    )
+
+    check_outputs(outputs, inputs)
+    photos = (
+        reference_photos(captions, split) if images is None else photos_to_caption(captions, images, split)
+    )
+    check_outputs(outputs, reference_files(captions, photos))
+    check_scores_path(outputs)
+    for note in photos.notes:  # before what they may explain
+        click.echo(f"wordgaze: {note}", err=True)
+    return photos
 
 
 def _write(
