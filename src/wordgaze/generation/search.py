@@ -135,19 +135,12 @@ def _beam_search(
                 parent = parents[place, rank]
                 word = words[place, rank : rank + 1]
                 chance = log_probabilities[parent, word]
-                pools[int(photos[place])].add(
-                    _caption(
-                        torch.cat((ids[parent], word)),
-                        torch.cat((chances[parent], chance)),
-                        eos_id,
-                        options.length_penalty,
-                    )
-                )
+                finished = torch.cat((ids[parent], word)), torch.cat((chances[parent], chance))
+                pools[int(photos[place])].add(_caption(*finished, eos_id, options.length_penalty))
         if last:
             break
-        order = (
-            (words == eos_id).int().argsort(dim=1, stable=True)[:, :beams]
-        )  # unfinished first, likeliest first
+        # Unfinished first, likeliest first.
+        order = (words == eos_id).int().argsort(dim=1, stable=True)[:, :beams]
         totals, parents, words = (values.gather(1, order) for values in (best, parents, words))
         totals = totals.masked_fill(words == eos_id, NEVER)
         rows, words = parents.flatten(), words.flatten()
