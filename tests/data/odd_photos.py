@@ -421,12 +421,6 @@ def _tiff() -> Iterator[OddPhoto]:
     yield OddPhoto(
         "tiff-predictor-float", tiff(floats, compression=8, blocks=[apart.tobytes()], tags={317: [3]}), 1
     )
-    for bits in (10, 12):
-        low = (PIXELS.astype(int) << (bits - 8)).astype(">u2")
-        yield OddPhoto(f"png-of-{bits}-bits-in-16", png(_lines(low), depth=16), 1)
-        for what, most in (("alpha", 65535), ("alpha-alike", (1 << bits) - 1)):
-            both = np.dstack([low, np.full((HEIGHT, WIDTH, 1), most)]).astype(">u2")
-            yield OddPhoto(f"png-of-{bits}-bits-in-16-with-{what}", png(_lines(both), depth=16, color=6), 1)
     sideways = np.ascontiguousarray(np.rot90(PIXELS))
     yield OddPhoto("tiff-sideways", tiff(sideways, tags={274: [6]}), 0)
     yield OddPhoto("tiff-sideways-deep", tiff(SCALED["u2"](sideways), tags={274: [6]}), 1)
