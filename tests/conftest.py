@@ -13,7 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process a core: threads besid
 
 import pytest
 
-from wordgaze import compat  # noqa: F401  (tests may import timm and torchvision in any order)
+# Before timm and torchvision, which tests may import in any order.
+from wordgaze import compat as compat
 
 ROOT = Path(__file__).resolve().parents[1]
 

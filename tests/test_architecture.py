@@ -46,6 +46,8 @@ ROOMS: dict[str, set[str]] = {
     "demo": {*LAYERS, "cli"},
     "__main__": {"cli"},  # `python -m wordgaze`
 }
+# Each imports torchvision, or may.
+NEED_COMPAT = {"timm", "torchvision", "lightning", "transformers"}
 # The caption path never waits for transformers: only these may import it, and only inside a function.
 MAY_USE_TRANSFORMERS = {"model", "training", "tasks"}
 
@@ -139,28 +141,32 @@ def forbidden_rooms(package: Path) -> list[str]:
 
 
 def imports_compat(path: Path, package: Path) -> bool:
-    """Whether importing a module of this folder imports compat before it."""
-    inside = path.is_relative_to(package) and path.exists()
-    return inside and any(
+    """Return whether importing this file imports compat, for what follows."""
+    return path.exists() and any(
         entry.module == "wordgaze.compat" and not entry.inside_function for entry in imports(path, package)
     )
 
 
 def missing_compat(folder: Path, package: Path) -> list[str]:
-    """Imports of timm or torchvision that no import of compat precedes, in their file or a folder's __init__."""
-    found = []
+    """Return imports of what needs compat that no import of it precedes, in their file or a folder's __init__."""
+    culprits = []
     for path in sources(folder):
         entries = sorted(imports(path, package), key=lambda entry: entry.line)
-        ready = [0 for parent in path.parents if imports_compat(parent / "__init__.py", package)]
-        ready += [
-            entry.line for entry in entries if entry.module == "wordgaze.compat" and not entry.inside_function
-        ]
+        ready = any(imports_compat(parent / "__init__.py", package) for parent in path.parents)
         for entry in entries:
-            if entry.module.split(".")[0] in ("timm", "torchvision") and not (
-                ready and ready[0] < entry.line
-            ):
-                found.append(f"{path.relative_to(folder)}:{entry.line} imports {entry.module}")
-    return found
+            ready = ready or (entry.module == "wordgaze.compat" and not entry.inside_function)
+            if entry.module.split(".")[0] in NEED_COMPAT and not ready:
+                culprits.append(f"{path.relative_to(folder)}:{entry.line} imports {entry.module}")
+    return culprits
+
+
+def places_of_compat(folder: Path, package: Path) -> dict[str, list[str]]:
+    """Return the files of each room of ``folder`` that import compat for what follows."""
+    places: dict[str, list[str]] = {}
+    for path in sources(folder):
+        if imports_compat(path, package):
+            places.setdefault(room_of(path, folder), []).append(str(path.relative_to(folder)))
+    return places
 
 
 def stray_transformers(package: Path) -> list[str]:
@@ -183,8 +189,14 @@ def test_imports_go_upstream_only() -> None:
 
 
 @pytest.mark.parametrize("folder", ["src/wordgaze", "scripts", "demo"])
-def test_compat_comes_before_timm_and_torchvision(folder: str) -> None:
+def test_compat_comes_before_what_imports_torchvision(folder: str) -> None:
     assert missing_compat(ROOT / folder, PACKAGE) == []
+
+
+@pytest.mark.parametrize("folder", ["src/wordgaze", "scripts", "demo", "tests"])
+def test_compat_is_imported_in_one_place_a_room(folder: str) -> None:
+    places = places_of_compat(ROOT / folder, PACKAGE)
+    assert {room: files for room, files in places.items() if len(files) > 1} == {}
 
 
 def test_transformers_stays_off_the_caption_path() -> None:
@@ -273,6 +285,7 @@ def test_the_way_forth_is_free(package: Path, room: str, code: str) -> None:
     [
         "import timm",
         "from timm.data import resolve_model_data_config",
+        "import lightning.pytorch as pl",
         "def f():\n    from torchvision.transforms import v2",
         "import torchvision\nfrom wordgaze import compat",
         "def f():\n    from wordgaze import compat\n\ndef g():\n    import timm",
@@ -296,6 +309,14 @@ def test_compat_first_is_fine(package: Path) -> None:
         "from wordgaze import compat\nimport timm\ndef f():\n    import torchvision"
     )
     assert missing_compat(package, package) == []
+
+
+def test_a_second_place_for_compat_is_found(package: Path) -> None:
+    (package / "model" / "__init__.py").write_text("from wordgaze import compat as compat")
+    (package / "model" / "inner").mkdir()
+    (package / "model" / "inner" / "b.py").write_text("import wordgaze.compat")
+    (package / "data" / "b.py").write_text("def f():\n    from wordgaze import compat")
+    assert places_of_compat(package, package) == {"model": ["model/__init__.py", "model/inner/b.py"]}
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
-
-from wordgaze import compat  # noqa: F401  (before timm: it imports torchvision)
-
-# isort: split
 import timm
+import yaml
 
 from wordgaze.data.annotations import Source
 from wordgaze.data.shapes import write_shapes

@@ -13,7 +13,8 @@ import re
 from importlib import metadata
 from pathlib import Path
 
-from wordgaze import compat  # noqa: F401  (before timm: it imports torchvision)
+# Before timm, which imports torchvision.
+from wordgaze import compat as compat
 
 # isort: split
 import timm

@@ -20,4 +20,5 @@ set, and behind them the captioning and scoring of the validation photos; both a
 that was stopped goes on with the same command from its last checkpoint, and its clock with it.
 """
 
-from wordgaze import compat  # noqa: F401  (before lightning and transformers: they import torchvision)
+# Before Lightning and transformers, which import torchvision.
+from wordgaze import compat as compat

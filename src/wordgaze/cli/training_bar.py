@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+# Before Lightning, which imports torchvision.
+from wordgaze import compat as compat
+
+# isort: split
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+# Before Lightning, which imports torchvision.
+from wordgaze import compat as compat
+
+# isort: split
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wordgaze import compat  # noqa: F401  (before lightning: torchmetrics imports torchvision)
+# Before Lightning, which imports torchvision.
+from wordgaze import compat as compat
 
 # isort: split
 import lightning.pytorch as pl

@@ -1,3 +1,4 @@
 """Training: what Lightning needs to teach a model captions."""
 
-from wordgaze import compat  # noqa: F401  (before timm and Lightning: they import torchvision)
+# Before timm and Lightning, which import torchvision.
+from wordgaze import compat as compat

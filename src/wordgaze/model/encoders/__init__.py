@@ -6,4 +6,5 @@ network. ``build``: the one that a config describes. All have ``width``, ``grid`
 ``forward_rest`` and ``stem_shapes``.
 """
 
-from wordgaze import compat  # noqa: F401  (before timm: it imports torchvision)
+# Before timm, which imports torchvision.
+from wordgaze import compat as compat
