@@ -28,6 +28,44 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder as training leaves it."""
+    # Here, since timm takes seconds to import.
+    from tests.model_folder import make_parts
+
+    from wordgaze.folder import save_folder
+
+    folder = tmp_path_factory.mktemp("model")
+    save_folder(make_parts(), folder)
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    """Six good photos of several shapes, b.jpg to g.png."""
+    from tests.model_folder import draw_photo
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    sizes = [(120, 90), (90, 120), (200, 40), (40, 200), (96, 64), (301, 77)]
+    return [draw_photo(folder / f"{'bcdefg'[number]}.png", number, size) for number, size in enumerate(sizes)]
+
+
+@pytest.fixture
+def mixed(photos: list[Path]) -> Path:
+    """The folder of ``photos`` with two broken ones: a.jpg is cut short, d2.png is text."""
+    from PIL import Image
+
+    folder = photos[0].parent
+    Image.new("RGB", (64, 64), "red").save(folder / "a.jpg")
+    whole = (folder / "a.jpg").read_bytes()
+    (folder / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "d2.png").write_text("no photo")
+    (folder / "notes.txt").write_text("not even a name of a photo")
+    return folder
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Run in a process a core (up to eight), where pytest-xdist is there; ``-n`` says otherwise.

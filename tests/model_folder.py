@@ -1,15 +1,17 @@
-"""A small model that has learned nothing but looks at its photos: captions differ from photo to photo."""
+"""A small model that has learned nothing but looks at its photos: captions differ from photo to photo.
+
+The fixtures ``model_folder``, ``photos`` and ``mixed`` (conftest.py) are made of it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 from PIL import Image, ImageDraw
 
 from wordgaze.data.transform import Preprocessing
-from wordgaze.folder import ModelParts, save_folder
+from wordgaze.folder import ModelParts
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig
@@ -21,7 +23,7 @@ IMAGE_SIZE = (64, 96)  # (H, W): 4 patches down, 6 across
 
 
 def make_parts(seed: int = 0, **generation: object) -> ModelParts:
-    """Weights larger than a new model's, so that its attention and its choice of words are sharp."""
+    """Return parts with weights larger than a new model's, so that its attention and its choice of words are sharp."""
     tokenizer = CaptionTokenizer.train(CAPTIONS, vocab_size=320, min_frequency=1)
     torch.manual_seed(seed)
     config = CaptionModelConfig(
@@ -45,16 +47,8 @@ def make_parts(seed: int = 0, **generation: object) -> ModelParts:
     )
 
 
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder as training leaves it."""
-    folder = tmp_path_factory.mktemp("model")
-    save_folder(make_parts(), folder)
-    return folder
-
-
 def draw_photo(path: Path, number: int, size: tuple[int, int] = (120, 90)) -> Path:
-    """A photo that differs from those of other numbers."""
+    """Draw a photo that differs from those of other numbers."""
     photo = Image.new("RGB", size, (40 * number % 256, 255 - 90 * number % 256, 150 * number % 256))
     left = 7 * number % (size[0] // 2)
     ImageDraw.Draw(photo).ellipse(
@@ -62,24 +56,3 @@ def draw_photo(path: Path, number: int, size: tuple[int, int] = (120, 90)) -> Pa
     )
     photo.save(path)
     return path
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> list[Path]:
-    """Six good photos of several shapes, b.jpg to g.png."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    sizes = [(120, 90), (90, 120), (200, 40), (40, 200), (96, 64), (301, 77)]
-    return [draw_photo(folder / f"{'bcdefg'[number]}.png", number, size) for number, size in enumerate(sizes)]
-
-
-@pytest.fixture
-def mixed(photos: list[Path]) -> Path:
-    """The folder of ``photos`` with two broken ones: a.jpg is cut short, d2.png is text."""
-    folder = photos[0].parent
-    Image.new("RGB", (64, 64), "red").save(folder / "a.jpg")
-    whole = (folder / "a.jpg").read_bytes()
-    (folder / "a.jpg").write_bytes(whole[: len(whole) // 2])
-    (folder / "d2.png").write_text("no photo")
-    (folder / "notes.txt").write_text("not even a name of a photo")
-    return folder

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
-from tests.model_folder import CARD, make_parts, mixed, model_folder, photos  # noqa: F401
+from tests.model_folder import CARD, make_parts
 
 from wordgaze import captioner as module
 from wordgaze import hub
@@ -29,8 +29,6 @@ from wordgaze.captioning import pipeline
 from wordgaze.errors import ConfigError, ModelError, PhotoError, PhotoWarning
 from wordgaze.folder import FILES, load_folder, save_folder
 from wordgaze.generation.search import generate
-
-# ruff: noqa: F811  (fixtures are arguments of the same name)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests.ids import stable
-from tests.model_folder import CARD, IMAGE_SIZE, make_parts, model_folder  # noqa: F401
+from tests.model_folder import CARD, IMAGE_SIZE, make_parts
 
 from wordgaze import folder as module
 from wordgaze.captioner import Captioner
@@ -26,7 +26,7 @@ from wordgaze.text.tokenizer import CaptionTokenizer
 
 
 @pytest.fixture
-def folder(model_folder: Path, tmp_path: Path) -> Path:  # noqa: F811
+def folder(model_folder: Path, tmp_path: Path) -> Path:
     """A copy to break."""
     return Path(shutil.copytree(model_folder, tmp_path / "model"))
 
@@ -50,11 +50,11 @@ def test_saved_loaded_same(tmp_path: Path) -> None:
     assert torch.equal(logits(loaded), logits(parts))
 
 
-def test_a_folder_holds_just_its_files(model_folder: Path) -> None:  # noqa: F811
+def test_a_folder_holds_just_its_files(model_folder: Path) -> None:
     assert sorted(path.name for path in model_folder.iterdir()) == sorted(module.FILES)
 
 
-def test_tied_embeddings_are_stored_once(model_folder: Path) -> None:  # noqa: F811
+def test_tied_embeddings_are_stored_once(model_folder: Path) -> None:
     parts = make_parts()
     numbers = sum(tensor.numel() for tensor in load_file(model_folder / module.WEIGHTS).values())
     assert numbers == sum(parameter.numel() for parameter in parts.model.parameters())
@@ -254,7 +254,7 @@ def test_a_confidence_is_saved_and_loaded_beside_the_rest(tmp_path: Path) -> Non
     assert module.load_folder(tmp_path).confidence == CONFIDENCE
 
 
-def test_a_folder_without_one_loads(model_folder: Path) -> None:  # noqa: F811
+def test_a_folder_without_one_loads(model_folder: Path) -> None:
     assert module.load_folder(model_folder).confidence is None
 
 

@@ -10,15 +10,13 @@ from typing import NamedTuple
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.model_folder import draw_photo, model_folder  # noqa: F401
+from tests.model_folder import draw_photo
 
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
 from wordgaze.files import MODEL_FILES
 from wordgaze.folder import CONFIDENCE, load_folder
 from wordgaze.hub import bundled_folder
-
-# ruff: noqa: F811  (fixtures are arguments of the same name)
 
 PHOTOS = 100
 

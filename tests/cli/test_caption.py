@@ -11,14 +11,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.model_folder import mixed, model_folder, photos  # noqa: F401
 
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
 from wordgaze.folder import save_confidence
 from wordgaze.generation.confidence import FEATURES, Confidence
-
-# ruff: noqa: F811  (fixtures are arguments of the same name)
 
 
 @pytest.fixture(scope="module")

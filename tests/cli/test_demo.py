@@ -22,14 +22,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from tests.model_folder import mixed, model_folder, photos  # noqa: F401
 
 from wordgaze import demo
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
 from wordgaze.errors import ConfigError, PhotoError
-
-# ruff: noqa: F811  (fixtures are arguments of the same name)
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "demo" / "app.py"

@@ -13,14 +13,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
-from tests.model_folder import mixed, model_folder, photos  # noqa: F401
 
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
 from wordgaze.errors import PhotoError
 from wordgaze.evaluation.score import METRICS
-
-# ruff: noqa: F811  (fixtures are arguments of the same name)
 
 NAMES = ["g.png", "c.png", "e.png"]
 

@@ -12,14 +12,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
-from tests.model_folder import mixed, model_folder, photos  # noqa: F401
 
 import wordgaze
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
 from wordgaze.explanation.overlay import place_in_words
-
-# ruff: noqa: F811  (fixtures are arguments of the same name)
 
 
 @pytest.fixture(scope="module")

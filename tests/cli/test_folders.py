@@ -10,12 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
-from tests.model_folder import draw_photo, model_folder  # noqa: F401
+from tests.model_folder import draw_photo
 
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
-
-# ruff: noqa: F811  (fixtures are arguments of the same name)
 
 APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        "
 HIDDEN_HINT = " (--hidden takes what is hidden)"

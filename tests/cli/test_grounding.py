@@ -8,12 +8,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.model_folder import model_folder  # noqa: F401
 from tests.tasks.test_grounding import CAPTIONS, write_data
 
 from wordgaze.cli.main import main
-
-# ruff: noqa: F811  (fixtures are arguments of the same name)
 
 
 @pytest.fixture

@@ -8,11 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.model_folder import model_folder  # noqa: F401
 
 from wordgaze.captioner import Captioner
-
-# ruff: noqa: F811  (fixtures are arguments of the same name)
 
 GRID = (4, 6)  # patches of 16 pixels: the model's input is 96 x 64
 # EXIF's orientation, and how the upright photo must be turned to be stored so.

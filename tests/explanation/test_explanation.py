@@ -11,13 +11,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.model_folder import draw_photo, model_folder  # noqa: F401
+from tests.model_folder import draw_photo
 
 from wordgaze.captioner import Captioner
 from wordgaze.errors import ConfigError
 from wordgaze.explanation.explanation import Explanation
-
-# ruff: noqa: F811  (fixtures are arguments of the same name)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from scripts.bundled import card as cards
 from scripts.bundled import make, measure, results
 from scripts.bundled.stages import Stage, command
 from scripts.common.markdown import WIDTH, wrapped
-from tests.model_folder import draw_photo, make_parts, model_folder  # noqa: F401
+from tests.model_folder import draw_photo, make_parts
 
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main as wordgaze
@@ -25,8 +25,6 @@ from wordgaze.hub import bundled_folder
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.tasks.calibrate import JudgedPhoto, read_judged
 from wordgaze.tasks.train import describe, parse_config
-
-# ruff: noqa: F811  (fixtures are arguments of the same name)
 
 PHOTOS = 60  # of each set
 CARDS = Path(__file__).with_name("cards")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.model_folder import draw_photo, model_folder  # noqa: F401
+from tests.model_folder import draw_photo
 
 from wordgaze.captioner import Caption, Captioner
 from wordgaze.errors import DataError
@@ -17,8 +17,6 @@ from wordgaze.evaluation.calibration import fit_logistic
 from wordgaze.generation.confidence import FEATURES
 from wordgaze.tasks.calibrate import JudgedPhoto, calibrate, fit, read_judged
 from wordgaze.tasks.evaluate import Judge, evaluate_results, reference_photos, save_per_photo
-
-# ruff: noqa: F811  (fixtures are arguments of the same name)
 
 REFERENCES = {
     1: ["a dog runs on the grass", "a brown dog is running"],

@@ -7,14 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.model_folder import mixed, model_folder, photos  # noqa: F401
 
 from wordgaze.captioner import Captioner
 from wordgaze.data.listing import photos_in
 from wordgaze.errors import ConfigError
 from wordgaze.tasks.caption_files import caption_files
-
-# ruff: noqa: F811  (fixtures are arguments of the same name)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.model_folder import mixed, model_folder, photos  # noqa: F401
 
 from wordgaze.captioner import Captioner
 from wordgaze.errors import ConfigError, DataError
@@ -26,8 +25,6 @@ from wordgaze.tasks.evaluate import (
     reference_photos,
     save_per_photo,
 )
-
-# ruff: noqa: F811  (fixtures are arguments of the same name)
 
 REFERENCES = {
     1: ["a dog runs on the grass", "a brown dog is running"],

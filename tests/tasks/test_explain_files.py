@@ -10,13 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.model_folder import draw_photo, mixed, model_folder, photos  # noqa: F401
+from tests.model_folder import draw_photo
 
 from wordgaze.captioner import Captioner
 from wordgaze.errors import ConfigError
 from wordgaze.tasks.explain_files import explain_files, plan_output
-
-# ruff: noqa: F811  (fixtures are arguments of the same name)
 
 
 @pytest.fixture(scope="module")

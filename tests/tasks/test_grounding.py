@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.model_folder import draw_photo, model_folder  # noqa: F401
+from tests.model_folder import draw_photo
 
 from wordgaze.captioner import Captioner
 from wordgaze.data.transform import Geometry
@@ -25,8 +25,6 @@ from wordgaze.tasks.grounding import (
     scene_of,
     trials,
 )
-
-# ruff: noqa: F811  (fixtures are arguments of the same name)
 
 CAPTIONS = {
     2: ["a red dog on the grass", "two men and a dog"],
