@@ -225,6 +225,45 @@ def test_a_photo_is_squeezed_as_far_as_it_may_be() -> None:
     assert as_it_is == pytest.approx(1)  # the input has this shape
 
 
+@pytest.mark.parametrize("crop_pct", [1, Fraction(7, 8), Fraction(1, 3)])
+@pytest.mark.parametrize("photo", [*SIZES, (1000, 90)])
+def test_a_squashed_photo_gives_its_maps_back_to_its_own_pixels(
+    photo: tuple[int, int], crop_pct: Fraction
+) -> None:
+    values = Preprocessing((64, 96), HALF, HALF, crop="squash", crop_pct=float(crop_pct))
+    geometry = PhotoTransform(values)(Image.new("RGB", photo))[1]
+    grid = (4, 6)
+    for row, column in ((0, 0), (1, 5), (3, 2)):
+        patch_map = np.zeros(grid)
+        patch_map[row, column] = 1.0
+        rectangle = []
+        for side, cell, cells in ((photo[0], column, grid[1]), (photo[1], row, grid[0])):
+            cut = side * (1 - crop_pct) / 2
+            rectangle.append([cut + side * crop_pct * Fraction(edge, cells) for edge in (cell, cell + 1)])
+        (left, right), (top, bottom) = rectangle
+        expected = rectangle_mask(photo, (left, top, right, bottom))
+        np.testing.assert_array_equal(geometry.place(patch_map, smooth=False), expected.astype(np.float32))
+
+
+def test_a_squashed_photo_is_resized_whole_and_then_cut() -> None:
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (77, 301, 3), np.uint8))
+    for size, crop_pct in ((64, 1), (56, 7 / 8)):
+        values = Preprocessing((size, size), HALF, HALF, crop="squash", crop_pct=crop_pct)
+        pixel_values, _ = PhotoTransform(values)(photo)
+        cut = (64 - size) // 2
+        resized = photo.resize((64, 64), Image.Resampling.BICUBIC).crop((cut, cut, 64 - cut, 64 - cut))
+        expected = torch.from_numpy(np.asarray(resized).transpose(2, 0, 1) / 127.5 - 1)
+        torch.testing.assert_close(pixel_values.double(), expected, atol=1e-5, rtol=0)
+
+
+def test_a_whole_training_photo_is_squashed_as_at_test_time() -> None:
+    values = Preprocessing((32, 32), HALF, HALF, crop="squash")
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 90, 3), np.uint8))
+    transform = TrainTransform(values, whole=1, flip=0, color=0)
+    shown, _ = transform(photo, np.random.default_rng(1))
+    torch.testing.assert_close(shown, PhotoTransform(values)(photo)[0], atol=1e-4, rtol=0)
+
+
 def test_padding_is_the_mean_and_the_photo_is_normalized() -> None:
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     pixel_values, _ = PhotoTransform(Preprocessing((64, 64), mean, std))(
@@ -269,7 +308,9 @@ def test_preprocessing_is_saved_and_loaded() -> None:
         ({"std": [0.5, 0.5, 0]}, "std"),
         ({"std": ["a", "b", "c"]}, "std"),
         ({"interpolation": "cubic"}, "interpolation is 'cubic'; use bilinear, bicubic, lanczos"),
-        ({"crop": "squeeze"}, "crop is 'squeeze'; use pad or center"),
+        ({"crop_pct": 0.9}, "crop_pct is 0.9, and crop is 'pad'"),
+        ({"crop": "squash", "crop_pct": 0}, "crop_pct is 0; give a number above 0 and up to 1"),
+        ({"crop": "squeeze"}, "crop is 'squeeze'; use pad, center, squash"),
         ({"stretch": 0.75}, "stretch is 0.75; give a number from 1"),
         ({"stretch": "4/3"}, "stretch is '4/3'"),
         ({"mirrored": 1}, "mirrored is 1; use true or false"),

@@ -19,7 +19,7 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-_CROPS = ("pad", "center")
+_CROPS = ("pad", "center", "squash")
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
 
 
@@ -29,9 +29,11 @@ class Preprocessing:
 
     ``size``: (H, W) of the input. ``mean``, ``std``: per RGB channel, of values from 0 to 1. ``crop``:
     ``pad`` shows the whole photo, with the mean color around it; ``center`` fills the input and cuts off what
-    stands out. Before that a photo of another shape than the input's is squeezed along its longer side, by a factor of
-    ``stretch`` at most: 1 keeps its shape. ``mirrored``: the model sees it a second time, mirrored, and takes the mean
-    of both views' patches (:meth:`~wordgaze.model.caption_model.CaptionModel.encode_with_hflip`).
+    stands out; ``squash`` gives the whole photo the input's shape. Before that a photo of another shape than the
+    input's is squeezed along its longer side, by a factor of ``stretch`` at most: 1 keeps its shape. ``crop_pct``, as
+    in timm: the share of the sides of what would be shown that is shown, about its center; not with ``pad``.
+    ``mirrored``: the model sees the photo a second time, mirrored, and takes the mean of both views' patches
+    (:meth:`~wordgaze.model.caption_model.CaptionModel.encode_with_hflip`).
     """
 
     size: tuple[int, int]
@@ -41,6 +43,7 @@ class Preprocessing:
     crop: str = "pad"
     stretch: float = 1.0
     mirrored: bool = False
+    crop_pct: float = 1.0
 
     def __post_init__(self) -> None:
         for name, length in (("size", 2), ("mean", 3), ("std", 3)):
@@ -62,7 +65,16 @@ class Preprocessing:
                 f"preprocessing: interpolation is {self.interpolation!r}; use {', '.join(_RESAMPLING)}"
             )
         if self.crop not in _CROPS:
-            raise ConfigError(f"preprocessing: crop is {self.crop!r}; use {' or '.join(_CROPS)}")
+            raise ConfigError(f"preprocessing: crop is {self.crop!r}; use {', '.join(_CROPS)}")
+        if not (isinstance(self.crop_pct, int | float) and 0 < self.crop_pct <= 1):
+            raise ConfigError(
+                f"preprocessing: crop_pct is {self.crop_pct!r}; give a number above 0 and up to 1"
+            )
+        if self.crop == "pad" and self.crop_pct != 1:
+            raise ConfigError(
+                f"preprocessing: crop_pct is {self.crop_pct!r}, and crop is 'pad', which cuts nothing off; use "
+                "center or squash, or set crop_pct to 1"
+            )
         if not (isinstance(self.stretch, int | float) and 1 <= self.stretch < math.inf):
             raise ConfigError(
                 f"preprocessing: stretch is {self.stretch!r}; give a number from 1, which keeps a photo's shape"
@@ -76,8 +88,10 @@ class Preprocessing:
         return min(max(to_fit, 1 / self.stretch), self.stretch)
 
     def to_dict(self) -> dict[str, Any]:
-        values = asdict(self).items()
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+        values = asdict(self)
+        if self.crop_pct == 1:  # older versions, which do not know it, can read the rest
+            del values["crop_pct"]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
@@ -158,10 +172,13 @@ class PhotoTransform:
 
     def __call__(self, photo: Image.Image) -> tuple[torch.Tensor, Geometry]:
         (height, width), (photo_width, photo_height) = self.preprocessing.size, photo.size
-        widening = self.preprocessing.widening(photo.size)
-        if self.preprocessing.crop == "center":
-            scale = max(width / (photo_width * widening), height / photo_height)
-            box = _window(photo.size, (width / scale / widening, height / scale), (0.5, 0.5))
+        widening, share = self.preprocessing.widening(photo.size), self.preprocessing.crop_pct
+        if self.preprocessing.crop != "pad":
+            window = (float(photo_width), float(photo_height))
+            if self.preprocessing.crop == "center":
+                scale = max(width / (photo_width * widening), height / photo_height)
+                window = width / scale / widening, height / scale
+            box = _window(photo.size, (window[0] * share, window[1] * share), (0.5, 0.5))
             shown = photo.resize((width, height), self._resampling, box=box)
             pixel_values = _normalize(_channels_first(shown), self.preprocessing)
             return torch.from_numpy(pixel_values), Geometry(photo.size, (width, height), box)
@@ -185,11 +202,11 @@ class TrainTransform:
     """Makes a photo into slightly different ``pixel_values`` (3, H, W) each time.
 
     With probability ``whole`` as much of the photo is shown as ``crop`` allows, by default as at test time (``pad``:
-    all of it, at a random place in the padding; ``center``: the largest window of the input's shape), else a window of
-    ``scale`` times that largest window's area. ``ratio``: how far the width may be stretched against the height, for
-    photos that were squeezed square before they came to us, and for those that the model's ``stretch`` will squeeze;
-    with one, photos that are shown as a whole are squeezed as at test time. ``flip``: the probability of a mirrored
-    photo. ``color``: how far brightness, contrast and saturation may move from 1.
+    all of it, at a random place in the padding; ``center``: the largest window of the input's shape; ``squash``: of the
+    photo's own shape), else a window of ``scale`` times that largest window's area. ``ratio``: how far the width may be
+    stretched against the height, for photos that were squeezed square before they came to us, and for those that the
+    model's ``stretch`` will squeeze; with one, photos that are shown as a whole are squeezed as at test time. ``flip``:
+    the probability of a mirrored photo. ``color``: how far brightness, contrast and saturation may move from 1.
     """
 
     def __init__(
@@ -212,7 +229,7 @@ class TrainTransform:
         self.preprocessing = preprocessing
         self.crop = preprocessing.crop if crop is None else crop
         if self.crop not in _CROPS:
-            raise ConfigError(f"transform: crop is {crop!r}; use {' or '.join(_CROPS)}")
+            raise ConfigError(f"transform: crop is {crop!r}; use {', '.join(_CROPS)}")
         self.scale, self.ratio, self.whole, self.flip, self.color = scale, ratio, whole, flip, color
         self._resampling = _RESAMPLING[preprocessing.interpolation]
 
@@ -223,7 +240,9 @@ class TrainTransform:
         stretch = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
         place = tuple(rng.random(2))
         factors = rng.uniform(1 - self.color, 1 + self.color, 3)
-        if whole and self.preprocessing.stretch > 1:
+        if whole and self.crop == "squash":
+            stretch = 1.0
+        elif whole and self.preprocessing.stretch > 1:
             stretch = self.preprocessing.widening(photo.size)
 
         height, width = self.preprocessing.size
@@ -233,8 +252,8 @@ class TrainTransform:
             shown_size = (max(1, round(photo_width * scale)), max(1, round(photo_height * scale)))
             shown = photo.resize(shown_size, self._resampling)
         else:
-            shape = width / height / stretch
-            largest = min(photo.width, photo.height * shape)
+            shape = (photo.width / photo.height if self.crop == "squash" else width / height) / stretch
+            largest = min(photo.width, photo.height * shape) * self.preprocessing.crop_pct
             side = largest if whole else largest * math.sqrt(share)
             box = _window(photo.size, (side, side / shape), place)
             shown = photo.resize((width, height), self._resampling, box=box)
