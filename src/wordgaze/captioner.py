@@ -27,7 +27,7 @@ from wordgaze.explanation.explanation import ExplainedWord, Explanation, explain
 from wordgaze.explanation.methods import DEFAULT_METHOD, WordMaps, available_methods, find_method, word_maps
 from wordgaze.folder import ModelParts, load_folder, save_folder
 from wordgaze.generation.caption import Caption, CaptionWord
-from wordgaze.generation.limits import check_encoder_memory, check_fits, check_memory, memory
+from wordgaze.generation.limits import check_encoder_memory, check_fits, check_memory, total_memory
 from wordgaze.generation.options import GenerationOptions, whole_number, yes_or_no
 from wordgaze.hub import resolve
 
@@ -258,7 +258,7 @@ class Captioner(
         return self.transform(photo)[0]
 
     def _check_memory(self, options: GenerationOptions, photos: int) -> None:
-        check_memory(options, self.model.config.decoder, photos, memory(self.device))
+        check_memory(options, self.model.config.decoder, photos, total_memory(self.device))
 
     def _check_pixels(self, pixel_values: Tensor) -> None:
         shape = (3, *self.parts.preprocessing.size)
@@ -277,7 +277,7 @@ class Captioner(
         """
         batch_size = whole_number("batch_size", batch_size, "a whole number of at least 1", 1)
         batch_size = min(batch_size, _length(photos) or batch_size)
-        check_encoder_memory(batch_size, self.parts.preprocessing.size, memory(self.device))
+        check_encoder_memory(batch_size, self.parts.preprocessing.size, total_memory(self.device))
         self._check_memory(self.parts.generation if options is None else options, batch_size)
         return batch_size
 

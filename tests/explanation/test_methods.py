@@ -205,7 +205,7 @@ def test_maps_belong_to_the_caption_that_the_search_returned(model, states, opti
         maps = of_one(model, states, caption.token_ids, _a_word_per_token(caption.token_ids))
         assert maps.log_probability == pytest.approx(caption.log_probability, abs=1e-4)
         logs = np.log([word.probability for word in maps.words])
-        np.testing.assert_allclose(logs, caption.token_log_probabilities, atol=1e-4)
+        np.testing.assert_allclose(logs, caption.token_log_probs, atol=1e-4)
 
 
 def test_searches_use_the_fused_kernel_and_maps_the_explicit_weights(model, states, monkeypatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from wordgaze.errors import ConfigError
-from wordgaze.generation.limits import check_fits, check_memory, memory, row_bytes
+from wordgaze.generation.limits import check_fits, check_memory, row_bytes, total_memory
 from wordgaze.generation.options import GenerationOptions, shown
 from wordgaze.model.config import DecoderConfig
 
@@ -159,5 +159,5 @@ def test_a_search_that_needs_more_memory_than_there_is(
 
 
 def test_the_memory_there_is() -> None:
-    found = memory(torch.device("cpu"))
-    assert found is None or 2**28 < found < 2**50
+    total = total_memory(torch.device("cpu"))
+    assert total is None or 2**28 < total < 2**50

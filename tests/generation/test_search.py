@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ SPECIALS = {"bos_id": BOS, "eos_id": EOS, "pad_id": PAD}
 
 
 class Model:
-    """A random decoder with weights that matter; ``cached=False`` reads all words each step."""
+    """A random decoder with weights that matter; ``cached=False`` reads all ids again at each step."""
 
     def __init__(self, vocab_size=30, cached=True, eos_bias=0.0, sharpness=0.25):
         torch.manual_seed(3)
@@ -61,19 +62,24 @@ def photos():
     return torch.randn(4, 9, 32)
 
 
-def ids_of(found):
-    return [[caption.token_ids for caption in captions] for captions in found]
+def ids_of(results):
+    return [[caption.token_ids for caption in captions] for captions in results]
+
+
+def assert_same_captions(results, expected):
+    assert ids_of(results) == ids_of(expected)
+    for captions, references in zip(results, expected, strict=True):
+        for caption, reference in zip(captions, references, strict=True):
+            assert caption.token_log_probs == pytest.approx(reference.token_log_probs, abs=1e-4)
 
 
 def test_beam_one_is_greedy_step_by_step(photos):
     model = Model()
-    found = generate(
-        model, photos, GenerationOptions(num_beams=1, no_repeat_ngram_size=0, max_length=8), **SPECIALS
-    )
-    for place, (caption,) in enumerate(found):
+    options = GenerationOptions(num_beams=1, no_repeat_ngram_size=0, max_length=8)
+    for photo, (caption,) in zip(photos, generate(model, photos, options, **SPECIALS), strict=True):
         ids, total = [BOS], 0.0
         while ids[-1] != EOS and len(ids) < 9:
-            cache = model.decoder.start(photos[place : place + 1])
+            cache = model.decoder.start(photo[None])
             row = model.decoder(torch.tensor([ids]), cache).logits[0, -1].log_softmax(-1)
             row[[PAD, BOS]] = float("-inf")
             total += row.max().item()
@@ -84,7 +90,7 @@ def test_beam_one_is_greedy_step_by_step(photos):
 
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
 def test_a_wide_beam_equals_exhaustive_search(photos, length_penalty):
-    """Four words and the specials, captions of up to four ids: every one is scored by hand."""
+    """Four words and the specials, captions of up to four ids: each is scored by hand."""
     model, longest = Model(vocab_size=7), 4
     options = GenerationOptions(
         num_beams=700,
@@ -93,17 +99,16 @@ def test_a_wide_beam_equals_exhaustive_search(photos, length_penalty):
         no_repeat_ngram_size=0,
         max_length=longest,
     )
-    found = generate(model, photos[:2], options, **SPECIALS)
-    for place in range(2):
+    for photo, captions in zip(photos, generate(model, photos[:2], options, **SPECIALS), strict=False):
         scored = {}
         for length in range(1, longest + 1):
             for words in itertools.product(range(3, 7), repeat=length):
                 rows = [(*words[:-1], EOS)] + ([words] if length == longest else [])
                 for row in rows:
-                    scored[(BOS, *row)] = _score(model, photos[place], row, length_penalty)
+                    scored[(BOS, *row)] = _score(model, photo, row, length_penalty)
         best = sorted(scored.items(), key=lambda item: -item[1])[:20]
-        assert [caption.token_ids for caption in found[place]] == [ids for ids, _ in best]
-        assert [caption.score for caption in found[place]] == pytest.approx([s for _, s in best], abs=1e-4)
+        assert [caption.token_ids for caption in captions] == [ids for ids, _ in best]
+        assert [caption.score for caption in captions] == pytest.approx([s for _, s in best], abs=1e-4)
 
 
 def _score(model, photo, words, length_penalty):
@@ -115,12 +120,9 @@ def _score(model, photo, words, length_penalty):
 @pytest.mark.parametrize("beams", [2, 5])
 def test_cached_beams_equal_uncached_ones_that_change_places(photos, beams):
     options = GenerationOptions(num_beams=beams, num_captions=2, max_length=12)
-    cached, uncached = (Model(cached=kept, eos_bias=-3.0, sharpness=0.5) for kept in (True, False))
-    found, expected = (generate(model, photos, options, **SPECIALS) for model in (cached, uncached))
-    assert ids_of(found) == ids_of(expected)
-    for one, other in zip(found, expected, strict=True):
-        for mine, theirs in zip(one, other, strict=True):
-            assert mine.token_log_probabilities == pytest.approx(theirs.token_log_probabilities, abs=1e-4)
+    cached, uncached = (Model(cached=flag, eos_bias=-3.0, sharpness=0.5) for flag in (True, False))
+    results, expected = (generate(model, photos, options, **SPECIALS) for model in (cached, uncached))
+    assert_same_captions(results, expected)
     still = Model(eos_bias=-3.0, sharpness=0.5)
     still.start = lambda states: _NeverReordered(still.decoder.start(states))
     assert ids_of(generate(still, photos, options, **SPECIALS)) != ids_of(expected)
@@ -156,10 +158,8 @@ def test_a_photo_is_captioned_alike_alone_and_in_any_batch(photos, options):
     together = generate(Model(eos_bias=2.0), photos, options, **SPECIALS)
     backwards = generate(Model(eos_bias=2.0), photos.flip(0), options, **SPECIALS)[::-1]
     alone = [generate(Model(eos_bias=2.0), photo[None], options, **SPECIALS)[0] for photo in photos]
-    assert ids_of(together) == ids_of(backwards) == ids_of(alone)
-    for one, other in zip(together, alone, strict=True):
-        for mine, theirs in zip(one, other, strict=True):
-            assert mine.token_log_probabilities == pytest.approx(theirs.token_log_probabilities, abs=1e-4)
+    assert_same_captions(together, alone)
+    assert ids_of(backwards) == ids_of(alone)
 
 
 @pytest.mark.parametrize("options", ALL_OPTIONS)
@@ -175,8 +175,8 @@ def test_log_probabilities_are_the_models_own(photos, options):
 
 def test_finished_photos_leave_the_batch(photos):
     model = Model(eos_bias=2.0)
-    found = generate(model, photos, GenerationOptions(num_beams=1, max_length=20), **SPECIALS)
-    lengths = [len(captions[0].token_ids) - 1 for captions in found]
+    results = generate(model, photos, GenerationOptions(num_beams=1, max_length=20), **SPECIALS)
+    lengths = [len(captions[0].token_ids) - 1 for captions in results]
     assert len(set(lengths)) > 1
     assert model.steps == [sum(length > step for length in lengths) for step in range(max(lengths))]
 
@@ -184,16 +184,14 @@ def test_finished_photos_leave_the_batch(photos):
 @pytest.mark.parametrize("options", [GenerationOptions(num_beams=1), GenerationOptions(num_beams=4)])
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_no_ngram_comes_twice(photos, options, size):
-    from dataclasses import replace
-
     model = Model(vocab_size=8, eos_bias=-9.0)
     free = generate(model, photos, replace(options, no_repeat_ngram_size=0, max_length=20), **SPECIALS)
     bound = generate(model, photos, replace(options, no_repeat_ngram_size=size, max_length=20), **SPECIALS)
 
-    def repeats(found):
-        words = [captions[0].token_ids[1:] for captions in found]
-        grams = [[row[i : i + size] for i in range(len(row) - size + 1)] for row in words]
-        return sum(len(row) - len(set(row)) for row in grams)
+    def repeats(results):
+        rows = [captions[0].token_ids[1:] for captions in results]
+        ngrams = [[row[i : i + size] for i in range(len(row) - size + 1)] for row in rows]
+        return sum(len(row) - len(set(row)) for row in ngrams)
 
     assert repeats(free) > 0
     if size > 1:  # with single words the eight-word vocabulary runs out
@@ -202,8 +200,6 @@ def test_no_ngram_comes_twice(photos, options, size):
 
 @pytest.mark.parametrize("options", ALL_OPTIONS)
 def test_lengths_stay_within_their_limits(photos, options):
-    from dataclasses import replace
-
     model = Model(eos_bias=6.0)
     short = generate(model, photos, options, **SPECIALS)
     assert min(len(captions[0].token_ids) for captions in short) < 6
@@ -243,17 +239,17 @@ def test_samples_follow_their_seed_and_the_models_distribution(photos):
 def test_top_k_and_top_p_cut_the_tail(photos):
     model = Model()
 
-    def words(**limits):
+    def sampled_ids(**limits):
         options = GenerationOptions(sample=True, num_captions=500, max_length=1, **limits)
         return {caption.token_ids[1] for caption in generate(model, photos[:1], options, **SPECIALS)[0]}
 
     logits = model.decoder(torch.tensor([[BOS]]), model.decoder.start(photos[:1])).logits[0, -1]
     logits[[PAD, BOS]] = float("-inf")
     order = logits.argsort(descending=True).tolist()
-    assert words(top_k=2) == set(order[:2])
-    assert words(top_p=1e-6) == {order[0]} == words(temperature=1e-3)
+    assert sampled_ids(top_k=2) == set(order[:2])
+    assert sampled_ids(top_p=1e-6) == {order[0]} == sampled_ids(temperature=1e-3)
     mass = logits.softmax(-1)[order].cumsum(0)
-    assert words(top_p=0.5) <= set(order[: int((mass < 0.5).sum()) + 1])
+    assert sampled_ids(top_p=0.5) <= set(order[: int((mass < 0.5).sum()) + 1])
 
 
 def test_each_photo_can_have_its_own_seed(photos):

@@ -330,7 +330,7 @@ def test_the_beams_of_the_lstm_carry_their_own_state(decoder):
                     ids[:, :-1], photo[None], torch.ones(1, ids.shape[1] - 1, dtype=torch.bool)
                 )
             expected = logits.log_softmax(1).gather(1, ids[0, 1:, None])[:, 0]
-            assert torch.allclose(torch.tensor(caption.token_log_probabilities), expected, atol=1e-4)
+            assert torch.allclose(torch.tensor(caption.token_log_probs), expected, atol=1e-4)
 
 
 def test_the_lstms_loss_sees_no_padding(task):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wordgaze.data.dataset import IGNORED, TrainingBatch
-from wordgaze.generation.search import Captions, generate
+from wordgaze.generation.search import DecoderModel, generate
 from wordgaze.model.encoders.build import Encoder
 
 from .budget import Learner, Plan, learn
@@ -155,7 +155,7 @@ def run(task: Task, plan: Plan, learning_rate: float) -> Trained:
 
     def caption(pixel_values: Tensor) -> list[str]:
         found = generate(
-            cast(Captions, model),  # its state is no DecoderCache, but is used like one
+            cast(DecoderModel, model),  # its state is no DecoderCache, but is used like one
             model.encoder(pixel_values.to(task.device)),
             task.config.generation,
             bos_id=tokenizer.bos_id,

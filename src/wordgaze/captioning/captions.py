@@ -60,7 +60,7 @@ def ids_of(parts: ModelParts, text: str) -> list[int]:
 
 
 def _words(parts: ModelParts, found: GeneratedCaption) -> tuple[CaptionWord, ...]:
-    log_probs = found.token_log_probabilities  # one shorter than the ids: none for the start token
+    log_probs = found.token_log_probs  # one shorter than the ids: none for the start token
     return tuple(
         CaptionWord(span.text, math.exp(sum(log_probs[span.start - 1 : span.stop - 1])))
         for span in parts.tokenizer.words(found.token_ids)

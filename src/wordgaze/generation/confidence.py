@@ -1,8 +1,8 @@
 """How likely a caption is right, from the probabilities it was found with.
 
-A model's own probabilities are no such thing: those of a caption multiply with its length, and training on a score
-(SCST) drives them towards one. Four features of them, weighted by a logistic regression on captions that were judged
-(``evaluation/calibration.py`` fits it and says what is right), are what a model folder's ``confidence.json`` holds.
+A model's own probabilities do not tell: a caption's is a product over its tokens, and training on a score (SCST)
+drives them towards one. A model folder's ``confidence.json`` holds a logistic regression on four features of them,
+fitted to captions that were judged (``evaluation/calibration.py`` fits it and says what is right).
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from typing import Any
 from wordgaze.errors import ConfigError
 
 FEATURES = ("mean_log_probability", "least_log_probability", "end_log_probability", "words")
-"""Of a caption's words and its end: the mean, the least word's, the end's; and how many words there are."""
+"""A caption's mean log-probability (its words and its end), the least word's, the end's, and the number of words."""
 
 _TINY = 1e-30  # a word's probability, the product over its tokens, may underflow
 
 
 def caption_features(log_probability: float, word_probabilities: Sequence[float]) -> tuple[float, ...]:
-    """``FEATURES`` of a caption: ``log_probability`` of all its tokens with the end, and each word's probability."""
+    """Return a caption's ``FEATURES``.
+
+    ``log_probability``: of all its tokens with the end; ``word_probabilities``: of each word.
+    """
     logs = [math.log(max(probability, _TINY)) for probability in word_probabilities]
     mean = log_probability / (len(logs) + 1)
     return mean, min(logs, default=mean), log_probability - math.fsum(logs), float(len(logs))
@@ -50,7 +53,7 @@ class Confidence:
                 raise ConfigError(f"confidence holds {value!r}; it needs finite numbers.")
 
     def __call__(self, features: Sequence[float]) -> float:
-        """In [0, 1], of what ``caption_features`` gives."""
+        """Return the confidence, in [0, 1], of a caption with these ``caption_features``."""
         weighted = (self.weights[name] * value for name, value in zip(FEATURES, features, strict=True))
         logit = self.intercept + math.fsum(weighted)
         return 1 / (1 + math.exp(-logit)) if logit > 0 else math.exp(logit) / (1 + math.exp(logit))
@@ -60,7 +63,7 @@ class Confidence:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Confidence:
-        """Raises ConfigError on unknown names, and where one is missing."""
+        """Return what ``to_dict`` has written; raise ConfigError on unknown names, and where one is missing."""
         names = {field.name for field in fields(cls)}
         if set(values) != names:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Whether a search fits its model and the memory there is, before it begins."""
+"""Whether a search fits its model and the memory, checked before it begins."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from wordgaze.errors import ConfigError, shown
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.model.config import DecoderConfig
 
-# Bytes a row of a step takes for each id of the vocabulary: in beam search the logits, their log-softmax, what may
-# come, the sums and the work of topk; in sampling also the sorted ones with their order, and three in double precision.
-_SEARCHED, _SAMPLED = 24, 56
-_ENCODER_MEMORY = 20  # times that of its pixel values; measured on the bundled model's two networks
+# Bytes that a row takes in a step for each id of the vocabulary. Beam search: logits, their log-softmax, the allowed
+# ones, the sums and topk's own. Sampling also: the sorted ones, their order, and three in double precision.
+_BEAM_BYTES, _SAMPLE_BYTES = 24, 56
+# The encoder's memory, as a multiple of its pixel values'; measured on the bundled model's two networks.
+_ENCODER_FACTOR = 20
 
 
 def check_fits(options: GenerationOptions, decoder: DecoderConfig) -> None:
-    """Raise ConfigError when the decoder can't read rows as long as ``options`` allow, or has no so many beams."""
+    """Raise ConfigError for captions longer than the decoder reads, and for more beams than its vocabulary has ids."""
     if options.max_length > decoder.positions:
         raise ConfigError(
             f"max_length is {shown(options.max_length)}, this model reads {decoder.positions} words at most; lower it."
@@ -36,48 +37,48 @@ def check_memory(
     """Raise ConfigError when a search over ``photos`` at once needs more than ``available`` bytes of memory."""
     name = "num_captions" if options.sample else "num_beams"
     rows = getattr(options, name)
-    each = photos * row_bytes(options, decoder)
-    if available is None or rows * each <= available:
+    per_row = photos * row_bytes(options, decoder)
+    if available is None or rows * per_row <= available:
         return
-    most = available // each
-    remedy = f"choose {name} of at most {most}" if most else "choose a smaller batch_size"
-    if photos > 1 and most:
+    limit = available // per_row
+    remedy = f"choose {name} of at most {limit}" if limit else "choose a smaller batch_size"
+    if photos > 1 and limit:
         remedy += ", or a smaller batch_size"
     at_once = f" for {photos} photos at a time" if photos > 1 else ""
     raise ConfigError(
-        f"{name} is {shown(rows)}: searching{at_once} would need about {gigabytes(rows * each)} of memory, and there "
-        f"are {gigabytes(available)}; {remedy}."
+        f"{name} is {shown(rows)}: searching{at_once} would need about {gigabytes(rows * per_row)} of memory, and "
+        f"there are {gigabytes(available)}; {remedy}."
     )
 
 
 def check_encoder_memory(batch_size: int, image_size: tuple[int, int], available: int | None) -> None:
-    """Raise ConfigError when looking at ``batch_size`` photos at once needs more than ``available`` bytes of memory."""
+    """Raise ConfigError when encoding ``batch_size`` photos at once needs more than ``available`` bytes of memory."""
     height, width = image_size
-    needed = batch_size * _ENCODER_MEMORY * 3 * height * width * 4
+    needed = batch_size * _ENCODER_FACTOR * 3 * height * width * 4
     if available is not None and needed > available:
-        most = max(available * batch_size // needed, 1)
+        limit = max(available * batch_size // needed, 1)
         raise ConfigError(
             f"batch_size is {shown(batch_size)}: looking at so many photos at a time would need about "
-            f"{gigabytes(needed)} of memory, and there are {gigabytes(available)}; choose {most} at most."
+            f"{gigabytes(needed)} of memory, and there are {gigabytes(available)}; choose {limit} at most."
         )
 
 
 def row_bytes(options: GenerationOptions, decoder: DecoderConfig) -> int:
-    """Return an estimate of the memory that a beam, or a sampled caption, takes at the end of a search."""
-    # Keys and values of all layers in float32, and once more while the beams change places.
+    """Return an estimate of the bytes that a beam, or a sampled caption, takes at the end of a search."""
+    # Keys and values of all layers in float32, and a second time while beams are reordered.
     cache = 2 * (2 * decoder.layers * decoder.width * 4) * options.max_length
-    return cache + decoder.vocab_size * (_SAMPLED if options.sample else _SEARCHED)
+    return cache + decoder.vocab_size * (_SAMPLE_BYTES if options.sample else _BEAM_BYTES)
 
 
-def memory(device: torch.device) -> int | None:
-    """Return how many bytes the device has, free or not; None where nothing tells."""
+def total_memory(device: torch.device) -> int | None:
+    """Return how many bytes of memory the device has, free or not; None where the system does not say."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     try:
         machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # Windows
         return None
-    # What a container may take; "max" where it has no limit of its own.
+    # A container's limit; "max" where it has none of its own.
     for file in ("memory.max", "memory/memory.limit_in_bytes"):
         try:
             return min(machine, int(Path("/sys/fs/cgroup", file).read_text(encoding="ascii")))

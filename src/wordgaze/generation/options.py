@@ -57,17 +57,17 @@ class GenerationOptions:
                 f"set num_beams to at least {shown(self.num_captions)}, or sample."
             )
 
-    def _check_whole(self, name: str, rule: str, least: int, most: int | None = None) -> None:
-        self._set(name, whole_number(name, getattr(self, name), rule, least, most))
+    def _check_whole(self, name: str, rule: str, minimum: int, maximum: int | None = None) -> None:
+        self._set(name, whole_number(name, getattr(self, name), rule, minimum, maximum))
 
-    def _check_number(self, name: str, rule: str, least: float, most: float) -> None:
-        self._set(name, _number(name, getattr(self, name), rule, least, most))
+    def _check_number(self, name: str, rule: str, minimum: float, maximum: float) -> None:
+        self._set(name, _number(name, getattr(self, name), rule, minimum, maximum))
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # frozen for others: NumPy's numbers become Python's
 
     def override(self, **options: Any) -> GenerationOptions:
-        """Return these with other values of some; raises ConfigError for an unknown name, and a close one's with it."""
+        """Return a copy with other values; raise ConfigError for an unknown name, and suggest a close one."""
         known = [field.name for field in fields(self)]
         for name in options:
             if name not in known:
@@ -81,7 +81,7 @@ class GenerationOptions:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationOptions:
-        """Raises ConfigError on unknown names."""
+        """Return what ``to_dict`` has written, defaults where names are missing; raise ConfigError on unknown names."""
         if not isinstance(values, Mapping):
             raise ConfigError(f"Generation options are a {type(values).__name__}; give names with values.")
         unknown = sorted(str(name) for name in values if name not in {field.name for field in fields(cls)})
@@ -90,15 +90,15 @@ class GenerationOptions:
         return cls(**values)
 
 
-def whole_number(name: str, value: object, rule: str, least: int, most: int | None = None) -> int:
-    """Return ``value`` as an int; raise ConfigError unless it is one, Python's or NumPy's, from ``least`` to ``most``.
+def whole_number(name: str, value: object, rule: str, minimum: int, maximum: int | None = None) -> int:
+    """Return ``value`` as an int; raise ConfigError unless it is one, Python's or NumPy's, within the bounds.
 
-    ``rule`` says in the sentence what it must be. ``True`` is no number, nor is ``2.0`` a whole one.
+    ``rule`` says in the error what it must be. ``True`` is no number, nor is ``2.0`` a whole one.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise wrong_kind(name, value, rule)
     number = int(value)
-    if number < least or (most is not None and number > most):
+    if number < minimum or (maximum is not None and number > maximum):
         raise ConfigError(f"{name} is {shown(number)}; it must be {rule}.")
     return number
 
@@ -112,11 +112,11 @@ def yes_or_no(name: str, value: object) -> bool:
     raise wrong_kind(name, value, "True or False")
 
 
-def _number(name: str, value: object, rule: str, least: float, most: float) -> float:
+def _number(name: str, value: object, rule: str, minimum: float, maximum: float) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise wrong_kind(name, value, rule)
     # Compared before it becomes a float, which a huge whole number can't; `not`, so that not-a-number is refused.
     number: Any = value
-    if not least <= number <= most:
+    if not minimum <= number <= maximum:
         raise ConfigError(f"{name} is {shown(value)}; it must be {rule}.")
     return float(number)

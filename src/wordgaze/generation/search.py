@@ -18,7 +18,7 @@ from wordgaze.generation.result import GeneratedCaption
 from wordgaze.model.cache import DecoderCache
 
 
-class Captions(Protocol):
+class DecoderModel(Protocol):
     """What a search needs of a model."""
 
     def start(self, encoder_hidden_states: Tensor) -> DecoderCache: ...
@@ -28,7 +28,7 @@ class Captions(Protocol):
 
 @torch.no_grad()
 def generate(
-    model: Captions,
+    model: DecoderModel,
     encoder_hidden_states: Tensor,
     options: GenerationOptions,
     *,
@@ -37,7 +37,7 @@ def generate(
     pad_id: int | None = None,
     photo_seeds: Sequence[int] | None = None,
 ) -> list[list[GeneratedCaption]]:
-    """``num_captions`` captions for each photo of ``encoder_hidden_states`` (B, N, D), best first.
+    """Return ``num_captions`` captions for each photo of ``encoder_hidden_states`` (B, N, D), best first.
 
     A photo's captions do not depend on its batch: when sampling, each draws from its own stream, seeded by
     ``options.seed`` or its entry in ``photo_seeds``.
@@ -52,115 +52,109 @@ def generate(
 
 
 def _step_by_step(
-    model: Captions,
+    model: DecoderModel,
     encoder_hidden_states: Tensor,
     options: GenerationOptions,
     constraints: Constraints,
     bos_id: int,
     seeds: Sequence[int],
 ) -> list[list[GeneratedCaption]]:
-    """Greedy, or samples by inverting each row's cumulative distribution at a number drawn beforehand."""
+    """Return each photo's greedy caption or its samples: rows that grow by one id a step, independent of each other."""
     device, eos_id = encoder_hidden_states.device, constraints.eos_id
     per_photo = options.num_captions if options.sample else 1
-    draws = torch.stack([_uniform(seed, options.max_length, per_photo) for seed in seeds]).to(
-        device
-    )  # (B, T, K)
+    # (B, T, K), drawn beforehand, so that a photo's samples do not depend on when others end
+    draws = torch.stack([_uniform(seed, options.max_length, per_photo) for seed in seeds]).to(device)
     photos = torch.arange(len(encoder_hidden_states), device=device)
     ids = torch.full((len(photos) * per_photo, 1), bos_id, device=device)
-    chances = torch.zeros(len(ids), 0, device=device)
+    token_log_probs = torch.zeros(len(ids), 0, device=device)
     ended = torch.zeros(len(ids), dtype=torch.bool, device=device)
     results: list[list[GeneratedCaption]] = [[] for _ in seeds]
     cache = model.start(encoder_hidden_states)
     for step in range(options.max_length):
-        log_probabilities = model.decode(ids[:, -1:], cache).float().log_softmax(dim=-1)
-        allowed = constraints.apply(log_probabilities, ids)
+        log_probs = model.decode(ids[:, -1:], cache).float().log_softmax(dim=-1)
+        allowed = constraints.apply(log_probs, ids)
         if options.sample:
-            mass = (
-                truncate(allowed / options.temperature, options.top_k, options.top_p)
-                .double()
-                .softmax(dim=-1)
-                .cumsum(-1)
-            )
-            aim = draws[photos, step].reshape(-1, 1) * mass[:, -1:]
-            chosen = torch.searchsorted(mass, aim, right=True).squeeze(1).clamp(max=mass.shape[1] - 1)
+            next_ids = _sample(allowed, draws[photos, step].flatten(), options)
         else:
-            chosen = allowed.argmax(dim=-1)
-        chance = log_probabilities.gather(1, chosen[:, None])
-        ids = torch.cat((ids, chosen[:, None]), dim=1)
-        chances = torch.cat((chances, chance), dim=1)
-        ended = ended | (chosen == eos_id)
+            next_ids = allowed.argmax(dim=-1)
+        ids = torch.cat((ids, next_ids[:, None]), dim=1)
+        token_log_probs = torch.cat((token_log_probs, log_probs.gather(1, next_ids[:, None])), dim=1)
+        ended = ended | (next_ids == eos_id)
         done = ended.view(-1, per_photo).all(dim=1) | (step + 1 == options.max_length)
-        if done.any():
-            for place in done.nonzero().flatten().tolist():
-                rows = range(place * per_photo, (place + 1) * per_photo)
-                found = [_caption(ids[row], chances[row], eos_id, options.length_penalty) for row in rows]
-                results[int(photos[place])] = sorted(found, key=lambda caption: -caption.score)
-            keep = (~done).nonzero().flatten()
-            rows_kept = _rows(keep, per_photo)
-            photos, ids, chances, ended = photos[keep], ids[rows_kept], chances[rows_kept], ended[rows_kept]
-            if len(keep) == 0:
-                break
-            cache.keep_photos(keep, rows_kept)
+        if not done.any():
+            continue
+        for index in done.nonzero().flatten().tolist():
+            rows = range(index * per_photo, (index + 1) * per_photo)
+            captions = [
+                _caption(ids[row], token_log_probs[row], eos_id, options.length_penalty) for row in rows
+            ]
+            results[int(photos[index])] = sorted(captions, key=lambda caption: -caption.score)
+        keep = (~done).nonzero().flatten()
+        if len(keep) == 0:
+            break
+        keep_rows = _rows(keep, per_photo)
+        photos, ids, token_log_probs = photos[keep], ids[keep_rows], token_log_probs[keep_rows]
+        ended = ended[keep_rows]
+        cache.keep_photos(keep, keep_rows)
     return results
 
 
 def _beam_search(
-    model: Captions,
+    model: DecoderModel,
     encoder_hidden_states: Tensor,
     options: GenerationOptions,
     constraints: Constraints,
     bos_id: int,
 ) -> list[list[GeneratedCaption]]:
-    """Keeps the K likeliest unfinished rows of each photo; stops when none can beat the K best finished ones."""
+    """Keep the K likeliest unfinished rows of each photo; stop when none can beat the K best finished ones."""
     device, eos_id, beams = encoder_hidden_states.device, constraints.eos_id, options.num_beams
     photos = torch.arange(len(encoder_hidden_states), device=device)
     ids = torch.full((len(photos) * beams, 1), bos_id, device=device)
-    chances = torch.zeros(len(ids), 0, device=device)
+    token_log_probs = torch.zeros(len(ids), 0, device=device)
     totals = torch.full((len(photos), beams), NEVER, device=device)
     totals[:, 0] = 0.0  # all beams start alike: only one may propose
     pools = [_Pool(beams) for _ in photos]
     cache = model.start(encoder_hidden_states)
     for step in range(options.max_length):
-        log_probabilities = model.decode(ids[:, -1:], cache).float().log_softmax(dim=-1)
-        vocabulary = log_probabilities.shape[1]
-        sums = totals[:, :, None] + constraints.apply(log_probabilities, ids).view(-1, beams, vocabulary)
+        log_probs = model.decode(ids[:, -1:], cache).float().log_softmax(dim=-1)
+        vocab_size = log_probs.shape[1]
+        sums = totals[:, :, None] + constraints.apply(log_probs, ids).view(-1, beams, vocab_size)
         # Twice the beams, since at most one continuation of each beam is its end.
-        best, places = sums.flatten(1).topk(min(2 * beams, beams * vocabulary), dim=1)
-        parents = places // vocabulary + torch.arange(len(photos), device=device)[:, None] * beams
-        words = places % vocabulary
+        candidates, indices = sums.flatten(1).topk(min(2 * beams, beams * vocab_size), dim=1)
+        parents = indices // vocab_size + torch.arange(len(photos), device=device)[:, None] * beams
+        next_ids = indices % vocab_size
         last = step + 1 == options.max_length
-        ends = ((words == eos_id) | last) & (best > NEVER)
-        for place, rank in ends.nonzero().tolist():
+        ends = ((next_ids == eos_id) | last) & (candidates > NEVER)
+        for index, rank in ends.nonzero().tolist():
             if rank < beams or last:
-                parent = parents[place, rank]
-                word = words[place, rank : rank + 1]
-                chance = log_probabilities[parent, word]
-                finished = torch.cat((ids[parent], word)), torch.cat((chances[parent], chance))
-                pools[int(photos[place])].add(_caption(*finished, eos_id, options.length_penalty))
+                parent, token_id = parents[index, rank], next_ids[index, rank : rank + 1]
+                finished_ids = torch.cat((ids[parent], token_id))
+                finished_log_probs = torch.cat((token_log_probs[parent], log_probs[parent, token_id]))
+                caption = _caption(finished_ids, finished_log_probs, eos_id, options.length_penalty)
+                pools[int(photos[index])].add(caption)
         if last:
             break
         # Unfinished first, likeliest first.
-        order = (words == eos_id).int().argsort(dim=1, stable=True)[:, :beams]
-        totals, parents, words = (values.gather(1, order) for values in (best, parents, words))
-        totals = totals.masked_fill(words == eos_id, NEVER)
-        rows, words = parents.flatten(), words.flatten()
-        ids = torch.cat((ids[rows], words[:, None]), dim=1)
-        chances = torch.cat((chances[rows], log_probabilities[rows, words][:, None]), dim=1)
-        leaders = totals[:, 0].tolist()
-        kept = [
-            i
-            for i, photo in enumerate(photos.tolist())
-            if not pools[photo].closed(leaders[i], step + 1, options.length_penalty)
+        order = (next_ids == eos_id).int().argsort(dim=1, stable=True)[:, :beams]
+        totals, parents, next_ids = (values.gather(1, order) for values in (candidates, parents, next_ids))
+        totals = totals.masked_fill(next_ids == eos_id, NEVER)
+        rows, next_ids = parents.flatten(), next_ids.flatten()
+        ids = torch.cat((ids[rows], next_ids[:, None]), dim=1)
+        token_log_probs = torch.cat((token_log_probs[rows], log_probs[rows, next_ids][:, None]), dim=1)
+        open_photos = [
+            not pools[photo].is_closed(leader, step + 1, options.length_penalty)
+            for photo, leader in zip(photos.tolist(), totals[:, 0].tolist(), strict=True)
         ]
-        if not kept:
+        if not any(open_photos):
             break
-        if len(kept) < len(photos):
-            keep = torch.tensor(kept, device=device)
-            rows_kept = _rows(keep, beams)
-            photos, totals, ids, chances = photos[keep], totals[keep], ids[rows_kept], chances[rows_kept]
-            cache.keep_photos(keep, rows[rows_kept])
-        else:
+        if all(open_photos):
             cache.reorder(rows)
+            continue
+        keep = torch.tensor(open_photos, device=device).nonzero().flatten()
+        keep_rows = _rows(keep, beams)
+        photos, totals = photos[keep], totals[keep]
+        ids, token_log_probs = ids[keep_rows], token_log_probs[keep_rows]
+        cache.keep_photos(keep, rows[keep_rows])
     return [pool.best(options.num_captions) for pool in pools]
 
 
@@ -172,10 +166,11 @@ class _Pool:
         self.captions: list[GeneratedCaption] = []
 
     def add(self, caption: GeneratedCaption) -> None:
-        self.captions = sorted([*self.captions, caption], key=lambda one: -one.score)[: self.size]
+        ranked = sorted([*self.captions, caption], key=lambda caption: -caption.score)
+        self.captions = ranked[: self.size]
 
-    def closed(self, leader: float, length: int, length_penalty: float) -> bool:
-        """Whether the best unfinished total, ``leader`` after ``length`` ids, would not enter if it ended now.
+    def is_closed(self, leader: float, length: int, length_penalty: float) -> bool:
+        """Return whether the best unfinished total, ``leader`` after ``length`` ids, would not enter if it ended now.
 
         A later end may still lift its mean; waiting for that doubles the steps and seldom changes a caption.
         """
@@ -187,17 +182,25 @@ class _Pool:
         return self.captions[:count]
 
 
-def _caption(ids: Tensor, chances: Tensor, eos_id: int, length_penalty: float) -> GeneratedCaption:
-    """Cuts a row (1 + T,) behind its first end token."""
-    words = ids.tolist()
-    end = words.index(eos_id, 1) + 1 if eos_id in words[1:] else len(words)
-    log_probabilities = chances[: end - 1].tolist()
-    score = sum(log_probabilities) / (end - 1) ** length_penalty
-    return GeneratedCaption(tuple(words[:end]), tuple(log_probabilities), score)
+def _caption(ids: Tensor, token_log_probs: Tensor, eos_id: int, length_penalty: float) -> GeneratedCaption:
+    """Return the caption of a row (1 + T,), cut after its first end token."""
+    token_ids = ids.tolist()
+    end = token_ids.index(eos_id, 1) + 1 if eos_id in token_ids[1:] else len(token_ids)
+    log_probs = token_log_probs[: end - 1].tolist()
+    score = sum(log_probs) / (end - 1) ** length_penalty
+    return GeneratedCaption(tuple(token_ids[:end]), tuple(log_probs), score)
+
+
+def _sample(log_probs: Tensor, draws: Tensor, options: GenerationOptions) -> Tensor:
+    """Return an id for each row of ``log_probs`` (R, V): its cumulative distribution inverted at its draw (R,)."""
+    cut = truncate(log_probs / options.temperature, options.top_k, options.top_p)
+    mass = cut.double().softmax(dim=-1).cumsum(-1)
+    ids = torch.searchsorted(mass, draws[:, None] * mass[:, -1:], right=True)
+    return ids.squeeze(1).clamp(max=mass.shape[1] - 1)
 
 
 def _rows(photos: Tensor, per_photo: int) -> Tensor:
-    """The rows of ``photos``: neighbours, ``per_photo`` each."""
+    """Return the rows of ``photos``: neighbors, ``per_photo`` each."""
     return (photos[:, None] * per_photo + torch.arange(per_photo, device=photos.device)).flatten()
 
 
