@@ -44,9 +44,12 @@ def test_a_model_expands_without_forgetting(width):
         expand(fused, replace(FUSED, beside="test_resnet"))
 
 
-def test_logits_are_divided_by_a_folded_temperature():
+@pytest.mark.parametrize(
+    "shape", [{}, {"norm": "post"}, {"norm": "post", "head": "bert"}, {"head": "bert"}], ids=str
+)
+def test_logits_are_divided_by_a_folded_temperature(shape):
     torch.manual_seed(1)
-    decoder = Decoder(DecoderConfig(vocab_size=40, width=32, layers=2, heads=4, positions=16)).eval()
+    decoder = Decoder(DecoderConfig(vocab_size=40, width=32, layers=2, heads=4, positions=16, **shape)).eval()
     for parameter in decoder.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
     ids, patches = torch.randint(0, 40, (2, 5)), torch.randn(2, 7, 32)

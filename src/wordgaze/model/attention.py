@@ -16,16 +16,17 @@ from torch.nn import functional
 class Attention(nn.Module):
     """One module for self- and cross-attention; they differ only in where keys and values come from.
 
-    ``fused_attn``, as in timm: torch's fused kernel, unless weights are asked for.
+    ``source_width``: of what keys and values are made of, by default ``width``. ``fused_attn``, as in timm: torch's
+    fused kernel, unless weights are asked for.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, source_width: int | None = None) -> None:
         super().__init__()
         self.heads = heads
         self.fused_attn = True
         self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
+        self.key = nn.Linear(source_width or width, width)
+        self.value = nn.Linear(source_width or width, width)
         self.output = nn.Linear(width, width)
 
     def key_value(self, source: Tensor) -> tuple[Tensor, Tensor]:

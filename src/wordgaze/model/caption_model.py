@@ -14,7 +14,7 @@ from wordgaze.model.encoders.build import build_encoder, preprocessing_of
 
 
 class CaptionModel(nn.Module):
-    """An encoder, a bridge to the decoder's width, and a decoder.
+    """An encoder, a bridge to the width that the decoder reads, and a decoder.
 
     ``encoder_weights`` and ``aux_weights`` as in :func:`~wordgaze.model.encoders.build.build_encoder`.
     """
@@ -28,8 +28,8 @@ class CaptionModel(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = build_encoder(config.encoder, encoder_weights, aux_weights)
-        same = self.encoder.width == config.decoder.width
-        self.bridge = nn.Identity() if same else nn.Linear(self.encoder.width, config.decoder.width)
+        widths = self.encoder.width, config.decoder.states_width
+        self.bridge = nn.Identity() if widths[0] == widths[1] else nn.Linear(*widths)
         self.decoder = Decoder(config.decoder)
 
     @property

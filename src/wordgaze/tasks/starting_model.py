@@ -23,7 +23,7 @@ def build_model(config: TrainingConfig, vocab_size: int) -> CaptionModel:
     """The model a config describes, its encoder and decoder pretrained if it says so."""
     options = config.encoder
     names = {field.name for field in dataclasses.fields(EncoderConfig)}
-    encoder = EncoderConfig(**{name: getattr(options, name) for name in names})
+    encoder = EncoderConfig(**{name: value for name, value in vars(options).items() if name in names})
     pretrained = config.decoder.pretrained
     if pretrained is not None:
         decoder = gpt2_config(pretrained, config.decoder.dropout)

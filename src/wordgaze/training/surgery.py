@@ -36,7 +36,8 @@ def expand(
         _resample_positions(state, model, expanded)
     if becomes_fused:
         _begin_at_nothing(expanded)
-        identity = {"weight": torch.eye(decoder.width), "bias": torch.zeros(decoder.width)}
+        width = decoder.states_width
+        identity = {"weight": torch.eye(width), "bias": torch.zeros(width)}
         for name, value in identity.items():  # the bridge becomes the ViT's projection
             state[f"encoder.projections.0.{name}"] = state.pop(f"bridge.{name}", value)
     _silence_blocks(expanded, encoder.blocks - old.encoder.blocks)
@@ -47,8 +48,12 @@ def expand(
 @torch.no_grad()
 def fold_temperature_(decoder: Decoder, temperature: float) -> None:
     """Divide all logits by ``temperature``, in the weights: greedy captions stay, the probabilities move."""
-    decoder.final_norm.weight.div_(temperature)
-    decoder.final_norm.bias.div_(temperature)
+    last: Any = decoder.final_norm if decoder.config.norm == "pre" else decoder.blocks[-1].mlp_norm
+    if decoder.config.head == "bert":
+        last = decoder.head[-1]
+    for values in (last.weight, last.bias, decoder.logits_bias):
+        if values is not None:
+            values.div_(temperature)
 
 
 def _checked(encoder: EncoderConfig, old: EncoderConfig, decoder: DecoderConfig) -> EncoderConfig:
@@ -56,7 +61,7 @@ def _checked(encoder: EncoderConfig, old: EncoderConfig, decoder: DecoderConfig)
     if encoder.beside != old.beside:
         if old.beside is not None:
             raise ConfigError(f"The model has {old.beside} beside its ViT already; leave encoder.beside out.")
-        encoder = replace(encoder, width=decoder.width)
+        encoder = replace(encoder, width=decoder.states_width)
     if encoder.blocks < old.blocks:
         raise ConfigError(f"The model has {old.blocks} blocks; encoder.blocks can't be {encoder.blocks}.")
     if encoder.blocks and not old.blocks and encoder.beside is not None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import timm
 from safetensors import SafetensorError
 from timm.data import resolve_model_data_config
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from wordgaze.errors import ConfigError, ModelError
-from wordgaze.model.config import EncoderConfig
+from wordgaze.model.config import EncoderConfig, VitShape
 from wordgaze.model.encoders.fused import FusedEncoder
 from wordgaze.model.encoders.hybrid import HybridEncoder
 from wordgaze.model.encoders.vit import VitEncoder
@@ -38,7 +40,17 @@ def _build_vit(config: EncoderConfig, weights: str | None) -> VitEncoder:
     options: dict[str, Any] = {"num_classes": 0, "drop_path_rate": config.drop_path}
     if config.image_size is not None:
         options["img_size"] = config.image_size
-    network: Any = _create_network(config.name, weights, **options)
+    if config.norm_eps is not None:
+        options["norm_layer"] = partial(nn.LayerNorm, eps=config.norm_eps)
+    network: Any
+    if config.vit is None:
+        network = _create_network(config.name, weights, **options)
+    elif weights is None:
+        network = _vit_of_shape(config.vit, **options)
+    else:
+        raise ConfigError(
+            "encoder.vit describes a ViT that timm has no weights of; set encoder.pretrained to null."
+        )
     if not hasattr(network, "num_prefix_tokens") or not hasattr(network, "patch_embed"):
         raise ConfigError(f"{config.name} is not a ViT with patch tokens; set encoder.features to 'map'.")
     sides = zip(network.patch_embed.img_size, network.patch_embed.patch_size, strict=True)
@@ -49,6 +61,24 @@ def _build_vit(config: EncoderConfig, weights: str | None) -> VitEncoder:
             f"choose multiples of {patch}."
         )
     return VitEncoder(network, config.prefix_tokens)
+
+
+def _vit_of_shape(shape: VitShape, **options: Any) -> VisionTransformer:
+    """Return a timm ViT of any shape, with random weights; timm counts a second prefix token as a register."""
+    return VisionTransformer(
+        patch_size=shape.patch_size,
+        embed_dim=shape.width,
+        depth=shape.layers,
+        num_heads=shape.heads,
+        mlp_ratio=(shape.mlp_width + 0.5)
+        / shape.width,  # timm cuts the product, which may come out below the integer
+        qkv_bias=shape.qkv_bias,
+        act_layer=shape.activation,
+        class_token=shape.num_prefix_tokens > 0,
+        reg_tokens=max(shape.num_prefix_tokens - 1, 0),
+        global_pool="",
+        **options,
+    )
 
 
 def _build_hybrid(config: EncoderConfig, weights: str | None) -> HybridEncoder:
