@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before anything imports huggingface_hub, matplotlib or torch.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -16,12 +17,15 @@ import pytest
 # Before timm and torchvision, which tests may import in any order.
 from wordgaze import compat as compat
 
+if TYPE_CHECKING:
+    from wordgaze.captioner import Captioner
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder ``shared`` beside the checkout, with ``data`` and ``weights``; read-only."""
+    """Return the folder ``shared`` beside the checkout, with ``data`` and ``weights``; read-only."""
     folder = ROOT.parent / "shared"
     if not (folder / "data").is_dir():
         pytest.skip("needs the shared photos: no folder `shared/data` beside the checkout")
@@ -30,7 +34,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder as training leaves it."""
+    """Return a model folder as training leaves it, which tests only read."""
     # Here, since timm takes seconds to import.
     from tests.model_folder import make_parts
 
@@ -41,9 +45,17 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def captioner(model_folder: Path) -> Captioner:
+    """Return the captioner of ``model_folder``."""
+    from wordgaze.captioner import Captioner
+
+    return Captioner.from_pretrained(model_folder, "cpu")
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> list[Path]:
-    """Six good photos of several shapes, b.jpg to g.png."""
+    """Return six good photos of several shapes, b.png to g.png."""
     from tests.model_folder import draw_photo
 
     folder = tmp_path / "photos"
@@ -54,7 +66,7 @@ def photos(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def mixed(photos: list[Path]) -> Path:
-    """The folder of ``photos`` with two broken ones: a.jpg is cut short, d2.png is text."""
+    """Return the folder of ``photos`` with two broken ones: a.jpg is cut short, d2.png is text."""
     from PIL import Image
 
     folder = photos[0].parent

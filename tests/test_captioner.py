@@ -31,11 +31,6 @@ from wordgaze.folder import FILES, load_folder, save_folder
 from wordgaze.generation.search import generate
 
 
-@pytest.fixture(scope="module")
-def captioner(model_folder: Path) -> Captioner:
-    return Captioner.from_pretrained(model_folder, "cpu")
-
-
 def close(left: Caption, right: Caption) -> bool:
     return left.text == right.text and math.isclose(left.log_probability, right.log_probability, abs_tol=1e-4)
 

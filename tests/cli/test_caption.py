@@ -19,11 +19,6 @@ from wordgaze.generation.confidence import FEATURES, Confidence
 
 
 @pytest.fixture(scope="module")
-def model(model_folder: Path) -> list[str]:
-    return ["--model", str(model_folder), "--device", "cpu"]
-
-
-@pytest.fixture(scope="module")
 def sure_model(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The same model with a confidence, which differs from caption to caption."""
     folder = Path(shutil.copytree(model_folder, tmp_path_factory.mktemp("sure") / "model"))

@@ -50,11 +50,6 @@ def test_the_app_only_launches_it() -> None:
     assert APP.with_name("cat.jpg").is_file()
 
 
-@pytest.fixture(scope="module")
-def captioner(model_folder: Path) -> Captioner:
-    return Captioner.from_pretrained(model_folder, "cpu")
-
-
 def captions(report: str) -> list[str]:
     """The captions of a report, word by word."""
     lines = re.findall(r'<p class="words".*?>(.*?)</p>', report, re.DOTALL)

@@ -19,11 +19,6 @@ from wordgaze.cli.main import main
 from wordgaze.explanation.overlay import place_in_words
 
 
-@pytest.fixture(scope="module")
-def model(model_folder: Path) -> list[str]:
-    return ["--model", str(model_folder), "--device", "cpu"]
-
-
 def explain(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["explain", *map(str, arguments)])
 

@@ -19,11 +19,6 @@ APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        "
 HIDDEN_HINT = " (--hidden takes what is hidden)"
 
 
-@pytest.fixture(scope="module")
-def captioner(model_folder: Path) -> Captioner:
-    return Captioner.from_pretrained(model_folder, "cpu")
-
-
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, captioner: Captioner) -> Path:
     """The current folder, with one photo in it; every command gets the same small model."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +13,6 @@ from wordgaze.captioner import Captioner
 GRID = (4, 6)  # patches of 16 pixels: the model's input is 96 x 64
 # EXIF's orientation, and how the upright photo must be turned to be stored so.
 STORED = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
-
-
-@pytest.fixture(scope="module")
-def captioner(model_folder: Path) -> Captioner:
-    return Captioner.from_pretrained(model_folder, "cpu")
 
 
 def upright(size: tuple[int, int]) -> Image.Image:

@@ -18,11 +18,6 @@ from wordgaze.errors import ConfigError
 from wordgaze.explanation.explanation import Explanation
 
 
-@pytest.fixture(scope="module")
-def captioner(model_folder: Path) -> Captioner:
-    return Captioner.from_pretrained(model_folder, "cpu")
-
-
 def path_of(photo: Path) -> Path:
     return photo
 

@@ -14,11 +14,6 @@ from wordgaze.errors import ConfigError
 from wordgaze.tasks.caption_files import caption_files
 
 
-@pytest.fixture(scope="module")
-def captioner(model_folder: Path) -> Captioner:
-    return Captioner.from_pretrained(model_folder, "cpu")
-
-
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 16])
 def test_every_file_has_its_own_result_in_its_place(
     captioner: Captioner, mixed: Path, batch_size: int

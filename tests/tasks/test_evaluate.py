@@ -316,11 +316,6 @@ def test_scoring_a_file_waits_for_no_torch() -> None:
 # --- From a model ----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def captioner(model_folder: Path) -> Captioner:
-    return Captioner.from_pretrained(model_folder, "cpu")
-
-
 def test_a_model_is_scored_on_the_photos_that_are_named(
     captioner: Captioner, mixed: Path, tmp_path: Path
 ) -> None:

@@ -17,11 +17,6 @@ from wordgaze.errors import ConfigError
 from wordgaze.tasks.explain_files import explain_files, plan_output
 
 
-@pytest.fixture(scope="module")
-def captioner(model_folder: Path) -> Captioner:
-    return Captioner.from_pretrained(model_folder, "cpu")
-
-
 def run(
     captioner: Captioner, files: list[Path], out: Path, text: str | None = "a red dog"
 ) -> list[str | None]:

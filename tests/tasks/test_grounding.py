@@ -40,11 +40,6 @@ BOXES = {
 SIZES = {2: (120, 90), 3: (90, 120), 7: (200, 40), 8: (96, 64)}
 
 
-@pytest.fixture(scope="module")
-def captioner(model_folder: Path) -> Captioner:
-    return Captioner.from_pretrained(model_folder, "cpu")
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Captions and boxes of four photos, of which one has no box."""
