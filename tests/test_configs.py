@@ -19,7 +19,7 @@ import pytest
 import timm
 import yaml
 
-from wordgaze.data.annotations import Source
+from wordgaze.data.captions import Source
 from wordgaze.data.shapes import write_shapes
 from wordgaze.folder import load_folder
 from wordgaze.tasks.train import parse_config, train

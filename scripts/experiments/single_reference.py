@@ -19,7 +19,8 @@ import torch
 from scripts import SHARED_DATA
 from scripts.common.arguments import script_parser
 from wordgaze import Captioner
-from wordgaze.data.annotations import CaptionedPhoto, read_captions
+from wordgaze.data.captions import read_captions
+from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.evaluation.bootstrap import bootstrap, interval
 from wordgaze.training.objectives import CiderReward, above_others
 

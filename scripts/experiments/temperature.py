@@ -16,7 +16,7 @@ import numpy as np
 from scripts import SHARED_DATA
 from scripts.common.arguments import script_parser
 from wordgaze import Captioner
-from wordgaze.data.annotations import read_captions
+from wordgaze.data.captions import read_captions
 from wordgaze.training.objectives import CiderReward
 
 CAPTIONS = SHARED_DATA / "flickr" / "captions_train.json"

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from wordgaze.data.annotations import Box, read_captions, read_instances
+from wordgaze.data.captions import read_captions
+from wordgaze.data.instances import Box, read_instances
 from wordgaze.data.photos import open_photo
 from wordgaze.data.shapes import COLORS, SHAPES, Scene, draw_scene, write_shapes
 from wordgaze.data.transform import swap_left_right

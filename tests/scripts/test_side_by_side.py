@@ -18,7 +18,7 @@ from scripts.experiments.side_by_side.common import PHOTOS, Task, prepare
 from scripts.experiments.side_by_side.table import load, markdown
 from torch.nn import functional
 
-from wordgaze.data.annotations import load_sources
+from wordgaze.data.captions import load_sources
 from wordgaze.data.dataset import IGNORED
 from wordgaze.data.shapes import write_shapes
 from wordgaze.errors import ConfigError, DataError

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from tests.model_folder import draw_photo
 
-from wordgaze.data.annotations import CaptionedPhoto
+from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.tasks.evaluate import Evaluation, Judge
 from wordgaze.tasks.evaluate_page import _LONGEST as LONGEST
 from wordgaze.tasks.evaluate_page import SHOWN, evaluation_page

@@ -131,7 +131,7 @@ def test_the_models_own_captions_count_apart(captioner: Captioner, data: Path, m
 
 
 def test_controls_by_hand() -> None:
-    from wordgaze.data.annotations import CaptionedPhoto
+    from wordgaze.data.readers.caption_file import CaptionedPhoto
     from wordgaze.tasks.grounding import BoxedPhoto
 
     def scene(photo_id: int, *boxes: tuple[float, float, float, float]):

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from wordgaze.data.annotations import Source
+from wordgaze.data.captions import Source
 from wordgaze.data.shapes import write_shapes
 from wordgaze.training.config import (
     AugmentationOptions,

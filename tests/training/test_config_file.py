@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from wordgaze.cli.main import main
-from wordgaze.data.annotations import Source
+from wordgaze.data.captions import Source
 from wordgaze.errors import ConfigError
 from wordgaze.training.config import (
     AugmentationOptions,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from wordgaze.data.annotations import CaptionedPhoto, read_captions
+from wordgaze.data.captions import read_captions
 from wordgaze.data.dataset import (
     IGNORED,
     EpochSampler,
@@ -11,6 +11,7 @@ from wordgaze.data.dataset import (
     choose,
     collate_training,
 )
+from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.data.transform import Preprocessing, TrainTransform
 from wordgaze.errors import DataError
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from wordgaze.cli.main import main
-from wordgaze.data.annotations import Source
+from wordgaze.data.captions import Source
 from wordgaze.errors import ConfigError, DataError, ModelError, PhotoError
 from wordgaze.tasks import train as task
 from wordgaze.tasks.train import describe, train

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from wordgaze.data.annotations import read_captions
+from wordgaze.data.captions import read_captions
 from wordgaze.data.dataset import TrainingBatch
 from wordgaze.data.shapes import write_shapes
 from wordgaze.evaluation.cider import CiderD

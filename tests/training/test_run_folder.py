@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from wordgaze.cli.main import main
-from wordgaze.data.annotations import Source
+from wordgaze.data.captions import Source
 from wordgaze.errors import ConfigError, DataError, ModelError
 from wordgaze.folder import load_folder
 from wordgaze.tasks.train import _inputs, describe, train

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from wordgaze.captioner import Captioner
-from wordgaze.data.annotations import read_captions
+from wordgaze.data.captions import read_captions
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.folder import load_folder
 from wordgaze.model.encoders.fused import FusedEncoder

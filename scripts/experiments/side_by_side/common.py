@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from scripts.common.digest import hex_digest
-from wordgaze.data.annotations import CaptionedPhoto, Source, load_sources
+from wordgaze.data.captions import Source, load_sources
 from wordgaze.data.datamodule import CaptionDataModule
+from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.data.transform import PhotoTransform, Preprocessing, TrainTransform
 from wordgaze.errors import ConfigError
 from wordgaze.files import write_text

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from scripts.common.timing import timed
-from wordgaze.data.annotations import CaptionedPhoto
 from wordgaze.data.photos import open_photo
+from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.data.transform import PhotoTransform
 from wordgaze.evaluation.score import fingerprint
 from wordgaze.files import write_text

@@ -13,7 +13,6 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from wordgaze.data.annotations import CaptionedPhoto
 from wordgaze.data.dataset import (
     Encode,
     EpochSampler,
@@ -22,6 +21,7 @@ from wordgaze.data.dataset import (
     collate_photos,
     collate_training,
 )
+from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.data.transform import PhotoTransform, TrainTransform
 
 

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from wordgaze.data.annotations import CaptionedPhoto
 from wordgaze.data.photos import open_photo
+from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.data.transform import PhotoTransform, TrainTransform, swap_left_right
 from wordgaze.errors import DataError, PhotoError
 

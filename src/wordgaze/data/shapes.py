@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from wordgaze.data.annotations import Box
+from wordgaze.data.instances import Box
 from wordgaze.errors import ConfigError, DataError
 
 COLORS = {

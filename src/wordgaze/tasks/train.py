@@ -25,7 +25,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities import rank_zero_only
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from wordgaze.data.annotations import CaptionSet, load_sources
+from wordgaze.data.captions import CaptionSet, load_sources
 from wordgaze.data.datamodule import CaptionDataModule
 from wordgaze.data.transform import PhotoTransform, Preprocessing, TrainTransform
 from wordgaze.device import busy

@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from wordgaze.data.annotations import CaptionedPhoto
+from wordgaze.data.readers.caption_file import CaptionedPhoto
 
 ALIKE = 0.05  # a smaller share of different captions is a model that does not look
 Say = Callable[[str], None]

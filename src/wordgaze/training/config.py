@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-from wordgaze.data.annotations import Source
+from wordgaze.data.captions import Source
 from wordgaze.data.transform import Preprocessing
 from wordgaze.errors import ConfigError
 from wordgaze.generation.options import GenerationOptions

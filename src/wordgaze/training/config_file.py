@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser
 
-from wordgaze.data.annotations import Source
+from wordgaze.data.captions import Source
 from wordgaze.errors import ConfigError
 from wordgaze.training.checks import type_rule
 from wordgaze.training.config import TrainingConfig

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from wordgaze.data.annotations import CaptionSet, Source
+from wordgaze.data.captions import CaptionSet, Source
 from wordgaze.data.shapes import write_shapes
 from wordgaze.errors import ConfigError
 from wordgaze.training.run_folder import RunFolder

@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from wordgaze.data.annotations import CaptionedPhoto
 from wordgaze.data.dataset import IGNORED, PhotoBatch, TrainingBatch, pad_captions
+from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.data.transform import swap_left_right
 from wordgaze.errors import DataError
 from wordgaze.evaluation.repeats import repeats

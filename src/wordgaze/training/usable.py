@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from wordgaze.data.annotations import CaptionSet
+from wordgaze.data.captions import CaptionSet
 from wordgaze.data.photos import open_photo
 from wordgaze.errors import DataError, PhotoError
 from wordgaze.text.tokenizer import CaptionTokenizer

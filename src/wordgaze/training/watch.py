@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from wordgaze.data.annotations import CaptionedPhoto
 from wordgaze.data.dataset import PhotoBatch, TrainingBatch
+from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.errors import DataError
 from wordgaze.training.callbacks import Say
 from wordgaze.training.checkpoints import Checkpoints, not_finite

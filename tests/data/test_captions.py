@@ -9,16 +9,10 @@ from typing import Any
 
 import pytest
 
-from wordgaze.data.annotations import (
-    READERS,
-    Box,
-    CaptionedPhoto,
-    Reader,
-    Source,
-    load_sources,
-    read_captions,
-    read_instances,
-)
+from wordgaze.data.captions import Source, load_sources, read_captions
+from wordgaze.data.instances import Box, read_instances
+from wordgaze.data.readers import READERS
+from wordgaze.data.readers.caption_file import CaptionedPhoto, Reader
 from wordgaze.errors import ConfigError, DataError
 
 
