@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from PIL import Image, ImageDraw, features
 from wordgaze.data.transform import PhotoTransform, Preprocessing
 from wordgaze.explanation import fonts
 from wordgaze.explanation.fonts import FontWarning, face_for, missing_scripts, runs, visual
-from wordgaze.explanation.overlay import fit, grid
+from wordgaze.explanation.grid import Panel, caption_picture, fit, grid
 
 
 def make_font(path: Path, letters: str, name: str = "Made") -> Path:
@@ -63,7 +65,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def picture_of(words: list[str]) -> Image.Image:
     photo = Image.new("RGB", (90, 60), (30, 60, 90))
     geometry = PhotoTransform(Preprocessing((64, 64), (0.5,) * 3, (0.5,) * 3))(photo)[1]
-    return grid(photo, words, np.full((len(words), 4, 4), 1 / 16), geometry, longest=90)
+    panels = [Panel(word, np.full((4, 4), 1 / 16)) for word in words]
+    return grid(photo, panels, geometry, longest=90)
 
 
 def written_in(words: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -137,6 +140,27 @@ def test_no_empty_boxes_but_a_warning_that_names_script_and_package(
     assert warned[0].filename == __file__
 
 
+def test_a_word_has_the_same_number_in_its_cell_and_in_the_caption(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    draw_text = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        "text",
+        lambda self, xy, text, *rest, **options: (
+            written.append(text),
+            draw_text(self, xy, text, *rest, **options),
+        ),
+    )
+    photo = Image.new("RGB", (90, 60), (30, 60, 90))
+    geometry = PhotoTransform(Preprocessing((64, 64), (0.5,) * 3, (0.5,) * 3))(photo)[1]
+    words = [Panel("на", np.ones((4, 4)), grounded=False), Panel("狗", np.ones((4, 4)))]
+    with pytest.warns(FontWarning) as warned:
+        caption_picture(photo, words, geometry)
+    assert written == ["less", "more", "word 2", "на", "word 2"] and len(warned) == 1
+
+
 def test_with_a_font_the_words_are_written_and_nothing_is_said(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,9 +175,8 @@ def test_with_a_font_the_words_are_written_and_nothing_is_said(
 
 
 def test_long_words_are_cut_between_characters_of_readers() -> None:
-    draw = ImageDraw.Draw(Image.new("RGB", (10, 10)))
     word = "e\u0301" * 40
-    text, size = fit(draw, word, 90)
+    text, size = fit(word, 90)
     assert size == 13 and text.endswith("e\u0301…") and word.startswith(text[:-1])
 
 
@@ -172,3 +195,9 @@ def test_every_system_has_folders_of_fonts(platform: str, monkeypatch: pytest.Mo
     places = [str(folder) for folder in fonts._folders()]
     assert len(places) > 1
     assert platform != "linux" or "/somewhere/share/fonts" in places
+
+
+def test_the_font_is_found_without_importing_matplotlib() -> None:
+    assert fonts.font(20).getname() == ("DejaVu Sans", "Book")
+    code = f"import sys, {fonts.__name__} as m; m.font(9); sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,23 +1,15 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import matplotlib
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from wordgaze.data.transform import Geometry, PhotoTransform, Preprocessing
-from wordgaze.explanation import overlay as module
 from wordgaze.explanation.overlay import (
     COLOR_MAPS,
     COLORS,
     colorize,
-    fit,
-    font,
-    grid,
-    mute,
     overlay,
     percent,
     place_in_words,
@@ -121,94 +113,6 @@ def test_a_resized_photo_keeps_its_geometry(size: tuple[int, int]) -> None:
         assert small_y == pytest.approx(y * small.height / photo.height, abs=1.5)
 
 
-def _cells(picture: Image.Image, photo: Image.Image, longest: int) -> list[np.ndarray]:
-    """The photos in a grid, found by their columns and rows of ink on white paper."""
-    scale = longest / max(photo.size)
-    width, height = (round(side * scale) for side in photo.size)
-    cell_width, gap, label = max(width, 150), 16, 34
-    columns = (picture.width - gap) // (cell_width + gap)
-    rows = (picture.height - gap) // (height + label + gap)
-    found = []
-    for index in range(rows * columns):
-        left = gap + index % columns * (cell_width + gap) + (cell_width - width) // 2
-        top = gap + index // columns * (height + label + gap)
-        crop = np.asarray(picture)[top : top + height, left : left + width]
-        if crop.min() < 250:
-            found.append(crop)
-    return found
-
-
-@pytest.mark.parametrize("size", [(480, 320), (320, 480), (900, 200), (90, 400)])
-@pytest.mark.parametrize("count", [1, 7, 40])
-def test_a_grid_has_the_photo_and_a_cell_per_word(size: tuple[int, int], count: int) -> None:
-    photo = Image.new("RGB", size, (30, 60, 90))
-    maps = np.full((count, 6, 6), 1 / 36)
-    picture = grid(photo, ["word"] * count, maps, _geometry(photo), [0.5] * count, longest=120)
-    assert len(_cells(picture, photo, 120)) == count + 1
-    if count == 40:
-        assert 1.2 < picture.width / picture.height < 2
-
-
-def test_a_grids_cells_show_their_own_maps_where_they_belong() -> None:
-    photo = Image.new("RGB", (480, 240), (90, 120, 90))
-    geometry = _geometry(photo)
-    maps = np.zeros((2, 8, 8))
-    maps[0, 4, 1] = maps[1, 3, 6] = 1
-    first, left, right = _cells(grid(photo, ["left", "right"], maps, geometry), photo, 320)
-    middle = first[20:-20, 20:-20]
-    assert (middle == (90, 120, 90)).all()
-    for cell, row, column in [(left, 4, 1), (right, 3, 6)]:
-        red = cell[..., 0].astype(int)
-        red[[*range(8), *range(-8, 0)]] = 0  # the paper behind rounded corners
-        y, x = np.unravel_index(red.argmax(), red.shape)
-        expected = geometry.point(row, column, (8, 8))
-        assert (x * 480 / 320, y * 480 / 320) == pytest.approx(expected, abs=25)
-        dark = cell[20:-20, 150:170]
-        assert (dark == np.asarray(mute(photo))[0, 0]).all()
-
-
-def test_words_that_cannot_be_placed_are_grey_and_weak_in_a_grid() -> None:
-    photo = Image.new("RGB", (320, 320), (90, 90, 90))
-    geometry = _geometry(photo)
-    maps = np.zeros((2, 8, 8))
-    maps[:, 4, 4] = 1
-    _, sure, unsure = (
-        cell.astype(int)
-        for cell in _cells(grid(photo, ["cat", "of"], maps, geometry, None, [True, False]), photo, 320)
-    )
-    muted = np.asarray(mute(photo), int)[0, 0]
-    inside = np.s_[20:-20, 20:-20]
-    assert np.ptp(unsure[inside], axis=-1).max() <= 1 < 50 < np.ptp(sure[inside], axis=-1).max()
-    assert 0 < (unsure[inside] - muted).max() < 0.6 * (sure[inside] - muted).max()
-
-
-def test_labels_say_the_word_and_shrink_or_shorten_long_ones(monkeypatch) -> None:
-    written = []
-    draw_text = ImageDraw.ImageDraw.text
-    monkeypatch.setattr(
-        ImageDraw.ImageDraw,
-        "text",
-        lambda self, xy, text, *rest, **options: (
-            written.append(text),
-            draw_text(self, xy, text, *rest, **options),
-        ),
-    )
-    photo = _photo(30, 90)
-    words = ["cat", "refrigerator", "incomprehensibilities" * 3]
-    grid(photo, words, np.full((3, 4, 4), 1 / 16), _geometry(photo), [0.871, 0.001, 0.999])
-    assert {"cat", "87%", "refrigerator", "<1%", ">99%"} <= set(written)
-    assert any(text.startswith("incomp") and text.endswith("…") for text in written)
-
-
-@pytest.mark.parametrize("room", [40, 90, 200])
-@pytest.mark.parametrize("word", ["a", "refrigerator", "m" * 60, "日本語"])
-def test_fitted_words_fit(word: str, room: int) -> None:
-    draw = ImageDraw.Draw(Image.new("RGB", (10, 10)))
-    text, size = fit(draw, word, room)
-    assert draw.textlength(text, font(size, bold=True)) <= room
-    assert text == word or (text.endswith("…") and word.startswith(text[:-1]) and size == 13)
-
-
 def test_percent_rounds_nothing_to_certainty() -> None:
     values = (0.0, 0.001, 0.006, 0.5, 0.994, 0.9999, 1.0)
     assert [percent(value) for value in values] == ["0%", "<1%", "1%", "50%", "99%", ">99%", "100%"]
@@ -220,9 +124,3 @@ def test_places_in_words() -> None:
     assert names[3:6] == ["left", "center", "right"]
     assert names[6:] == ["lower left", "bottom", "lower right"]
     assert place_in_words((0, 0), (1, 1)) == "upper left"
-
-
-def test_the_font_is_found_without_importing_matplotlib() -> None:
-    assert font(20).getname() == ("DejaVu Sans", "Book")
-    code = f"import sys, {module.__name__} as m; m.font(9); sys.exit('matplotlib' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

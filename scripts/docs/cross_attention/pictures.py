@@ -16,6 +16,7 @@ from scripts.common.digest import hex_digest
 from scripts.docs.cross_attention.cost import KEPT, LONGEST, WAYS, multiply_adds
 from scripts.docs.cross_attention.reading import PHOTO, Reading
 from wordgaze.explanation import overlay
+from wordgaze.explanation.grid import Panel, grid
 from wordgaze.files import write_whole
 from wordgaze.hub import bundled_folder
 
@@ -196,7 +197,7 @@ def draw_product(reading: Reading) -> Image.Image:
 def draw_row(reading: Reading) -> Image.Image:
     """A row as bars, folded into the grid, and laid over the photo."""
     explanation, values = reading.explanation, reading.rows[reading.row].numpy()
-    grid = values.reshape(explanation.grid_size)
+    folded_row = values.reshape(explanation.grid_size)
     drawn = figure(9.2, 4.8)
     bars = drawn.add_axes((0.07, 0.72, 0.91, 0.19))
     bars.bar(range(len(values)), values, width=1.0, color=LINES["fused"][0])
@@ -207,10 +208,10 @@ def draw_row(reading: Reading) -> Image.Image:
     name = reading.predictions[reading.row]
     bars.set_title(f"the row “{name}”: {len(values)} weights, one a patch, sum 1", fontsize=10)
     folded, placed = drawn.add_axes((0.05, 0.02, 0.36, 0.56)), drawn.add_axes((0.46, 0.02, 0.53, 0.56))
-    heat(folded, grid, power=1)
+    heat(folded, folded_row, power=1)
     folded.set_aspect("equal")
     folded.set_title("folded into the grid of patches", fontsize=10)
-    over = explanation.geometry.place(grid, smooth=False)
+    over = explanation.geometry.place(folded_row, smooth=False)
     placed.imshow(overlay.overlay(overlay.mute(explanation.photo), over))
     placed.set_title("laid over the photo: a map", fontsize=10)
     placed.set_axis_off()
@@ -222,14 +223,12 @@ def draw_maps(reading: Reading) -> Image.Image:
     explanation, word = reading.explanation, reading.word
     index = explanation.words.index(word)
     least = min(explanation.words, key=lambda one: (one.grounded, one.evidence))
-    titles = [
-        f"{word.text}: softmax row",
-        f"{word.text}: {explanation.method}",
-        f"{least.text}: {explanation.method}",
+    panels = [
+        Panel(f"{word.text}: softmax row", reading.raw.words[index].map),
+        Panel(f"{word.text}: {explanation.method}", word.map, grounded=word.grounded),
+        Panel(f"{least.text}: {explanation.method}", least.map, grounded=least.grounded),
     ]
-    maps = [reading.raw.words[index].map, word.map, least.map]
-    grounded = [True, word.grounded, least.grounded]
-    return overlay.grid(explanation.photo, titles, maps, explanation.geometry, grounded=grounded, longest=300)
+    return grid(explanation.photo, panels, explanation.geometry, longest=300)
 
 
 def curve(axes: Axes, x: Sequence[float], y: Sequence[float], name: str) -> None:

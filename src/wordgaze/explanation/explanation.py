@@ -17,6 +17,7 @@ from wordgaze.data.transform import Geometry
 from wordgaze.errors import ConfigError
 from wordgaze.explanation import overlay
 from wordgaze.explanation.evidence import is_grounded
+from wordgaze.explanation.grid import Panel, caption_picture
 from wordgaze.explanation.methods import WordMaps
 from wordgaze.explanation.report import LONGEST, html_frame, html_report
 from wordgaze.files import check_outputs, checked_path, write_text, write_whole
@@ -70,16 +71,9 @@ class Explanation:
     note: str = ""
 
     def grid(self) -> Image.Image:
-        """Return the photo, then the photo under each word's map."""
-        words = self.words
-        return overlay.grid(
-            self.photo,
-            [word.text for word in words],
-            [word.map for word in words],
-            self.geometry,
-            [word.probability for word in words],
-            [word.grounded for word in words],
-        )
+        """Return the photo, the photo under the map of each grounded word, and below them the caption."""
+        panels = [Panel(word.text, word.map, word.probability, word.grounded) for word in self.words]
+        return caption_picture(self.photo, panels, self.geometry)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a .png (the grid), .html (a page), .json or .npz (the numbers), whole or not at all.

@@ -1,22 +1,16 @@
-"""A map over its photo, and a grid of them: the photo, then the photo under each word's map.
+"""A map over its photo: colors, strength, and where its peak is.
 
 Letters: photo pixels (w, h), patches (H_p × W_p).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from wordgaze.data.transform import Geometry
-from wordgaze.errors import warn
-from wordgaze.explanation import fonts
-from wordgaze.explanation.fonts import font
-from wordgaze.text.scripts import clusters
 
 OPACITY = 0.85
 """Of the strongest value; weaker ones let more of the photo through."""
@@ -90,10 +84,10 @@ def overlay(
 ) -> Image.Image:
     """The photo under a map (h, w) on its own pixels; unchanged where the map is zero."""
     assert values.shape == (photo.height, photo.width)
-    return _paint(photo, colorize(strength(values), opacity, colors))
+    return paint(photo, colorize(strength(values), opacity, colors))
 
 
-def _paint(photo: Image.Image, colored: Image.Image) -> Image.Image:
+def paint(photo: Image.Image, colored: Image.Image) -> Image.Image:
     painted = photo.copy()
     painted.paste(colored.convert("RGB"), mask=colored.getchannel("A"))
     return painted
@@ -128,117 +122,6 @@ def resize(photo: Image.Image, geometry: Geometry, longest: int) -> tuple[Image.
     return resized, replace(geometry, photo_size=(width, height), box=box)
 
 
-_INK, _QUIET, _PAPER = (24, 24, 27), (113, 113, 122), (255, 255, 255)
-_GAP = 16  # between cells, and around all of them
-_LABEL = 34  # height of the line under a picture
-_WORD_SIZE, _SMALLEST_WORD, _NUMBER_SIZE = 21, 13, 16
-_NARROWEST = 150  # what a label needs, however tall and thin the photo
-
-
-def grid(
-    photo: Image.Image,
-    words: Sequence[str],
-    maps: np.ndarray | Sequence[np.ndarray],
-    geometry: Geometry,
-    probabilities: Sequence[float] | None = None,
-    grounded: Sequence[bool] | None = None,
-    *,
-    longest: int = 320,
-) -> Image.Image:
-    """One picture: the photo, then a cell per word, its map (H_p, W_p) over the photo, its label below.
-
-    ``geometry``: where the maps' input lies on ``photo``. ``probabilities``, from 0 to 1, stand beside the words.
-    ``grounded``: False for words that the model has no skill to place, whose maps are grey and weak. ``longest``: the
-    long side of a cell's photo in pixels.
-    """
-    assert len(words) == len(maps) and (probabilities is None or len(probabilities) == len(words))
-    assert grounded is None or len(grounded) == len(words)
-    photo, geometry = resize(photo, geometry, longest)
-    muted = mute(photo)
-    labels = _labels(words)
-    beside = "".join(labels)
-    width, height = max(photo.width, _NARROWEST), photo.height + _LABEL
-    columns = _columns(1 + len(words), width + _GAP, height + _GAP)
-    rows = math.ceil((1 + len(words)) / columns)
-    size = (columns * (width + _GAP) + _GAP, rows * (height + _GAP) + _GAP)
-    picture = Image.new("RGB", size, _PAPER)
-    draw = ImageDraw.Draw(picture)
-    corners = _rounded(photo.size)
-    for index in range(1 + len(words)):
-        left = _GAP + index % columns * (width + _GAP)
-        top = _GAP + index // columns * (height + _GAP)
-        placed = grounded is None or index == 0 or grounded[index - 1]
-        look = (OPACITY, COLORS) if placed else (UNGROUNDED * OPACITY, COLOR_MAPS["grey"])
-        cell = photo if index == 0 else overlay(muted, geometry.place(refine(maps[index - 1])), *look)
-        picture.paste(cell, (left + (width - photo.width) // 2, top), corners)
-        label = (left, top + photo.height, left + width, top + height)
-        if index == 0:
-            _draw_legend(picture, draw, label)
-        else:
-            probability = probabilities[index - 1] if probabilities else None
-            ink = _INK if placed else _QUIET
-            _draw_label(picture, label, labels[index - 1], probability, ink, beside)
-    return picture
-
-
-def _columns(cells: int, width: int, height: int) -> int:
-    """How many of ``cells`` go side by side so that all together are about 4:3 to 16:9, with few left empty."""
-
-    def cost(columns: int) -> float:
-        rows = math.ceil(cells / columns)
-        shape = math.log(columns * width / (rows * height))
-        outside = max(math.log(4 / 3) - shape, shape - math.log(16 / 9), 0)
-        return outside + 0.5 * (columns * rows - cells) / cells
-
-    return min(range(1, cells + 1), key=cost)
-
-
-def _rounded(size: tuple[int, int], radius: int = 6) -> Image.Image:
-    """A mask with rounded corners; drawn four times too large, so that its edge is smooth."""
-    mask = Image.new("L", (4 * size[0], 4 * size[1]), 0)
-    ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), 4 * radius, fill=255)
-    return mask.resize(size, Image.Resampling.BOX)
-
-
-Box = tuple[int, int, int, int]
-Color = tuple[int, int, int]
-
-
-def _labels(words: Sequence[str]) -> list[str]:
-    """The words as they can be written: one with letters that no font has is ``word`` and its number."""
-    missing = fonts.missing_scripts("".join(words))
-    if not missing:
-        return list(words)
-    packages = ", ".join(dict.fromkeys(map(fonts.package_of, missing)))
-    warn(
-        f"No font on this machine has letters of {', '.join(missing)}, so the picture's labels say 'word' and a number "
-        f"instead; install one (on Debian and Ubuntu: {packages}), or write .html, where the browser draws them.",
-        fonts.FontWarning,
-    )
-    return [
-        f"word {number}" if fonts.missing_scripts(word) else word
-        for number, word in enumerate(words, start=1)
-    ]
-
-
-def _draw_label(
-    picture: Image.Image, box: Box, word: str, probability: float | None, ink: Color, beside: str
-) -> None:
-    draw = ImageDraw.Draw(picture)
-    left, top, right, bottom = box
-    middle = (top + bottom) // 2 + 2
-    room = right - left
-    if probability is not None:
-        number = percent(probability)
-        draw.text((right, middle), number, _QUIET, font(_NUMBER_SIZE), anchor="rm")
-        room -= math.ceil(draw.textlength(number, font(_NUMBER_SIZE))) + 10
-    text, size = fit(draw, word, room, beside)
-    x: float = left
-    for face, part in fonts.runs(text, bold=True, beside=beside):
-        face.draw(picture, round(x), middle, part, ink, size)
-        x += face.length(part, size)
-
-
 def percent(probability: float) -> str:
     """As people read it, without a rounded 0% or 100% for what is neither."""
     rounded = f"{probability:.0%}"
@@ -261,40 +144,3 @@ def place_in_words(point: tuple[int, int], size: tuple[int, int]) -> str:
     if across and down:
         return f"{down} {across}"
     return across or {"upper": "top", "lower": "bottom", "": "center"}[down]
-
-
-def fit(draw: ImageDraw.ImageDraw, word: str, room: float, beside: str = "") -> tuple[str, int]:
-    """The word and a size at which it is no wider than ``room`` pixels: smaller, and if need be cut short.
-
-    ``beside``: the words around it, as of :func:`wordgaze.explanation.fonts.face_for`.
-    """
-
-    def width(text: str, size: int) -> float:
-        parts = fonts.runs(text, bold=True, beside=beside)
-        return (
-            sum(face.length(part, size) for face, part in parts)
-            if parts
-            else draw.textlength(text, font(size, True))
-        )
-
-    for size in range(_WORD_SIZE, _SMALLEST_WORD - 1, -1):
-        if width(word, size) <= room:
-            return word, size
-    letters = clusters(word)  # an accent goes with its letter
-    while letters and width("".join(letters) + "…", _SMALLEST_WORD) > room:
-        letters.pop()
-    return "".join(letters) + "…", _SMALLEST_WORD
-
-
-def _draw_legend(picture: Image.Image, draw: ImageDraw.ImageDraw, box: Box) -> None:
-    """Which colors mean that a word looked there."""
-    left, top, right, bottom = box
-    middle = (top + bottom) // 2 + 2
-    quiet = font(_NUMBER_SIZE - 2)
-    draw.text((left, middle), "less", _QUIET, quiet, anchor="lm")
-    draw.text((right, middle), "more", _QUIET, quiet, anchor="rm")
-    start = left + math.ceil(draw.textlength("less", quiet)) + 10
-    stop = right - math.ceil(draw.textlength("more", quiet)) - 10
-    ramp = np.tile(np.linspace(0, 1, stop - start, dtype=np.float32), (10, 1))
-    bar = _paint(Image.new("RGB", (stop - start, 10), (96, 96, 96)), colorize(ramp))
-    picture.paste(bar, (start, middle - 5), _rounded(bar.size, 5))
