@@ -1,4 +1,4 @@
-"""Model folders: saved whole or not at all, loaded with every mismatch said.
+"""Model folders: saved whole or not at all, and checked as they are loaded.
 
 A folder holds ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``preprocessor.json``,
 ``generation.json`` and ``README.md``, the card; of a calibrated model also ``confidence.json``. Nothing is ever
@@ -82,8 +82,8 @@ def save_folder(
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as name:
-            new = Path(name)
+        with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as temporary:
+            new = Path(temporary)
             (new / WEIGHTS).write_bytes(weights)
             parts.tokenizer.save(new / TOKENIZER)
             for file, text in texts.items():
@@ -120,14 +120,14 @@ def check_target(folder: str | os.PathLike[str], tokenizer: CaptionTokenizer | N
 def _holds_ours(folder: Path) -> bool:
     if (folder / CONFIG).exists():
         return {"format_version", "encoder", "decoder"} <= _keys(folder / CONFIG)
-    # Without a config, what an interrupted save leaves behind.
+    # Without a config: what an interrupted save leaves.
     return any(folder.glob(".saving-*")) or (
         "crop" in _keys(folder / PREPROCESSOR) and "num_beams" in _keys(folder / GENERATION)
     )
 
 
 def _keys(path: Path) -> set[str]:
-    """The names in a JSON object; none where it can't be read, or is no object."""
+    """Return the names in a JSON object; none where it can't be read, or is no object."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -136,7 +136,7 @@ def _keys(path: Path) -> set[str]:
 
 
 def save_confidence(confidence: Confidence | None, folder: str | os.PathLike[str]) -> None:
-    """Write a model folder's ``confidence.json`` whole or not at all, or remove it; raises ModelError."""
+    """Write a model folder's ``confidence.json`` whole or not at all, or remove it; raise ModelError where it can't."""
     path = Path(folder) / CONFIDENCE
     try:
         if confidence is None:
@@ -184,7 +184,7 @@ def load_folder(folder: str | os.PathLike[str], device: str | torch.device = "cp
 
 
 def _read(path: Path, parse: Callable[[dict[str, Any]], _Value]) -> _Value:
-    """Return a JSON object, parsed; ModelError names the file."""
+    """Return a JSON object, parsed; raise ModelError, which names the file."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
@@ -239,7 +239,7 @@ def _check_fit(parts: ModelParts, folder: Path) -> None:
 
 
 def _weights(model: CaptionModel, dtype: str) -> dict[str, Tensor]:
-    """The model's tensors on the CPU, floats in ``dtype``; tied ones are in the state once."""
+    """Return the model's tensors on the CPU, floats in ``dtype``; the state holds tied ones once."""
     weights = {}
     for name, tensor in model.state_dict().items():
         tensor = tensor.detach().cpu()
@@ -256,7 +256,7 @@ def _weights(model: CaptionModel, dtype: str) -> dict[str, Tensor]:
 
 
 def _load_weights(model: CaptionModel, path: Path) -> None:
-    """Copy the tensors of ``path`` into ``model``, converting them to its float32."""
+    """Copy the tensors of ``path`` into ``model``, converted to float32."""
     try:
         weights = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
@@ -283,7 +283,7 @@ def _load_weights(model: CaptionModel, path: Path) -> None:
 
 
 def _plain_card(parts: ModelParts) -> str:
-    """What can be said of a model from its parts alone, with the hub's front matter."""
+    """Return a card that says what a model's parts tell, with the hub's front matter."""
     config = parts.model.config
     height, width = parts.preprocessing.size
     millions = sum(parameter.numel() for parameter in parts.model.parameters()) / 1e6
@@ -306,6 +306,6 @@ def _sync(path: Path) -> None:
 
 
 def _with_remedy(error: WordgazeError) -> str:
-    """The sentence, with what to do if it does not say so itself."""
+    """Return the sentence, with a remedy where it has none itself."""
     sentence = str(error).rstrip(".")
     return f"{sentence}." if ";" in sentence else f"{sentence}; {_AGAIN}."

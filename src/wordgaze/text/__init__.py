@@ -1,1 +1,1 @@
-"""Captions and ids."""
+"""Captions ⇄ ids."""

@@ -1,4 +1,4 @@
-"""What must be known of the world's scripts: which write no spaces, what stays with the letter before it, their names.
+"""The world's scripts: which write no spaces, what stays with the letter before it, and their names.
 
 The rules are those of Unicode's text segmentation (UAX 29) as far as captions need them, over Python's own tables.
 """
@@ -24,7 +24,7 @@ _TRAILING = re.compile(
     "[\u200c\u200d\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f\u0e2f\u0e30\u0e32\u0e33\u0e45\u0e46\u0eaf\u0eb0\u0eb2\u0eb3\u0ebd"
     "\u0ec6\u1160-\u11ff\u3005\u303b\u309d\u309e\u30fc-\u30fe\uff70\uff9e\uff9fぁぃぅぇぉっゃゅょゎゕゖァィゥェォッャュョヮヵヶ\u31f0-\u31ff]"
 )
-# Takes the letter behind it with it: a joiner, signs that stack the next consonant (Khmer, Burmese, Tai Tham), and
+# Takes the letter after it with it: a joiner, signs that stack the next consonant (Khmer, Burmese, Tai Tham), and
 # vowels of Thai, Lao and Tai Viet that are written before the consonant they follow.
 _LEADING = re.compile("[\u200d\u17d2\u1039\u1a60\u0e40-\u0e44\u0ec0-\u0ec4\uaab5\uaab6\uaab9\uaabb\uaabc]")
 _FLAG = re.compile("[\U0001f1e6-\U0001f1ff]")
@@ -36,7 +36,7 @@ def writes_no_spaces(text: str) -> bool:
 
 
 def clusters(text: str) -> list[str]:
-    """Return what readers take for single characters: letters with their marks, emoji in one picture."""
+    """Return what readers take for single characters: letters with their marks, emoji joined to one picture."""
     starts = [index for index in range(len(text)) if _starts_cluster(text, index)]
     return [text[start:stop] for start, stop in pairwise([*starts, len(text)])]
 

@@ -62,10 +62,10 @@ class CaptionTokenizer:
     def train(
         cls, captions: Iterable[str], vocab_size: int = 6000, min_frequency: int = 2
     ) -> CaptionTokenizer:
-        """Learns byte-level BPE (Sennrich et al. 2016, section 3.2; bytes as in GPT-2): no text is unknown.
+        """Train byte-level BPE (Sennrich et al. 2016, section 3.2; bytes as in GPT-2): no text is unknown.
 
-        What is a word is written into the tokenizer itself: NFKC, lower case, all but letters, digits and the
-        apostrophes and hyphens inside words made a space.
+        The tokenizer itself normalizes captions: NFKC, lower case, and a space for all but letters, digits, and the
+        apostrophes and hyphens inside words.
         """
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         if vocab_size < len(alphabet) + 3:
@@ -109,7 +109,7 @@ class CaptionTokenizer:
             ) from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes ``tokenizer.json``; every library that reads the format gives the same ids."""
+        """Write ``tokenizer.json``; every library that reads the format gives the same ids."""
         self._tokenizer.save(str(path))
 
     def is_saved_in(self, path: str | os.PathLike[str]) -> bool:
@@ -121,11 +121,11 @@ class CaptionTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """How many ids there are, special ones included."""
+        """Return the number of ids, special ones included."""
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     def encode(self, caption: str, max_length: int | None = None) -> list[int]:
-        """Ids of ``caption`` between start and end token; at most ``max_length`` in all, the end kept."""
+        """Return the ids of ``caption``, from the start to the end token; at most ``max_length``, the end included."""
         ids = self._tokenizer.encode(_text_alone(caption), add_special_tokens=False).ids
         if max_length is not None:
             if max_length < 2:
@@ -139,21 +139,21 @@ class CaptionTokenizer:
         """Return whether no word is left of ``caption``: an emoji alone, a stop, words that are all unknown."""
         if self._has_all_bytes and any(letter.isascii() and letter.isalnum() for letter in caption):
             return False  # seen without encoding, which takes long for half a million captions
-        ids = [token for token in self.encode(caption) if token != self._unknown_id]
+        ids = [token_id for token_id in self.encode(caption) if token_id != self._unknown_id]
         return not self.decode(ids)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The caption: special tokens dropped, single spaces, no final stop."""
+        """Return the caption: special tokens dropped, single spaces, no final stop."""
         ids = list(ids)
         text = " ".join(self._text(ids[start:stop]) for start, stop in self._runs(ids))
         return " ".join(text.split()).rstrip(". ")
 
     def words(self, ids: Sequence[int]) -> list[WordSpan]:
-        """The words of ``ids`` and their tokens; joined as the text has them, by spaces, they are ``decode(ids)``.
+        """Return the words of ``ids`` and their tokens; joined as the text has them, by spaces, they are ``decode(ids)``.
 
-        A token belongs to the word that the text ends with once it is decoded, so this works for any
-        tokenizer; a token that holds several words gives one span. Where a script writes no spaces, the
-        tokenizer's pieces are the words, as far as they end with a whole character.
+        A token belongs to the word that the text ends with once it is decoded, so this works for any tokenizer; a
+        token that holds several words gives one span. Where a script writes no spaces, the tokenizer's pieces are the
+        words, as far as they end with a whole character.
         """
         ids = list(ids)
         spans = [
@@ -169,10 +169,10 @@ class CaptionTokenizer:
         return spans
 
     def _runs(self, ids: list[int]) -> Iterator[tuple[int, int]]:
-        """Where special tokens leave a stretch of text: (start, stop), never empty."""
+        """Yield the runs of text between special tokens, as (start, stop), never empty."""
         start = 0
-        for index, token in enumerate([*ids, self.eos_id]):
-            if token in self._special:
+        for index, token_id in enumerate([*ids, self.eos_id]):
+            if token_id in self._special:
                 if index > start:
                     yield start, index
                 start = index + 1
@@ -197,7 +197,7 @@ class CaptionTokenizer:
             written = owner + 1
 
     def _pieces(self, ids: list[int], span: WordSpan) -> Iterator[WordSpan]:
-        """The words of a span in a script without spaces: its tokens, joined where a character needs several."""
+        """Yield the words of a span: in a script without spaces its tokens, joined where a character needs several."""
         whole = self._text(ids[span.start : span.stop])
         if not writes_no_spaces(span.text) or " ".join(whole.split()) != span.text:
             yield span
@@ -216,7 +216,7 @@ class CaptionTokenizer:
 
 
 def _text_alone(caption: str) -> str:
-    """The caption with a sign for what is no text: halves of emoji that were cut, bytes of a command line."""
+    """Return the caption with U+FFFD for what is no text: halves of cut emoji, bytes of a command line."""
     if caption.isascii():
         return caption
     return caption.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -246,7 +246,7 @@ def _caption_normalizer() -> normalizers.Normalizer:
 
 def _first_id(tokenizer: Tokenizer, names: Sequence[str], which: str) -> int:
     ids = (tokenizer.token_to_id(name) for name in names)
-    found = next((index for index in ids if index is not None), None)
-    if found is None:
+    first = next((token_id for token_id in ids if token_id is not None), None)
+    if first is None:
         raise ModelError(f"the tokenizer has no {which} token; add one of {', '.join(names)}.")
-    return found
+    return first
