@@ -7,11 +7,13 @@ import os
 import shutil
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests.ids import stable
@@ -22,7 +24,8 @@ from wordgaze.captioner import Captioner
 from wordgaze.errors import ConfigError, ModelError
 from wordgaze.generation.confidence import FEATURES, Confidence
 from wordgaze.hub import resolve
-from wordgaze.text.tokenizer import CaptionTokenizer
+from wordgaze.model.caption_model import CaptionModel
+from wordgaze.text.tokenizer import CaptionTokenizer, SpecialIds
 
 
 @pytest.fixture
@@ -48,6 +51,52 @@ def test_saved_loaded_same(tmp_path: Path) -> None:
     assert not loaded.model.training
     assert loaded.tokenizer.encode("a red dog") == parts.tokenizer.encode("a red dog")
     assert torch.equal(logits(loaded), logits(parts))
+
+
+def more_embeddings(special_ids: SpecialIds) -> module.ModelParts:
+    """A model with two more embeddings than its tokenizer has entries, as BLIP's."""
+    parts = make_parts()
+    config = parts.model.config
+    larger = replace(config.decoder, vocab_size=parts.tokenizer.vocab_size + 2)
+    parts.model = CaptionModel(replace(config, decoder=larger)).eval()
+    parts.tokenizer = CaptionTokenizer(parts.tokenizer._tokenizer, special_ids)
+    return parts
+
+
+def test_special_ids_of_a_folder_need_no_entries_and_no_names(tmp_path: Path) -> None:
+    ids = SpecialIds(bos_id=312, eos_id=300, pad_id=0)
+    parts = more_embeddings(ids)
+    module.save_folder(parts, tmp_path)
+    values = json.loads((tmp_path / module.GENERATION).read_text())
+    assert list(values.items())[-3:] == [
+        ("decoder_start_token_id", 312),
+        ("eos_token_id", 300),
+        ("pad_token_id", 0),
+    ]
+    loaded = module.load_folder(tmp_path)
+    assert loaded.tokenizer.special_ids == ids and loaded.generation == parts.generation
+    encoded = loaded.tokenizer.encode("a red dog")
+    assert (encoded[0], encoded[-1]) == (312, 300)
+    assert loaded.tokenizer.decode([312, *encoded[1:-1], 311, 300]) == "a red dog"
+    photo = Image.new("RGB", (30, 30))
+    assert set(Captioner(loaded).caption(photo, num_beams=1).text.split()).isdisjoint({"<bos>", "<eos>"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"eos_token_id": None}, "eos_token_id=None is of the wrong kind; it must be an id"),
+        ({"pad_token_id": 313}, "pad_token_id 313, and config.json says 313 tokens"),
+        ({"decoder_start_token_id": -1}, "at least 0"),
+        ({"decoder_start_token_id": None, "eos_token_id": None, "pad_token_id": None}, "it must be an id"),
+    ],
+)
+def test_special_ids_that_no_model_can_have(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    module.save_folder(more_embeddings(SpecialIds(1, 2, 0)), tmp_path)
+    values = json.loads((tmp_path / module.GENERATION).read_text()) | changes
+    (tmp_path / module.GENERATION).write_text(json.dumps(values))
+    with pytest.raises(ModelError, match=words):
+        module.load_folder(tmp_path)
 
 
 def test_a_folder_holds_just_its_files(model_folder: Path) -> None:

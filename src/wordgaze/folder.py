@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,10 +25,10 @@ from wordgaze.errors import ConfigError, ModelError, WordgazeError, first_line, 
 from wordgaze.files import checked_path
 from wordgaze.generation.confidence import Confidence
 from wordgaze.generation.limits import check_fits
-from wordgaze.generation.options import GenerationOptions
+from wordgaze.generation.options import GenerationOptions, whole_number
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig
-from wordgaze.text.tokenizer import CaptionTokenizer
+from wordgaze.text.tokenizer import CaptionTokenizer, SpecialIds
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -40,6 +40,9 @@ CARD = "README.md"
 FILES = (WEIGHTS, TOKENIZER, PREPROCESSOR, GENERATION, CARD, CONFIG)
 """What a model folder holds, in the order of saving: a folder without its config is not yet a model.
 A calibrated one's ``CONFIDENCE`` comes beside them."""
+
+_SPECIAL_IDS = ("decoder_start_token_id", "eos_token_id", "pad_token_id")
+"""``SpecialIds`` in ``GENERATION``, by transformers' names; without them the tokenizer finds its own by name."""
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 _AGAIN = "save or download the model again"
@@ -76,7 +79,7 @@ def save_folder(
     weights = save(_weights(parts.model, dtype), metadata={"format": "pt"})
     texts = {
         PREPROCESSOR: _to_json(parts.preprocessing.to_dict()),
-        GENERATION: _to_json(parts.generation.to_dict()),
+        GENERATION: _to_json(parts.generation.to_dict() | _ids_to_dict(parts.tokenizer.special_ids)),
         CARD: card or parts.card or _plain_card(parts),
         CONFIG: _to_json(parts.model.config.to_dict()),
     }
@@ -167,11 +170,12 @@ def load_folder(folder: str | os.PathLike[str], device: str | torch.device = "cp
         if not (folder / file).is_file():
             raise ModelError(f"{folder} has no {file}, so it is not a whole model folder; {_AGAIN}.")
     config = _read(folder / CONFIG, CaptionModelConfig.from_dict)
+    generation, special_ids = _read(folder / GENERATION, _generation_from_dict)
     parts = ModelParts(
         model=_build(config, folder / CONFIG),
-        tokenizer=CaptionTokenizer.load(folder / TOKENIZER),
+        tokenizer=CaptionTokenizer.load(folder / TOKENIZER, special_ids),
         preprocessing=_read(folder / PREPROCESSOR, Preprocessing.from_dict),
-        generation=_read(folder / GENERATION, GenerationOptions.from_dict),
+        generation=generation,
         card=_read_card(folder / CARD),
         confidence=_read(folder / CONFIDENCE, Confidence.from_dict)
         if (folder / CONFIDENCE).is_file()
@@ -181,6 +185,19 @@ def load_folder(folder: str | os.PathLike[str], device: str | torch.device = "cp
     _load_weights(parts.model, folder / WEIGHTS)
     parts.model.eval().to(device)
     return parts
+
+
+def _generation_from_dict(values: dict[str, Any]) -> tuple[GenerationOptions, SpecialIds | None]:
+    ids = {name: values[name] for name in _SPECIAL_IDS if name in values}
+    options = GenerationOptions.from_dict({name: value for name, value in values.items() if name not in ids})
+    if not ids:
+        return options, None
+    rule = "an id, a whole number of at least 0"
+    return options, SpecialIds(*(whole_number(name, ids.get(name), rule, 0) for name in _SPECIAL_IDS))
+
+
+def _ids_to_dict(ids: SpecialIds | None) -> dict[str, int]:
+    return {} if ids is None else dict(zip(_SPECIAL_IDS, astuple(ids), strict=True))
 
 
 def _read(path: Path, parse: Callable[[dict[str, Any]], _Value]) -> _Value:
@@ -221,11 +238,18 @@ def _build(config: CaptionModelConfig, path: Path) -> CaptionModel:
 def _check_fit(parts: ModelParts, folder: Path) -> None:
     """Raise ModelError when the tokenizer, preprocessing or generation defaults belong to another model."""
     decoder, tokenizer = parts.model.config.decoder, parts.tokenizer
-    if tokenizer.vocab_size != decoder.vocab_size:
+    # With ids of its own a model may have more embeddings than its tokenizer has entries.
+    different = tokenizer.special_ids is None and tokenizer.vocab_size != decoder.vocab_size
+    if different or tokenizer.vocab_size > decoder.vocab_size:
         raise ModelError(
             f"{folder}: {TOKENIZER} has {tokenizer.vocab_size} tokens but {CONFIG} says "
             f"{decoder.vocab_size}; {_SAME}."
         )
+    for name, token_id in _ids_to_dict(tokenizer.special_ids).items():
+        if token_id >= decoder.vocab_size:
+            raise ModelError(
+                f"{folder}: {GENERATION} has {name} {token_id}, and {CONFIG} says {decoder.vocab_size} tokens; {_SAME}."
+            )
     expected = tuple(parts.model.preprocessing_defaults()["size"])
     if parts.preprocessing.size != expected:
         raise ModelError(

@@ -30,22 +30,31 @@ class WordSpan:
     stop: int
 
 
+@dataclass(frozen=True)
+class SpecialIds:
+    """The ids that start a caption, end it, and pad its row; the vocabulary need not have entries for them."""
+
+    bos_id: int
+    eos_id: int
+    pad_id: int
+
+
 class CaptionTokenizer:
     """Any ``tokenizers.Tokenizer`` that has a start and an end token, read as captions.
 
-    ``pad_id`` equals ``eos_id`` where the vocabulary has no padding (GPT-2's ``<|endoftext|>`` is all three).
+    Without ``special_ids`` these are found by their names, and ``pad_id`` equals ``eos_id`` where the vocabulary has no
+    padding (GPT-2's ``<|endoftext|>`` is all three).
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, special_ids: SpecialIds | None = None) -> None:
         self._tokenizer = tokenizer
+        self.special_ids = special_ids
         tokenizer.no_truncation()
         tokenizer.no_padding()
         # A caption that holds "<eos>" as text must not end there.
         tokenizer.encode_special_tokens = True
-        self.bos_id = _first_id(tokenizer, _BOS_NAMES, "start")
-        self.eos_id = _first_id(tokenizer, _EOS_NAMES, "end")
-        pads = (tokenizer.token_to_id(name) for name in _PAD_NAMES)
-        self.pad_id = next((pad for pad in pads if pad is not None), self.eos_id)
+        ids = _ids_by_name(tokenizer) if special_ids is None else special_ids
+        self.bos_id, self.eos_id, self.pad_id = ids.bos_id, ids.eos_id, ids.pad_id
         added = tokenizer.get_added_tokens_decoder()
         self._special = {index for index, token in added.items() if token.special}
         self._special |= {self.bos_id, self.eos_id, self.pad_id}
@@ -54,9 +63,9 @@ class CaptionTokenizer:
         vocabulary = tokenizer.get_vocab()
         self._has_all_bytes = all(byte in vocabulary for byte in pre_tokenizers.ByteLevel.alphabet())
 
-    def __reduce__(self) -> tuple[object, tuple[Tokenizer]]:
+    def __reduce__(self) -> tuple[object, tuple[Tokenizer, SpecialIds | None]]:
         # A pickled Tokenizer forgets encode_special_tokens; made anew, ours does not.
-        return CaptionTokenizer, (self._tokenizer,)
+        return CaptionTokenizer, (self._tokenizer, self.special_ids)
 
     @classmethod
     def train(
@@ -94,13 +103,13 @@ class CaptionTokenizer:
         return cls(tokenizer)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> CaptionTokenizer:
-        """Reads a ``tokenizer.json``; raises ModelError if it is none, or has no start or end token."""
+    def load(cls, path: str | os.PathLike[str], special_ids: SpecialIds | None = None) -> CaptionTokenizer:
+        """Return the tokenizer of a ``tokenizer.json``; raises ModelError if it has no start or end token."""
         path = Path(path)
         if not path.is_file():
             raise ModelError(f"{path}: there is no such tokenizer file; give the path of a tokenizer.json.")
         try:
-            return cls(Tokenizer.from_file(str(path)))
+            return cls(Tokenizer.from_file(str(path)), special_ids)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
         except Exception as error:  # tokenizers raises nothing narrower
@@ -242,6 +251,13 @@ def _caption_normalizer() -> normalizers.Normalizer:
             normalizers.Strip(),
         ]
     )
+
+
+def _ids_by_name(tokenizer: Tokenizer) -> SpecialIds:
+    eos_id = _first_id(tokenizer, _EOS_NAMES, "end")
+    pads = (tokenizer.token_to_id(name) for name in _PAD_NAMES)
+    pad_id = next((pad for pad in pads if pad is not None), eos_id)
+    return SpecialIds(_first_id(tokenizer, _BOS_NAMES, "start"), eos_id, pad_id)
 
 
 def _first_id(tokenizer: Tokenizer, names: Sequence[str], which: str) -> int:
