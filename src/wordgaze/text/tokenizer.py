@@ -158,7 +158,7 @@ class CaptionTokenizer:
         return " ".join(text.split()).rstrip(". ")
 
     def words(self, ids: Sequence[int]) -> list[WordSpan]:
-        """Return the words of ``ids`` and their tokens; joined as the text has them, by spaces, they are ``decode(ids)``.
+        """Return the words of ``ids`` with their tokens; joined as the text joins them, they are ``decode(ids)``.
 
         A token belongs to the word that the text ends with once it is decoded, so this works for any tokenizer; a
         token that holds several words gives one span. Where a script writes no spaces, the tokenizer's pieces are the
