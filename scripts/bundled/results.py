@@ -10,7 +10,7 @@ from typing import Any
 from scripts.bundled.card import PROSE
 from scripts.common.markdown import table
 from wordgaze.data.instances import read_instances
-from wordgaze.evaluation.by_category import HARDLY, RELIABLY, CategoryResult, Described, by_category
+from wordgaze.evaluation.by_category import HARDLY, RELIABLY, CategoryResult, PhotoRecord, by_category
 from wordgaze.evaluation.calibration import RIGHT_CIDER
 from wordgaze.evaluation.ptb import tokenize_all
 from wordgaze.evaluation.score import score_captions
@@ -31,7 +31,7 @@ def measured_sections(folder: Path, instances: Path, padded: Sequence[Path], bea
     photos = {name: read_judged(folder / "photos" / f"{name}.json") for name in sets}
     check(scores, photos, calibration)
     everything = [photo for some in photos.values() for photo in some]
-    results = by_category(describe(everything, instances), FEWEST)
+    results = by_category(photo_records(everything, instances), FEWEST)
     return PROSE.fill(
         "measured",
         beams=beams,
@@ -66,7 +66,7 @@ def check(scores: dict[str, Any], photos: Photos, calibration: dict[str, Any]) -
             )
 
 
-def describe(photos: Iterable[JudgedPhoto], instances: Path) -> list[Described]:
+def photo_records(photos: Iterable[JudgedPhoto], instances: Path) -> list[PhotoRecord]:
     """What ``by_category`` takes; boxes are of the photos that were judged by boxes."""
     boxes = {str(photo_id): found for photo_id, found in read_instances(instances).boxes.items()}
     photos = list(photos)
@@ -75,7 +75,7 @@ def describe(photos: Iterable[JudgedPhoto], instances: Path) -> list[Described]:
             f"{instances} is not the file of boxes that the photos were judged by; give --instances."
         )
     return [
-        Described(
+        PhotoRecord(
             tokenize_all([photo.caption])[0],
             tokenize_all(photo.references),
             photo.cider,

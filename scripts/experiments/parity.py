@@ -20,7 +20,7 @@ from pathlib import Path
 from scripts import SHARED_DATA
 from scripts.common.arguments import script_parser
 from wordgaze.evaluation.ptb import PUNCTUATION, tokenize_all
-from wordgaze.tasks.evaluate import Judge, evaluate_results, reference_photos
+from wordgaze.tasks.evaluate import CaptionEvaluator, evaluate_results, reference_photos
 
 PUBLISHED = {
     "Bleu_1": 0.779352490204687,
@@ -78,8 +78,8 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?", default=SHARED_DATA)
     data: Path = parser.parse_args().data
 
-    judge = Judge(reference_photos(data / "results" / "karpathy_test_references.json"))
-    found = evaluate_results(data / "results" / "show_edit_tell_xe.json", judge).metrics
+    evaluator = CaptionEvaluator(reference_photos(data / "results" / "karpathy_test_references.json"))
+    found = evaluate_results(data / "results" / "show_edit_tell_xe.json", evaluator).metrics
     for name, value in PUBLISHED.items():
         print(f"{name:8} published {value!r:20} here {found[name]!r:20} difference {found[name] - value:g}")
 

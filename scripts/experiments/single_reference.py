@@ -56,15 +56,17 @@ def main() -> None:
     def advantages(values: np.ndarray) -> np.ndarray:
         return above_others(torch.from_numpy(values)).numpy()
 
-    judge = advantages(rewards(REFERENCES - 1, REFERENCES))
+    held_out = advantages(rewards(REFERENCES - 1, REFERENCES))
     print(f"{len(photos)} photos, {len(texts)} samples")
     print("references  earn nothing  agreement with another reference")
     for count in range(1, REFERENCES):
         values = rewards(0, count)
         seen = advantages(values)
-        whole = correlations(seen, judge, np.ones((1, len(photos))))[0]
+        whole = correlations(seen, held_out, np.ones((1, len(photos))))[0]
         low, high = interval(
-            bootstrap(len(photos), lambda draws, seen=seen: correlations(seen, judge, draws)[:, None])[:, 0]
+            bootstrap(len(photos), lambda draws, seen=seen: correlations(seen, held_out, draws)[:, None])[
+                :, 0
+            ]
         )
         print(f"{count:10}  {(values < NOTHING).mean():12.0%}  {whole:.2f} ({low:.2f} to {high:.2f})")
 

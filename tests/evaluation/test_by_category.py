@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from wordgaze.evaluation.by_category import CategoryResult, Described, by_category
+from wordgaze.evaluation.by_category import CategoryResult, PhotoRecord, by_category
 from wordgaze.evaluation.calibration import Share, share
 
 
-def described(caption: str, references: list[str], cider: float, boxed: tuple[str, ...] = ()) -> Described:
-    return Described(caption.split(), [reference.split() for reference in references], cider, boxed)
+def record(caption: str, references: list[str], cider: float, boxed: tuple[str, ...] = ()) -> PhotoRecord:
+    return PhotoRecord(caption.split(), [reference.split() for reference in references], cider, boxed)
 
 
 PHOTOS = [
-    described("a dog on a bench", ["a puppy sits", "a dog", "grass"], 1.0, ("dog", "bench")),
-    described("a cat", ["a dog sleeps", "a pet", "a pet"], 0.2, ("dog",)),
-    described("a dog and another dog", ["a cat", "a cat", "a kitten"], 0.0),
-    described("a red thing", ["a thing", "a dog", "a thing"], 0.6),
+    record("a dog on a bench", ["a puppy sits", "a dog", "grass"], 1.0, ("dog", "bench")),
+    record("a cat", ["a dog sleeps", "a pet", "a pet"], 0.2, ("dog",)),
+    record("a dog and another dog", ["a cat", "a cat", "a kitten"], 0.0),
+    record("a red thing", ["a thing", "a dog", "a thing"], 0.6),
 ]
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from wordgaze.evaluation.grounding import (
     CONTROLS,
+    PointingTrial,
     Target,
-    Trial,
     View,
     area_under_roc,
     box_mask,
@@ -89,8 +89,10 @@ def test_area_under_roc_is_the_chance_that_an_inner_pixel_is_above_an_outer_one(
     assert area_under_roc(values, inside.astype(float), np.ones(30)) == pytest.approx(np.mean(pairs))
 
 
-def trial(photo: int, category: str, pointing: float, center: float) -> Trial:
-    return Trial(photo, category, category, {"map": np.full(3, pointing), "center": np.full(3, center)})
+def trial(photo: int, category: str, pointing: float, center: float) -> PointingTrial:
+    return PointingTrial(
+        photo, category, category, {"map": np.full(3, pointing), "center": np.full(3, center)}
+    )
 
 
 def test_a_summary_has_all_groups_and_says_what_is_not_known() -> None:

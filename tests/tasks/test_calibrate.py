@@ -16,7 +16,7 @@ from wordgaze.errors import DataError
 from wordgaze.evaluation.calibration import fit_logistic
 from wordgaze.generation.confidence import FEATURES
 from wordgaze.tasks.calibrate import JudgedPhoto, calibrate, fit, read_judged
-from wordgaze.tasks.evaluate import Judge, evaluate_results, reference_photos, save_per_photo
+from wordgaze.tasks.evaluate import CaptionEvaluator, evaluate_results, reference_photos, save_per_photo
 
 REFERENCES = {
     1: ["a dog runs on the grass", "a brown dog is running"],
@@ -45,7 +45,9 @@ def per_image(tmp_path: Path) -> Path:
     results.write_text(json.dumps([{"image_id": number, "caption": text} for number, text in FOUND.items()]))
     box = {"id": 1, "image_id": 3, "category_id": 7, "bbox": [0, 0, 5, 5]}
     boxes.write_text(json.dumps({**BOXES, "annotations": [box]}))
-    save_per_photo(evaluate_results(results, Judge(reference_photos(captions), instances=boxes)), out)
+    save_per_photo(
+        evaluate_results(results, CaptionEvaluator(reference_photos(captions), instances=boxes)), out
+    )
     return out
 
 

@@ -16,8 +16,8 @@ from wordgaze.captioner import Captioner
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.evaluation.score import fingerprint, score_captions
 from wordgaze.tasks.evaluate import (
+    CaptionEvaluator,
     Evaluation,
-    Judge,
     choose_metrics,
     evaluate_model,
     evaluate_results,
@@ -59,7 +59,7 @@ def captions(tmp_path: Path) -> Path:
 
 
 def evaluated(results: Path, captions: Path, metrics: Sequence[str] = (), **options: Any) -> Evaluation:
-    return evaluate_results(results, Judge(reference_photos(captions), metrics, **options))
+    return evaluate_results(results, CaptionEvaluator(reference_photos(captions), metrics, **options))
 
 
 # --- From a file -----------------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_two_results_are_compared_photo_by_photo(captions: Path, tmp_path: Path)
 def test_the_other_results_must_be_of_the_same_photos(captions: Path, tmp_path: Path) -> None:
     fewer = write_results(tmp_path / "fewer.json", {1: "a dog"})
     with pytest.raises(DataError, match=r"fewer\.json has no caption for 2 of the 3 photos"):
-        Judge(reference_photos(captions), against=fewer)
+        CaptionEvaluator(reference_photos(captions), against=fewer)
 
 
 # --- CHAIR ------------------------------------------------------------------------------------------------------------
@@ -300,10 +300,10 @@ def test_boxes_of_other_photos_or_things_are_said(captions: Path, tmp_path: Path
     photos = reference_photos(captions)
     others = write_instances(tmp_path / "others.json", {7: ["dog"]})
     with pytest.raises(DataError, match=r"others\.json lists none of the 3 photos \(image_id 1, 2, 3\)"):
-        Judge(photos, instances=others)
+        CaptionEvaluator(photos, instances=others)
     shapes = write_instances(tmp_path / "shapes.json", {1: ["square"]}, ("square",))
     with pytest.raises(DataError, match=r"shapes\.json has none of COCO's 80 categories"):
-        Judge(photos, instances=shapes)
+        CaptionEvaluator(photos, instances=shapes)
 
 
 def test_scoring_a_file_waits_for_no_torch() -> None:
@@ -327,7 +327,7 @@ def test_a_model_is_scored_on_the_photos_that_are_named(
     steps: list[None] = []
     evaluation = evaluate_model(
         captioner,
-        Judge(photos_to_caption(captions, mixed)),
+        CaptionEvaluator(photos_to_caption(captions, mixed)),
         batch_size=2,
         advance=lambda: steps.append(None),
     )
@@ -347,4 +347,4 @@ def test_a_photo_that_is_missing_or_broken_stops_it(
         photos_to_caption(captions, mixed)
     captions = write_captions(tmp_path / "captions.json", REFERENCES, {1: "b.png", 2: "d2.png", 3: "c.png"})
     with pytest.raises(DataError, match=r"d2\.png: is not a photo"):
-        evaluate_model(captioner, Judge(photos_to_caption(captions, mixed)))
+        evaluate_model(captioner, CaptionEvaluator(photos_to_caption(captions, mixed)))

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.model_folder import draw_photo
 
 from wordgaze.data.readers.caption_file import CaptionedPhoto
-from wordgaze.tasks.evaluate import Evaluation, Judge
+from wordgaze.tasks.evaluate import CaptionEvaluator, Evaluation
 from wordgaze.tasks.evaluate_page import _LONGEST as LONGEST
 from wordgaze.tasks.evaluate_page import SHOWN, evaluation_page
 
@@ -46,7 +46,7 @@ class Page(HTMLParser):
 
 
 def evaluation(photos: list[CaptionedPhoto], captions: dict) -> Evaluation:
-    return Judge(photos).evaluate(captions)
+    return CaptionEvaluator(photos).evaluate(captions)
 
 
 def photo(number: int, file: Path = Path()) -> CaptionedPhoto:
@@ -121,8 +121,10 @@ def test_a_comparison_and_absent_objects(tmp_path: Path) -> None:
     (tmp_path / "boxes.json").write_text(
         '{"categories": [{"id": 1, "name": "dog"}], "images": [{"id": 1, "width": 9, "height": 9}], "annotations": []}'
     )
-    judge = Judge([photo(1), photo(2)], against=tmp_path / "other.json", instances=tmp_path / "boxes.json")
-    page = Page(evaluation_page(judge.evaluate({1: "a dog and a cat", 2: "a cat"}), "x"))
+    evaluator = CaptionEvaluator(
+        [photo(1), photo(2)], against=tmp_path / "other.json", instances=tmp_path / "boxes.json"
+    )
+    page = Page(evaluation_page(evaluator.evaluate({1: "a dog and a cat", 2: "a cat"}), "x"))
     assert f"Against {tmp_path / 'other.json'}" in page.texts["h2"]
     assert "better" in page.texts["th"]
     assert page.texts["absent"] == ["not there: cat"]

@@ -16,7 +16,13 @@ import pytest
 
 from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.errors import DataError
-from wordgaze.tasks.evaluate import Evaluation, Judge, evaluate_results, reference_photos, save_per_photo
+from wordgaze.tasks.evaluate import (
+    CaptionEvaluator,
+    Evaluation,
+    evaluate_results,
+    reference_photos,
+    save_per_photo,
+)
 from wordgaze.tasks.results import results_of
 
 CAPTIONS = {
@@ -93,7 +99,7 @@ def captions(tmp_path: Path) -> Path:
 
 
 def scored(found: Path, captions: Path, **options: Any) -> Evaluation:
-    return evaluate_results(found, Judge(reference_photos(captions), **options))
+    return evaluate_results(found, CaptionEvaluator(reference_photos(captions), **options))
 
 
 # --- Results ---------------------------------------------------------------------------------------------------
@@ -558,4 +564,4 @@ def test_boxes_belong_to_photos_however_they_are_spelled(
 )
 def test_boxes_that_do_not_fit_are_said(content: Any, words: str, captions: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=words):
-        Judge(reference_photos(captions), instances=write(tmp_path / "b.json", content))
+        CaptionEvaluator(reference_photos(captions), instances=write(tmp_path / "b.json", content))

@@ -18,7 +18,7 @@ from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.data.transform import PhotoTransform
 from wordgaze.evaluation.score import fingerprint
 from wordgaze.files import write_text
-from wordgaze.tasks.evaluate import Judge
+from wordgaze.tasks.evaluate import CaptionEvaluator
 
 from .budget import Plan
 from .common import Caption, Task, Trained, digest
@@ -89,7 +89,7 @@ def _scores(task: Task, caption: Caption) -> dict[str, Any]:
             some = photos[first : first + BATCH]
             found = caption(_pixels(task, some))
             captions.update({photo.photo_id: text for photo, text in zip(some, found, strict=True)})
-    evaluation = Judge(photos).evaluate(captions)
+    evaluation = CaptionEvaluator(photos).evaluate(captions)
     each = {scored.photo_id: scored.scores["CIDEr"] for scored in evaluation.photos}
     return {
         **evaluation.to_dict(),

@@ -103,15 +103,17 @@ def _judge(
     sized: dict[str, Any],
 ) -> Calibration:
     from wordgaze.files import check_outputs
-    from wordgaze.tasks.calibrate import judge_and_calibrate
-    from wordgaze.tasks.evaluate import Judge
+    from wordgaze.tasks.calibrate import evaluate_and_calibrate
+    from wordgaze.tasks.evaluate import CaptionEvaluator
     from wordgaze.tasks.references import photos_to_caption, reference_files
 
     photos = photos_to_caption(captions, images, split)
     check_outputs(outputs, reference_files(captions, photos))
-    judge = Judge(photos, ["CIDEr"], instances=instances)
+    evaluator = CaptionEvaluator(photos, ["CIDEr"], instances=instances)
     with progress(len(photos), lines=False) as advance:
-        found, warnings = judge_and_calibrate(captioner, judge, Path(captions).stem, **sized, advance=advance)
+        found, warnings = evaluate_and_calibrate(
+            captioner, evaluator, Path(captions).stem, **sized, advance=advance
+        )
     for warning in warnings:
         click.echo(f"wordgaze: {warning}", err=True)
     return found

@@ -101,7 +101,12 @@ def command(
     _check_way_in(context, images, results)
 
     from wordgaze.files import model_files
-    from wordgaze.tasks.evaluate import Judge, check_per_photo_path, evaluate_model, evaluate_results
+    from wordgaze.tasks.evaluate import (
+        CaptionEvaluator,
+        check_per_photo_path,
+        evaluate_model,
+        evaluate_results,
+    )
 
     if per_image is not None:
         check_per_photo_path(per_image)
@@ -110,9 +115,11 @@ def command(
     photos = _references(
         captions, images, split, outputs, [*inputs, *(model_files(model) if results is None else [])]
     )
-    judge = Judge(photos, metrics.replace(",", " ").split(), against=against, instances=instances)
+    evaluator = CaptionEvaluator(
+        photos, metrics.replace(",", " ").split(), against=against, instances=instances
+    )
     if results is not None:
-        evaluation = evaluate_results(results, judge)
+        evaluation = evaluate_results(results, evaluator)
     else:
         from wordgaze.captioner import Captioner
 
@@ -120,7 +127,12 @@ def command(
         generation = captioner.generation_options(**given(**options))
         with progress(len(photos), lines=False) as advance:
             evaluation = evaluate_model(
-                captioner, judge, options=generation, batch_size=batch_size, strict=strict, advance=advance
+                captioner,
+                evaluator,
+                options=generation,
+                batch_size=batch_size,
+                strict=strict,
+                advance=advance,
             )
     for warning in evaluation.warnings:
         if warning not in photos.notes:

@@ -23,7 +23,7 @@ HARDLY = 0.2
 """A thing is hardly ever named where the interval of how often ends below this."""
 
 
-class Described(NamedTuple):
+class PhotoRecord(NamedTuple):
     """A photo's caption and references, as words, with the caption's CIDEr and the categories of the photo's boxes."""
 
     caption: Words
@@ -62,7 +62,7 @@ class CategoryResult(NamedTuple):
         return "guesswork" if self.right.high < RELIABLY else ""
 
 
-def by_category(photos: Sequence[Described], fewest: int) -> list[CategoryResult]:
+def by_category(photos: Sequence[PhotoRecord], fewest: int) -> list[CategoryResult]:
     """The categories that ``fewest`` photos have at least, the most frequent first."""
     spoken = [[_objects(reference) for reference in photo.references] for photo in photos]
     there = [set(photo.boxed).union(*some) for photo, some in zip(photos, spoken, strict=True)]

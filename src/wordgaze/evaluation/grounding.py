@@ -121,7 +121,7 @@ def area_under_roc(values: np.ndarray, inside: np.ndarray, total: np.ndarray) ->
     return float(positive @ below / pairs) if pairs > 0 else float("nan")
 
 
-class Trial(NamedTuple):
+class PointingTrial(NamedTuple):
     """A word that names a category which has boxes in its photo.
 
     ``scores``: METRICS (3,) of its ``map`` and of the CONTROLS; one that could not be had is not there.
@@ -133,7 +133,7 @@ class Trial(NamedTuple):
     scores: Mapping[str, np.ndarray]
 
 
-def summary(trials: Sequence[Trial]) -> dict[str, Any]:
+def summary(trials: Sequence[PointingTrial]) -> dict[str, Any]:
     """What is reported of ``trials``: every value as ``{"value", "low", "high", "n"}``, by GROUPS where it says so.
 
     ``pointing``, ``mass`` and ``auc`` of the maps, and the pointing of each control under its name, by groups;
@@ -158,7 +158,7 @@ def summary(trials: Sequence[Trial]) -> dict[str, Any]:
     }
 
 
-def _category(trials: Sequence[Trial]) -> dict[str, Any]:
+def _category(trials: Sequence[PointingTrial]) -> dict[str, Any]:
     photos = [trial.photo for trial in trials]
     values = {metric: mean_over_photos(_scores(trials, "map", metric), photos) for metric in METRICS}
     return {**values, "center": mean_over_photos(_scores(trials, "center", "pointing"), photos)}
@@ -181,7 +181,7 @@ def mean_over_photos(values: np.ndarray, photos: Sequence[Hashable]) -> dict[str
     return {"value": float(values[known].mean()), "low": low, "high": high, "n": int(known.sum())}
 
 
-def _grouped(trials: Sequence[Trial], values: np.ndarray) -> dict[str, Any]:
+def _grouped(trials: Sequence[PointingTrial], values: np.ndarray) -> dict[str, Any]:
     found = {}
     for group, belongs in GROUPS.items():
         chosen = [index for index, trial in enumerate(trials) if belongs(trial.category)]
@@ -189,7 +189,7 @@ def _grouped(trials: Sequence[Trial], values: np.ndarray) -> dict[str, Any]:
     return found
 
 
-def _scores(trials: Sequence[Trial], which: str, metric: str) -> np.ndarray:
+def _scores(trials: Sequence[PointingTrial], which: str, metric: str) -> np.ndarray:
     """(trials,), nan where there is none."""
     column = METRICS.index(metric)
     return np.array(

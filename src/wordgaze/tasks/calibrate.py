@@ -27,7 +27,7 @@ from wordgaze.generation.confidence import FEATURES, Confidence
 
 if TYPE_CHECKING:
     from wordgaze.captioner import Caption, Captioner
-    from wordgaze.tasks.evaluate import Judge
+    from wordgaze.tasks.evaluate import CaptionEvaluator
 
 _OTHERWISE = 0.02  # so many captions may differ from those judged: another machine rounds otherwise
 
@@ -179,27 +179,29 @@ def calibrate(
     return fit(same, np.array(features), differing)
 
 
-def judge_and_calibrate(
+def evaluate_and_calibrate(
     captioner: Captioner,
-    judge: Judge,
+    evaluator: CaptionEvaluator,
     name: str,
     *,
     batch_size: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[Calibration, tuple[str, ...]]:
-    """Captions the judge's photos, a set called ``name``, scores the captions, and fits a confidence to them.
+    """Captions the evaluator's photos, a set called ``name``, scores the captions, and fits a confidence to them.
 
     Returns it with the warnings on photos and references. Gives what :func:`calibrate` gives of an evaluation of the
     same model, photos and references. ``advance`` is called after each photo. Raises DataError as it does.
     """
-    photos = list(judge.photos.values())
+    photos = list(evaluator.photos.values())
     warnings: list[str] = []
     captions: dict[PhotoId, Caption] = {}
     results = _captions(captioner, [photo.path for photo in photos], batch_size, advance)
     for photo, (caption, remarks) in zip(photos, results, strict=True):
         captions[photo.photo_id] = caption
         warnings += [f"{one_line(photo.path)}: {remark}" for remark in remarks]
-    evaluation = judge.evaluate({photo_id: caption.text for photo_id, caption in captions.items()}, warnings)
+    evaluation = evaluator.evaluate(
+        {photo_id: caption.text for photo_id, caption in captions.items()}, warnings
+    )
     judged = [_judged(name, scored.to_dict()) for scored in evaluation.photos]
     features = np.array([captions[photo.photo_id].features() for photo in judged])
     return fit(judged, features), evaluation.warnings

@@ -163,7 +163,7 @@ class Evaluation:
         ]
 
 
-class Judge:
+class CaptionEvaluator:
     """What captions are held against, read, checked and prepared before any caption is made.
 
     ``photos`` with their references; ``against``: a results file whose captions are to be compared; ``instances``: a
@@ -206,7 +206,7 @@ class Judge:
         scored = self._scorer.score(captions)
         objects, chair_scores = self._chair(captions)
         absent = dict(zip(self._boxed, objects.hallucinated, strict=True))
-        judge = "CIDEr" if "CIDEr" in scored.metrics else list(scored.metrics)[-1]
+        ranked_by = "CIDEr" if "CIDEr" in scored.metrics else list(scored.metrics)[-1]
         photos = [
             ScoredPhoto(
                 photo_id,
@@ -232,7 +232,7 @@ class Judge:
         return Evaluation(
             {**scored.metrics, **{name: score.total for name, score in chair_scores.items()}},
             {**intervals(scored.scores), **(intervals(chair_scores) if chair_scores else {})},
-            tuple(sorted(photos, key=lambda one: one.scores[judge])),
+            tuple(sorted(photos, key=lambda photo: photo.scores[ranked_by])),
             self._fingerprint,
             Objects(len(self._boxed), sum(map(len, objects.named))) if self._boxed else None,
             comparison,
@@ -276,14 +276,14 @@ def choose_metrics(names: Iterable[str]) -> tuple[str, ...]:
 
 def evaluate_model(
     captioner: Captioner,
-    judge: Judge,
+    evaluator: CaptionEvaluator,
     *,
     options: GenerationOptions | None = None,
     batch_size: int | None = None,
     strict: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Captions the judge's photos and scores the captions.
+    """Captions the evaluator's photos and scores the captions.
 
     ``options``, ``batch_size`` and ``strict`` as of ``caption_files``; its warnings go with the scores. ``advance`` is
     called after each photo. Raises DataError when a photo can't be read: scores of the rest would
@@ -293,7 +293,7 @@ def evaluate_model(
     from wordgaze.tasks.caption_files import caption_files
 
     sized: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
-    photos = list(judge.photos.values())
+    photos = list(evaluator.photos.values())
     captions: dict[PhotoId, str] = {}
     warnings: list[str] = []
     files = [photo.path for photo in photos]
@@ -306,15 +306,15 @@ def evaluate_model(
             )
         captions[photo.photo_id] = result.caption.text
         advance()
-    return judge.evaluate(captions, warnings)
+    return evaluator.evaluate(captions, warnings)
 
 
-def evaluate_results(results: str | os.PathLike[str], judge: Judge) -> Evaluation:
+def evaluate_results(results: str | os.PathLike[str], evaluator: CaptionEvaluator) -> Evaluation:
     """Scores the captions of a results file, in any format of :func:`read_results`.
 
     Captions of photos without references are left out, with a warning. Raises DataError when a photo has no caption.
     """
-    return judge.evaluate(*results_of(results, judge.photos))
+    return evaluator.evaluate(*results_of(results, evaluator.photos))
 
 
 def save_per_photo(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:

@@ -24,7 +24,7 @@ from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.data.transform import Geometry
 from wordgaze.errors import ConfigError, DataError, PhotoWarning, warn
 from wordgaze.evaluation.categories import ObjectMention, find_objects
-from wordgaze.evaluation.grounding import Target, Trial, View, mean_over_photos, summary
+from wordgaze.evaluation.grounding import PointingTrial, Target, View, mean_over_photos, summary
 from wordgaze.explanation.methods import DEFAULT_METHOD
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.tasks.references import check_categories, files_of, photos_to_caption
@@ -49,8 +49,8 @@ class Grounding:
 
     method: str
     raw: bool
-    references: tuple[Trial, ...]
-    generated: tuple[Trial, ...]
+    references: tuple[PointingTrial, ...]
+    generated: tuple[PointingTrial, ...]
     cut_away: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Grounding:
         }
 
 
-def _with_halves(trials: Sequence[Trial]) -> dict[str, Any]:
+def _with_halves(trials: Sequence[PointingTrial]) -> dict[str, Any]:
     def half(odd: int) -> dict[str, Any]:
         return summary(
             [trial for trial in trials if str(trial.photo).isdigit() and int(str(trial.photo)) % 2 == odd]
@@ -249,7 +249,7 @@ def mapped(scene: Scene, words: tuple[str, ...], maps: np.ndarray) -> MappedCapt
     return MappedCaption(scene, words, maps.reshape(len(words), -1), mentions)
 
 
-def trials(captions: Sequence[MappedCaption]) -> list[Trial]:
+def trials(captions: Sequence[MappedCaption]) -> list[PointingTrial]:
     """Every word of ``captions`` that names a category of its photo's boxes, with its controls.
 
     The other words are those of the caption that name nothing of that category. From each other photo comes the first
@@ -281,7 +281,7 @@ def trials(captions: Sequence[MappedCaption]) -> list[Trial]:
             for control, maps in (("other_word", others), ("other_photo", away)):
                 if maps:
                     scores[control] = target.scores(np.stack(maps)).mean(axis=0)
-            found.append(Trial(photo_id, mention.category, name, scores))
+            found.append(PointingTrial(photo_id, mention.category, name, scores))
     return found
 
 
