@@ -47,7 +47,7 @@ def item(size: tuple[int, int] = (480, 320), crop: str = "pad", name: str = "bal
     random = np.random.default_rng(3)
     maps = random.dirichlet(np.full(GRID[0] * GRID[1], 0.2), len(WORDS)).reshape(-1, *GRID)
     words = tuple(
-        ExplainedWord(word, 0.9 - 0.1 * number, 3.0, map_, peak(map_, geometry), 1.0, word != "on")
+        ExplainedWord(word, 0.9 - 0.1 * number, 3.0, map_, peak(map_, geometry), 1.0, word not in ("a", "on"))
         for number, (word, map_) in enumerate(zip(WORDS, maps, strict=True))
     )
     # Of each word before it a tenth, of itself a fifth, of the caption's start the half.
@@ -114,9 +114,43 @@ def test_the_page_paints_as_the_pictures_are_painted(opened: Any, crop: str) -> 
     assert opaque.any() and np.abs(painted(page) - expected)[opaque].mean() < 4
 
 
+def chosen(page: Any) -> list[str]:
+    return page.locator("[aria-pressed=true]").all_inner_texts()
+
+
+def test_it_opens_with_the_first_grounded_word(opened: Any, pictures: Path) -> None:
+    page = opened()
+    assert is_shown(page) and chosen(page) == ["red"]
+    assert not page.get_by_text("need JavaScript").count()
+    assert page.locator(CAPTION).nth(1).get_attribute("class") == "shown"
+    assert page.locator(".facts").inner_text().startswith("“red”: ")
+    assert page.locator("header .hint").inner_text().startswith("Point at a word, tap it")
+    page.screenshot(path=pictures / "report.png")
+    page.keyboard.press("Tab")  # not away from where the page begins
+    assert page.evaluate("document.activeElement.name") == "colors"
+
+
+@pytest.mark.parametrize("words", [("a", "on"), ()])
+def test_without_grounded_words_it_opens_with_the_photo(
+    opened: Any, words: tuple[str, ...], pictures: Path
+) -> None:
+    whole = item()
+    shown = tuple(word for word in whole.words if word.text in words)
+    caption = said(" ".join(words), -1.0)
+    attention = whole.words_attention[: len(shown), : 1 + len(shown)]
+    page = opened(replace(whole, words=shown, caption=caption, words_attention=attention, alternatives=()))
+    assert not is_shown(page) and chosen(page) == []
+    assert "Point at a word" in page.locator(".facts").inner_text()
+    page.screenshot(path=pictures / f"report-{len(words)}-grey-words.png")
+    page.keyboard.press("ArrowRight")
+    assert chosen(page) == list(words[:1]) and is_shown(page) == bool(words)
+
+
 def test_a_word_shows_its_map_at_once_and_nothing_moves(opened: Any, pictures: Path) -> None:
     page = opened()
-    assert not is_shown(page) and not page.get_by_text("need JavaScript").count()
+    page.locator(CAPTION).nth(1).click()  # the chosen one: none is now
+    page.mouse.move(5, 5)
+    assert not is_shown(page) and chosen(page) == []
     # In the same task as the event: there is no frame in which an old map could be seen.
     assert (
         page.evaluate(
@@ -141,6 +175,16 @@ def test_a_word_shows_its_map_at_once_and_nothing_moves(opened: Any, pictures: P
     assert not is_shown(page) and "Point at a word" in page.locator(".facts").inner_text()
 
 
+def test_behind_the_mouse_the_chosen_word_comes_back(opened: Any) -> None:
+    page = opened()
+    opening = painted(page)
+    page.locator(CAPTION).nth(4).hover()
+    assert (painted(page) != opening).any() and chosen(page) == ["red"]
+    page.mouse.move(5, 5)
+    assert (painted(page) == opening).all() and is_shown(page)
+    assert page.locator(".facts").inner_text().startswith("“red”: ")
+
+
 def test_between_two_words_the_map_stays(opened: Any) -> None:
     page = opened()
     first, second = (page.locator(CAPTION).nth(number).bounding_box() for number in (1, 2))
@@ -151,10 +195,11 @@ def test_between_two_words_the_map_stays(opened: Any) -> None:
 
 def test_by_keyboard_alone(opened: Any) -> None:
     page = opened()
-    page.keyboard.press("ArrowRight")  # nothing has the focus yet
-    assert page.evaluate("document.activeElement.textContent") == "a" and is_shown(page)
+    page.keyboard.press("ArrowRight")  # nothing has the focus yet: on from the chosen word
+    assert page.evaluate("document.activeElement.textContent") == "ball" and is_shown(page)
     for key, word in [
-        ("ArrowRight", "red"),
+        ("ArrowRight", "on"),
+        ("ArrowLeft", "ball"),
         ("End", "grass"),
         ("ArrowDown", "grass"),
         ("Home", "a"),
@@ -162,16 +207,16 @@ def test_by_keyboard_alone(opened: Any) -> None:
     ]:
         page.keyboard.press(key)
         assert page.evaluate("document.activeElement.textContent") == word
-        assert page.locator("[aria-pressed=true]").all_inner_texts() == [word]
+        assert chosen(page) == [word]
     page.keyboard.press("Escape")
     assert not is_shown(page) and page.locator("[aria-pressed=true]").count() == 0
     page.keyboard.press("Tab")  # one stop a caption: on to the choice of captions
     assert page.evaluate("document.activeElement.name") == "caption-0"
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Shift+Tab")
-    assert page.evaluate("document.activeElement.textContent") == "a"
-    page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.textContent") == "ball"
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("document.activeElement.textContent") == "a"
 
 
 def test_by_touch_on_a_phone(opened: Any, pictures: Path) -> None:
@@ -228,10 +273,11 @@ def test_other_captions_can_be_chosen(opened: Any) -> None:
     page = opened()
     page.get_by_role("radio", name="a ball (yours)").check()
     assert page.locator(CAPTION).all_inner_texts() == ["a", "ball"]
+    assert chosen(page) == ["ball"] and is_shown(page)
     page.locator(CAPTION).nth(1).hover()
     own = painted(page)
     page.get_by_role("radio", name="a red ball").check()
-    assert not is_shown(page)
+    assert chosen(page) == ["red"] and is_shown(page) and (painted(page) != own).any()
     page.locator(CAPTION).nth(2).hover()
     assert (painted(page) == own).all()  # the same word with the same map
 
@@ -245,7 +291,8 @@ def test_several_photos_are_a_gallery(opened: Any, pictures: Path) -> None:
     tops = [cards.nth(number).bounding_box()["y"] for number in range(3)]
     assert len(set(tops)) == 1
     cards.nth(1).locator(CAPTION).nth(2).hover()
-    assert [is_shown(page, number) for number in range(4)] == [False, True, False, False]
+    assert [is_shown(page, number) for number in range(4)] == [True, True, False, False]
+    assert chosen(page) == ["red"]  # of the first photo
     page.screenshot(path=pictures / "gallery.png", full_page=True)
     width = cards.nth(1).bounding_box()["width"]
     assert not cards.nth(1).locator("details").is_visible()
@@ -291,6 +338,7 @@ def test_what_a_screen_reader_hears(opened: Any) -> None:
     assert page.get_by_role("img", name="a red ball on green grass").count() == 1
     words = page.get_by_role("group", name="Caption, word by word")
     assert words.get_by_role("button").all_inner_texts() == list(WORDS)
+    assert words.get_by_role("button", pressed=True).all_inner_texts() == ["red"]
     assert page.locator(".facts").get_attribute("aria-live") == "polite"
     for name in ("Colors", "Opacity"):
         assert page.get_by_label(name).count() == 1

@@ -51,11 +51,12 @@ def command(
     """Show for every word of a photo's caption where in the photo the model looked.
 
     Writes OUT: a .png shows the photo under the map of each word that the photo called for, and the whole caption
-    below; an .html page shows every word's map at a touch; .json and .npz hold the numbers. Several photos go into one .html or .json, or one each into a folder OUT. Nothing is written over a
-    photo that is explained. PATHs and names are those of `wordgaze caption`. Prints the caption and, for
-    each word, its probability, the entropy of its map (in bits; fewer: the model looked at fewer places), and where
-    the map peaks (in the photo's pixels from its upper left corner). A peak in brackets is that of a word that the
-    photo did not call for ("of", "on"): its map shows where the model looked, not what the word stands for.
+    below; an .html page shows every word's map at a touch; .json and .npz hold the numbers. Several photos go into
+    one .html or .json, or one each into a folder OUT. Nothing is written over a photo that is explained. PATHs and
+    names are those of `wordgaze caption`. Prints the caption and, for each word, its probability, the entropy of
+    its map (in bits; fewer: the model looked at fewer places), and where the map peaks (in the photo's pixels from
+    its upper left corner). A peak in brackets is that of a word that the photo did not call for ("of", "on"): its
+    map shows where the model looked, not what the word stands for.
     """
     if text is not None and (ignored := given(**options)):
         flags = ", ".join("--" + name.replace("_", "-") for name in ignored)

@@ -88,7 +88,8 @@ function viewer(article) {
   const facts = article.querySelector(".facts"), hint = facts.textContent;
   const captions = [...article.querySelectorAll(".words")].map(line => [...line.querySelectorAll("button")]);
   let buttons = captions[0], words = data.captions[0];
-  let kept = -1, shown = -1;  // kept: the word that was tapped, or reached by keyboard
+  let chosen = -1, shown = -1;  // chosen: the word that was tapped, or reached by keyboard
+  const firstGrounded = () => words.findIndex(word => word.grounded);
 
   const paint = () => {
     if (shown < 0) return;
@@ -106,8 +107,8 @@ function viewer(article) {
     facts.textContent = index < 0 ? hint : buttons[index].dataset.facts;
     paint();
   };
-  const keep = index => {
-    kept = index;
+  const choose = index => {
+    chosen = index;
     buttons.forEach((button, i) => {
       button.setAttribute("aria-pressed", i === index);
       button.tabIndex = i === Math.max(0, index) ? 0 : -1;  // one stop for Tab a caption
@@ -115,20 +116,20 @@ function viewer(article) {
     show(index);
   };
   const go = index => {
-    keep(index);
+    choose(index);
     buttons[index].focus();
   };
 
   captions.forEach(line => line.forEach((button, index) => {
     button.tabIndex = index ? -1 : 0;
     button.addEventListener("pointerenter", event => event.pointerType === "mouse" && show(index));
-    button.addEventListener("click", () => keep(kept === index ? -1 : index));
-    button.addEventListener("focus", () => button.matches(":focus-visible") && keep(index));
+    button.addEventListener("click", () => choose(chosen === index ? -1 : index));
+    button.addEventListener("focus", () => button.matches(":focus-visible") && choose(index));
     button.addEventListener("keydown", event => {
       const last = buttons.length - 1;
       const before = Math.max(0, index - 1), after = Math.min(last, index + 1);
       const next = { ArrowRight: after, ArrowDown: after, ArrowLeft: before, ArrowUp: before, Home: 0, End: last };
-      if (event.key === "Escape") keep(-1);
+      if (event.key === "Escape") choose(-1);
       if (!(event.key in next) || event.altKey || event.ctrlKey || event.metaKey) return;
       event.preventDefault();
       go(next[event.key]);
@@ -136,11 +137,12 @@ function viewer(article) {
   }));
   // From word to word the map stays, so that the photo does not flash between them.
   for (const line of article.querySelectorAll(".words"))
-    line.addEventListener("pointerleave", event => event.pointerType === "mouse" && show(kept));
+    line.addEventListener("pointerleave", event => event.pointerType === "mouse" && show(chosen));
   article.querySelectorAll(".captions input").forEach((input, index) => input.addEventListener("change", () => {
-    keep(-1);
+    choose(-1);
     article.querySelectorAll(".words").forEach((line, i) => { line.hidden = i !== index; });
     [buttons, words] = [captions[index], data.captions[index]];
+    choose(firstGrounded());
   }));
   const enlarge = article.querySelector(".enlarge");
   enlarge?.addEventListener("click", () => {
@@ -148,7 +150,11 @@ function viewer(article) {
     enlarge.textContent = large ? "Smaller" : "Larger";
     article.scrollIntoView({ block: "nearest" });
   });
-  return { article, paint, start: () => buttons.length && go(Math.max(0, kept)) };
+  const step = by => {
+    if (!buttons.length) return;
+    go(chosen < 0 ? Math.max(0, firstGrounded()) : Math.min(buttons.length - 1, Math.max(0, chosen + by)));
+  };
+  return { article, paint, step, open: () => choose(firstGrounded()) };
 }
 
 const viewers = [...document.querySelectorAll("article")].map(viewer);
@@ -170,12 +176,15 @@ document.querySelector(".controls").addEventListener("input", ({ target }) => {
 });
 drawLegend();
 
-// An arrow key before anything is chosen starts with the first photo in sight.
+// The page opens with a map; in a gallery the other photos stay photos.
+viewers[0]?.open();
+
+// An arrow key that goes to no word yet goes on from the chosen one of the first photo in sight.
 document.addEventListener("keydown", event => {
   if (document.activeElement !== document.body || !["ArrowRight", "ArrowLeft"].includes(event.key)) return;
   const inSight = viewers.find(({ article }) => article.getBoundingClientRect().bottom > innerHeight / 3);
   event.preventDefault();
-  (inSight ?? viewers[0]).start();
+  (inSight ?? viewers[0]).step(event.key === "ArrowRight" ? 1 : -1);
 });
 
 if (window.parent !== window) {

@@ -63,6 +63,7 @@ def html_report(explanations: Sequence[Explanation]) -> str:
         "SCRIPT": script,
         "HASHES": f"style-src '{_hash(style)}'; script-src '{_hash(script)}'",
         "CHOICES": "".join(f"<option value={name}>{name.capitalize()}</option>" for name in COLOR_MAPS),
+        "HINT": f"{_HINT} " if has_words else "",
         "ABOVE": ", the bar above it what the chosen word read of it" if has_words else "",
         "OPACITY": f"{OPACITY:.0%}".removesuffix("%"),
         "KIND": "gallery" if len(items) > 1 else "single",
@@ -248,7 +249,7 @@ _PAGE = """<!doctype html>
 <header>
 <div class="title">
 <h1>What each word looked at</h1>
-<p class="hint">Brighter: looked at more. Darkened: not shown to the model. The bar below a word is its
+<p class="hint">@HINT@Brighter: looked at more. Darkened: not shown to the model. The bar below a word is its
 probability@ABOVE@.</p>
 </div>
 <div class="controls" role="group" aria-label="How maps are drawn">
