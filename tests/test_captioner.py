@@ -24,7 +24,7 @@ from tests.model_folder import CARD, make_parts
 
 from wordgaze import captioner as module
 from wordgaze import hub
-from wordgaze.captioner import Caption, Captioner, CaptionWord, Explanation, choose_device
+from wordgaze.captioner import Caption, Captioner, CaptionWord, Explanation
 from wordgaze.captioning import pipeline
 from wordgaze.errors import ConfigError, ModelError, PhotoError, PhotoWarning
 from wordgaze.folder import FILES, load_folder, save_folder
@@ -40,7 +40,7 @@ def found_ids(captioner: Captioner, photo: Path, **options: Any) -> tuple[int, .
     tokenizer = captioner.tokenizer
     with torch.inference_mode():
         pixel_values = captioner.transform(Image.open(photo))[0][None]
-        found = generate(
+        results = generate(
             captioner.model,
             captioner.model.encode(pixel_values),
             captioner.generation_options(**options),
@@ -48,7 +48,7 @@ def found_ids(captioner: Captioner, photo: Path, **options: Any) -> tuple[int, .
             eos_id=tokenizer.eos_id,
             pad_id=tokenizer.pad_id,
         )
-    return found[0][0].token_ids
+    return results[0][0].token_ids
 
 
 def forced(captioner: Captioner, photo: Path, ids: tuple[int, ...]) -> Any:
@@ -110,7 +110,7 @@ def test_probabilities_are_those_of_a_pass_over_the_ids(captioner: Captioner, ph
     logits = forced(captioner, photos[0], ids).logits[0].log_softmax(-1)
     for word, span in zip(caption.words, tokenizer.words(ids), strict=True):
         assert word.text == span.text
-        expected = sum(float(logits[place - 1, ids[place]]) for place in range(span.start, span.stop))
+        expected = sum(float(logits[i - 1, ids[i]]) for i in range(span.start, span.stop))
         assert math.isclose(math.log(word.probability), expected, abs_tol=1e-4)
     words = sum(math.log(word.probability) for word in caption.words)
     assert math.isclose(caption.log_probability, words, abs_tol=1e-4)
@@ -119,9 +119,10 @@ def test_probabilities_are_those_of_a_pass_over_the_ids(captioner: Captioner, ph
 def test_alternatives_are_the_next_best(captioner: Captioner, photos: list[Path]) -> None:
     caption = captioner.caption(photos[0], num_beams=4, num_captions=3, length_penalty=0.0)
     assert len(caption.alternatives) == 2
-    chances = [one.log_probability for one in (caption, *caption.alternatives)]
-    assert chances == sorted(chances, reverse=True)
-    assert len({caption.text, *(one.text for one in caption.alternatives)}) == 3
+    ranked = [caption, *caption.alternatives]
+    log_probs = [alternative.log_probability for alternative in ranked]
+    assert log_probs == sorted(log_probs, reverse=True)
+    assert len({alternative.text for alternative in ranked}) == 3
     assert close(caption, captioner.caption(photos[0], num_beams=4, length_penalty=0.0))
 
 
@@ -256,8 +257,8 @@ def test_any_collection_of_photos_gives_a_list(captioner: Captioner, photos: lis
         Photos(),
         np.array(photos),
     ):
-        found = captioner.caption(collection, batch_size=4)
-        assert all(map(close, expected, found)) and len(found) == len(photos)
+        captions = captioner.caption(collection, batch_size=4)
+        assert all(map(close, expected, captions)) and len(captions) == len(photos)
     with pytest.raises(ConfigError, match=r"are a dict.*\.values\(\)"):
         captioner.caption(dict(enumerate(photos)))
 
@@ -304,13 +305,15 @@ def test_an_error_can_stand_in_its_photos_place(captioner: Captioner, mixed: Pat
     files = sorted(mixed.glob("*.*"))
     assert len(files) == 9
     for batch_size in (1, 2, 16):
-        found = captioner.caption(files, on_error="return", batch_size=batch_size)
+        results = captioner.caption(files, on_error="return", batch_size=batch_size)
         wrong = {
-            file.name: one for file, one in zip(files, found, strict=True) if isinstance(one, PhotoError)
+            file.name: result
+            for file, result in zip(files, results, strict=True)
+            if isinstance(result, PhotoError)
         }
         assert set(wrong) == {"a.jpg", "d2.png", "notes.txt"}
         assert str(wrong["d2.png"]).startswith(f"{mixed / 'd2.png'}: is not a photo")
-        right = [one for one in found if isinstance(one, Caption)]
+        right = [result for result in results if isinstance(result, Caption)]
         assert all(map(close, right, captioner.caption([file for file in files if file.name not in wrong])))
     alone = captioner.caption(mixed / "d2.png", on_error="return")
     assert isinstance(alone, PhotoError) and str(alone) == str(wrong["d2.png"])
@@ -340,8 +343,8 @@ def test_what_is_doubtful_about_a_photo_is_a_warning_of_the_callers_line(
     ):
         with pytest.warns(PhotoWarning) as warned:
             call()
-        assert [str(one.message) for one in warned] == [f"{name}: is transparent everywhere"]
-        assert {one.filename for one in warned} == {__file__}
+        assert [str(warning.message) for warning in warned] == [f"{name}: is transparent everywhere"]
+        assert {warning.filename for warning in warned} == {__file__}
     with pytest.raises(PhotoError, match="the photo: is cut short"):
         captioner.explain(PHOTO, strict=True)
     refused = captioner.caption([PHOTO], strict=True, on_error="return")
@@ -419,8 +422,9 @@ def test_maps_are_the_attention_of_the_winning_caption(captioner: Captioner, pho
         assert np.allclose(word.map, expected, atol=1e-5)
         assert math.isclose(word.map.sum(), 1, abs_tol=1e-5)
     assert max(word.map.max() for word in explanation.words) > 0.1  # flat maps would agree with any
-    for word, said in zip(explanation.words, explanation.caption.words, strict=True):
-        assert word.text == said.text and math.isclose(word.probability, said.probability, rel_tol=1e-3)
+    for word, expected in zip(explanation.words, explanation.caption.words, strict=True):
+        assert word.text == expected.text
+        assert math.isclose(word.probability, expected.probability, rel_tol=1e-3)
 
 
 def test_peaks_lie_on_the_photo_even_if_the_padding_has_more(
@@ -445,8 +449,8 @@ def test_a_text_of_ones_own(captioner: Captioner, photos: list[Path]) -> None:
     explanation = captioner.explain(photos[0], "A red T-shirt!")
     assert explanation.caption.text == "a red t-shirt"
     assert [word.text for word in explanation.words] == ["a", "red", "t-shirt"]
-    chances = [math.log(word.probability) for word in explanation.words]
-    assert explanation.caption.log_probability < sum(chances)  # the end token counts, too
+    log_probs = [math.log(word.probability) for word in explanation.words]
+    assert explanation.caption.log_probability < sum(log_probs)  # the end token counts, too
     assert [word.probability for word in explanation.caption.words] == [
         w.probability for w in explanation.words
     ]
@@ -500,9 +504,11 @@ def test_what_words_owe_to_the_photo_and_to_each_other(
 def test_many_photos_and_texts_as_one(captioner: Captioner, photos: list[Path]) -> None:
     texts = [["a red dog", "two men"], ["the grass"]]
     pixel_values = torch.stack([captioner.transform(Image.open(photo))[0] for photo in photos[:2]])
-    for photo, some, found in zip(photos, texts, captioner.explain_pixels(pixel_values, texts), strict=False):
-        assert len(found) == len(some)
-        for text, maps in zip(some, found, strict=True):
+    for photo, group, results in zip(
+        photos, texts, captioner.explain_pixels(pixel_values, texts), strict=False
+    ):
+        assert len(results) == len(group)
+        for text, maps in zip(group, results, strict=True):
             alone = captioner.explain(photo, text)
             assert maps.texts == tuple(word.text for word in alone.words)
             assert np.allclose(maps.maps, [word.map for word in alone.words], atol=1e-5)
@@ -522,11 +528,11 @@ def test_saved_as_json(explanation: Explanation, tmp_path: Path) -> None:
     explanation.save(tmp_path / "maps.json")
     values = json.loads((tmp_path / "maps.json").read_text(encoding="utf-8"))
     assert [word["word"] for word in values["words"]] == ["a", "red", "dog"]
-    for found, word in zip(values["words"], explanation.words, strict=True):
-        assert np.allclose(found["map"], word.map, rtol=1e-5)
-        assert found["peak"] == list(word.peak)
-        assert found["entropy"] == word.entropy and found["probability"] == word.probability
-        assert found["evidence"] == word.evidence and found["grounded"] == word.grounded
+    for saved, word in zip(values["words"], explanation.words, strict=True):
+        assert np.allclose(saved["map"], word.map, rtol=1e-5)
+        assert saved["peak"] == list(word.peak)
+        assert saved["entropy"] == word.entropy and saved["probability"] == word.probability
+        assert saved["evidence"] == word.evidence and saved["grounded"] == word.grounded
     assert np.allclose(values["words_attention"], explanation.words_attention, rtol=1e-5)
     assert values["caption"] == "a red dog" and (values["method"], values["raw"]) == ("gradient", False)
     assert values["photo_size"] == [80, 50] and values["input_size"] == [96, 64]
@@ -644,7 +650,7 @@ def test_lower_precision_is_close_and_leaves_the_weights(
     captioner: Captioner, model_folder: Path, photos: list[Path], precision: str
 ) -> None:
     lower = Captioner.from_pretrained(model_folder, "cpu", precision)
-    exact, rough = (one.explain(photos[0], "a red dog") for one in (captioner, lower))
+    exact, rough = (model.explain(photos[0], "a red dog") for model in (captioner, lower))
     assert rough.caption.log_probability != exact.caption.log_probability
     assert math.isclose(rough.caption.log_probability, exact.caption.log_probability, rel_tol=0.05)
     assert {parameter.dtype for parameter in lower.model.parameters()} == {torch.float32}
@@ -661,7 +667,7 @@ def test_a_photo_and_its_mirrored_view_get_one_caption_where_both_are_seen(
     for photo, turned in pairs:
         assert close(both.caption(photo), both.caption(turned))
         assert not close(captioner.caption(photo), captioner.caption(turned))
-    seen, mirrored = (both.explain(each, "a red dog") for each in pairs[0])
+    seen, mirrored = (both.explain(photo, "a red dog") for photo in pairs[0])
     for word, other in zip(seen.words, mirrored.words, strict=True):
         np.testing.assert_allclose(word.map, other.map[:, ::-1], atol=1e-4)
         assert math.isclose(word.evidence, other.evidence, abs_tol=1e-3)
@@ -687,11 +693,3 @@ def test_a_device_or_precision_that_is_not_there(model_folder: Path) -> None:
 @pytest.mark.gpu
 def test_a_gpu_says_the_same(captioner: Captioner, model_folder: Path, photos: list[Path]) -> None:
     assert all(map(close, captioner.caption(photos), Captioner.from_pretrained(model_folder).caption(photos)))
-
-
-@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta", "cpu:x", ""])
-def test_a_device_that_cannot_compute_is_refused_in_a_sentence(device: str) -> None:
-    with pytest.raises(
-        ConfigError, match=f"The device '{device}' is not there for this torch; use auto or cpu"
-    ):
-        choose_device(device)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from wordgaze import device
+from wordgaze.errors import ConfigError
 
 
 @pytest.fixture
@@ -55,6 +56,14 @@ def test_a_system_that_tells_no_load_is_not_called_busy(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(("given", "name"), [("cpu", "cpu"), (torch.device("cpu", 0), "cpu:0")])
 def test_a_device_is_known_by_torchs_name(given: object, name: str) -> None:
     assert device.find_device(given) == name
+
+
+@pytest.mark.parametrize("name", ["nonsense", "cuda:99", "meta", "cpu:x", ""])
+def test_a_device_that_cannot_compute_is_refused_in_a_sentence(name: str) -> None:
+    with pytest.raises(
+        ConfigError, match=f"The device '{name}' is not there for this torch; use auto or cpu"
+    ):
+        device.find_device(name)
 
 
 def test_the_best_device_is_taken_where_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Captioner: the three-line API over the whole way from a photo to its caption and its maps."""
+"""Captioner: the three-line API, from a photo to its caption and its maps."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeAlias, overload
 
 import torch
 from huggingface_hub import ModelHubMixin
 from PIL import Image
 from torch import Tensor
 
-from wordgaze.captioning.captions import as_caption, ids_of, search
+from wordgaze.captioning.captions import encode_text, generate_captions, to_caption
+from wordgaze.captioning.checks import RequestChecks, number_of
 from wordgaze.captioning.pipeline import caption_photos, read_named_photos
 from wordgaze.data.photos import PhotoSource
 from wordgaze.data.sources import Photos, photos_of
@@ -23,34 +24,24 @@ from wordgaze.data.transform import PhotoTransform
 from wordgaze.device import arithmetic, check_precision, find_device, one_thread_after_fork
 from wordgaze.errors import ConfigError, PhotoError, shown, wrong_kind
 from wordgaze.explanation.evidence import evidence
-from wordgaze.explanation.explanation import ExplainedWord, Explanation, explained_words, source_file
+from wordgaze.explanation.explanation import ExplainedWord, Explanation, make_explanation
 from wordgaze.explanation.methods import DEFAULT_METHOD, WordMaps, available_methods, find_method, word_maps
 from wordgaze.folder import ModelParts, load_folder, save_folder
 from wordgaze.generation.caption import Caption, CaptionWord
-from wordgaze.generation.limits import check_encoder_memory, check_fits, check_memory, total_memory
-from wordgaze.generation.options import GenerationOptions, whole_number, yes_or_no
+from wordgaze.generation.options import GenerationOptions, yes_or_no
 from wordgaze.hub import resolve
 
-__all__ = [
-    "BATCH_SIZE",
-    "Caption",
-    "CaptionWord",
-    "Captioner",
-    "ExplainedWord",
-    "Explanation",
-    "choose_device",
-]
+__all__ = ["BATCH_SIZE", "Caption", "CaptionWord", "Captioner", "ExplainedWord", "Explanation"]
 
 BATCH_SIZE = 16
 """Photos at a time, unless said otherwise."""
 
+OnePhoto: TypeAlias = "PhotoSource | Tensor"
+Raise: TypeAlias = Literal["raise"]
+Return: TypeAlias = Literal["return"]
+
 # Whoever imports this will run torch, perhaps before a fork.
 one_thread_after_fork()
-
-
-def choose_device(device: str | torch.device | None = "auto") -> torch.device:
-    """Return the device; ``auto`` (or None) is CUDA, then Apple's MPS, then the CPU; raise ConfigError for others."""
-    return torch.device(find_device(device))
 
 
 class Captioner(
@@ -63,12 +54,12 @@ class Captioner(
         captioner.explain("photo.jpg").save("maps.png")
 
     ``device``: ``auto`` (CUDA, then Apple's MPS, then the CPU) or a torch device. ``precision``: ``float32``,
-    ``bfloat16`` or ``float16``, of the arithmetic; weights stay float32. ``mirrored``: whether a photo is seen a second
-    time, mirrored, for perhaps better captions in about 1.4 times the time; None: as the model has it. Raises
-    ConfigError for a device or precision that can't be had.
+    ``bfloat16`` or ``float16``, of the arithmetic; weights stay float32. ``mirrored``: whether to look at a
+    photo a second time, mirrored, for perhaps better captions in about 1.4 times the time; None: the model's own
+    setting. Raises ConfigError for a device or precision that can't be had.
 
-    A process that is forked after this module was imported runs torch with one thread; with the others it would hang.
-    To caption in several processes with several threads each, start them by ``spawn``.
+    A process forked after this module was imported runs torch with one thread; with more it would hang. To caption in
+    several processes with several threads each, start them by ``spawn``.
     """
 
     _hub_mixin_config: dict[str, Any] = {}  # noqa: RUF012  (set, or the mixin would copy the whole model as its config)
@@ -83,7 +74,7 @@ class Captioner(
         if not isinstance(parts, ModelParts):
             rule = "the parts of a model; a folder or name goes to Captioner.from_pretrained"
             raise wrong_kind("parts", parts, rule)
-        self.device = choose_device(device)
+        self.device = torch.device(find_device(device))
         self.precision = check_precision(precision)
         if mirrored is not None:
             mirrored = yes_or_no("mirrored", mirrored)
@@ -92,6 +83,7 @@ class Captioner(
         self.model = parts.model.eval().to(self.device)
         self.tokenizer = parts.tokenizer
         self.transform = PhotoTransform(parts.preprocessing)
+        self._checks = RequestChecks(parts, self.device)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -111,32 +103,18 @@ class Captioner(
 
         Raises ModelError when it can't be had, ConfigError for a device or precision that can't.
         """
-        # The mixin's own needs a name, and asks the network for config.json even when it is a mistyped path.
-        return cls._from_pretrained(
-            model_id=pretrained_model_name_or_path,
+        # Before a model is downloaded for nothing.
+        device, precision = find_device(device), check_precision(precision)
+        # The mixin's own method needs a name, and asks the network for config.json even when it is a mistyped path.
+        folder = resolve(
+            pretrained_model_name_or_path,
             revision=revision,
             cache_dir=cache_dir,
             force_download=force_download,
             local_files_only=local_files_only,
             token=token,
-            device=device,
-            precision=precision,
-            mirrored=mirrored,
         )
-
-    @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str | os.PathLike[str] | None,
-        device: str | torch.device | None = "auto",
-        precision: str = "float32",
-        mirrored: bool | None = None,
-        **download: Any,
-    ) -> Captioner:
-        chosen = choose_device(device)
-        check_precision(precision)  # before a model is fetched for nothing
-        return cls(load_folder(resolve(model_id, **download), chosen), chosen, precision, mirrored)
+        return cls(load_folder(folder, device), device, precision, mirrored)
 
     def save_pretrained(
         self,
@@ -168,31 +146,33 @@ class Captioner(
 
     def generation_options(self, **options: Any) -> GenerationOptions:
         """Return the model's defaults, overridden; raise ConfigError for an unknown name or a senseless value."""
-        chosen = self.parts.generation.override(**options)
-        check_fits(chosen, self.model.config.decoder)
-        self._check_memory(chosen, 1)
-        return chosen
+        return self._checks.options(options)
+
+    def check_batch(
+        self, batch_size: int, photos: Iterable[Any] = (), options: GenerationOptions | None = None
+    ) -> int:
+        """Return how many of ``photos`` are captioned at a time: ``batch_size``, or all where they are fewer.
+
+        Raises ConfigError where ``batch_size`` is no number, or such a batch needs more memory than there is.
+        ``options``: of the captions, by default the model's.
+        """
+        options = self.parts.generation if options is None else options
+        return self._checks.batch_size(batch_size, number_of(photos), options)
 
     @overload
     def caption(
         self,
-        photo: PhotoSource | Tensor,
+        photo: OnePhoto,
         *,
         batch_size: int = ...,
-        on_error: Literal["raise"] = ...,
+        on_error: Raise = ...,
         strict: bool = ...,
         **options: Any,
     ) -> Caption: ...
 
     @overload
     def caption(
-        self,
-        photo: PhotoSource | Tensor,
-        *,
-        batch_size: int = ...,
-        on_error: Literal["return"],
-        strict: bool = ...,
-        **options: Any,
+        self, photo: OnePhoto, *, batch_size: int = ..., on_error: Return, strict: bool = ..., **options: Any
     ) -> Caption | PhotoError: ...
 
     @overload
@@ -201,20 +181,14 @@ class Captioner(
         photo: Photos,
         *,
         batch_size: int = ...,
-        on_error: Literal["raise"] = ...,
+        on_error: Raise = ...,
         strict: bool = ...,
         **options: Any,
     ) -> list[Caption]: ...
 
     @overload
     def caption(
-        self,
-        photo: Photos,
-        *,
-        batch_size: int = ...,
-        on_error: Literal["return"],
-        strict: bool = ...,
-        **options: Any,
+        self, photo: Photos, *, batch_size: int = ..., on_error: Return, strict: bool = ..., **options: Any
     ) -> list[Caption | PhotoError]: ...
 
     def caption(
@@ -235,51 +209,27 @@ class Captioner(
         ``options``: the fields of ``GenerationOptions``.
 
         Raises PhotoError, which names the photo, when one can't be read; ``on_error="return"`` gives that error in the
-        photo's place, and the rest goes on. What is doubtful about a photo is a PhotoWarning; ``strict`` refuses
-        photos that are cut short. Raises ConfigError for options and arguments that make no sense.
+        photo's place, and the others are captioned. What is doubtful about a photo is a PhotoWarning; ``strict``
+        refuses photos that are cut short. Raises ConfigError for options and arguments that make no sense.
         """
-        chosen = self.generation_options(**options)
+        generation = self.generation_options(**options)
         strict = yes_or_no("strict", strict)
         if not isinstance(on_error, str) or on_error not in ("raise", "return"):
             raise ConfigError(f"on_error is {shown(on_error)}; choose raise or return.")
         photos = photos_of(photo)
-        batch_size = self.check_batch(batch_size, [photo] if photos is None else photo, chosen)
+        batch_size = self.check_batch(batch_size, [photo] if photos is None else photo, generation)
         # What a generator yields may be gone, or be filled anew, once it is asked for the next.
-        ahead = batch_size if photos is not None and _length(photo) is not None else 0
+        ahead = batch_size if photos is not None and number_of(photo) is not None else 0
         named: Iterable[tuple[str, Any]] = [("the photo", photo)]
         if photos is not None:
             named = ((f"photo {number}", source) for number, source in enumerate(photos, start=1))
-        with closing(read_named_photos(named, self._pixel_values, strict, on_error, ahead)) as opened:
-            found = caption_photos(opened, partial(self.caption_pixels, options=chosen), batch_size)
-            captions = [one.error if one.caption is None else one.caption for one in found]
+        with closing(read_named_photos(named, self._pixel_values, strict, on_error, ahead)) as read:
+            results = caption_photos(read, partial(self.caption_pixels, options=generation), batch_size)
+            captions = [result.error if result.caption is None else result.caption for result in results]
         return captions[0] if photos is None else captions
 
     def _pixel_values(self, photo: Image.Image) -> Tensor:
         return self.transform(photo)[0]
-
-    def _check_memory(self, options: GenerationOptions, photos: int) -> None:
-        check_memory(options, self.model.config.decoder, photos, total_memory(self.device))
-
-    def _check_pixels(self, pixel_values: Tensor) -> None:
-        shape = (3, *self.parts.preprocessing.size)
-        if not isinstance(pixel_values, Tensor) or tuple(pixel_values.shape[1:]) != shape:
-            found = tuple(pixel_values.shape) if isinstance(pixel_values, Tensor) else pixel_values
-            rule = f"a tensor (B, {', '.join(map(str, shape))}), photos that `transform` has made"
-            raise wrong_kind("pixel_values", found, rule)
-
-    def check_batch(
-        self, batch_size: int, photos: Iterable[Any] = (), options: GenerationOptions | None = None
-    ) -> int:
-        """Return how many of ``photos`` are captioned at a time: ``batch_size``, or all where they are fewer.
-
-        Raises ConfigError where ``batch_size`` is no number, or such a batch needs more memory than there is.
-        ``options``: of the captions, by default the model's.
-        """
-        batch_size = whole_number("batch_size", batch_size, "a whole number of at least 1", 1)
-        batch_size = min(batch_size, _length(photos) or batch_size)
-        check_encoder_memory(batch_size, self.parts.preprocessing.size, total_memory(self.device))
-        self._check_memory(self.parts.generation if options is None else options, batch_size)
-        return batch_size
 
     def encode(self, pixel_values: Tensor) -> Tensor:
         """Return what the words look at (B, N, D) in ``pixel_values`` (B, 3, H, W), made by ``self.transform``."""
@@ -290,14 +240,10 @@ class Captioner(
 
     def caption_pixels(self, pixel_values: Tensor, options: GenerationOptions) -> list[Caption]:
         """Return the captions of ``pixel_values`` (B, 3, H, W), photos that ``self.transform`` has made."""
-        self._check_pixels(pixel_values)
-        if not isinstance(options, GenerationOptions):
-            raise wrong_kind("options", options, "GenerationOptions, as generation_options() makes them")
-        self._check_memory(options, len(pixel_values))
+        self._checks.search(pixel_values, options)
         with self._inference():
-            encoder_hidden_states = self.encode(pixel_values)
-            found = search(self.parts, encoder_hidden_states, options)
-        return [as_caption(self.parts, captions, options) for captions in found]
+            generated = generate_captions(self.parts, self.encode(pixel_values), options)
+        return [to_caption(self.parts, captions, options) for captions in generated]
 
     def explain(
         self,
@@ -318,21 +264,20 @@ class Captioner(
         many.
         """
         method, raw, strict = self._method(method), yes_or_no("raw", raw), yes_or_no("strict", strict)
-        chosen = self.generation_options(**options)
-        ids: Sequence[int] | None = None if text is None else ids_of(self.parts, text)
-        photos = [("the photo", photo)]
-        [opened] = read_named_photos(photos, lambda image: (image, *self.transform(image)), strict)
-        assert opened.content is not None
-        image, pixels, geometry = opened.content
+        generation = self.generation_options(**options)
+        ids: Sequence[int] | None = None if text is None else encode_text(self.parts, text)
+        sources = [("the photo", photo)]
+        [read] = read_named_photos(sources, lambda image: (image, *self.transform(image)), strict)
+        assert read.content is not None
+        image, pixels, geometry = read.content
         pixel_values = pixels[None].to(self.device)
         caption = None
         with self._inference():
-            # Beside the photo one that shows nothing, for what the words owe to the photo.
-            both = self.encode(torch.cat([pixel_values, torch.zeros_like(pixel_values)]))
-            states, blank = both[:1], both[1:]
+            # A blank photo in the same batch, for the evidence: how much of a word is owed to the photo.
+            states, blank = self.encode(torch.cat([pixel_values, torch.zeros_like(pixel_values)])).split(1)
             if ids is None:
-                [found] = search(self.parts, states, chosen)
-                ids, caption = found[0].token_ids, as_caption(self.parts, found, chosen)
+                [generated] = generate_captions(self.parts, states, generation)
+                ids, caption = generated[0].token_ids, to_caption(self.parts, generated, generation)
         with self._arithmetic():
             [maps] = self._word_maps(pixel_values, states, [ids], method, raw)
             probabilities = [word.probability for word in maps.words]
@@ -340,18 +285,7 @@ class Captioner(
         if caption is None:
             words = tuple(CaptionWord(word.text, word.probability) for word in maps.words)
             caption = Caption(self.tokenizer.decode(ids), maps.log_probability, words)
-        return Explanation(
-            caption=caption,
-            words=explained_words(maps, bits, geometry),
-            photo=image,
-            geometry=geometry,
-            grid_size=maps.grid_size,
-            method=method,
-            words_attention=maps.words_attention,
-            raw=raw,
-            name=Path(photo).name if isinstance(photo, str | os.PathLike) else "photo",
-            source=source_file(photo),
-        )
+        return make_explanation(caption, maps, bits, image, geometry, method=method, raw=raw, source=photo)
 
     def explain_pixels(
         self,
@@ -367,26 +301,27 @@ class Captioner(
         As :meth:`explain`, for many photos. ``options``: of the captions, by default the model's.
         """
         method, raw = self._method(method), yes_or_no("raw", raw)
-        self._check_pixels(pixel_values)
-        if texts is not None and (isinstance(texts, str) or any(isinstance(some, str) for some in texts)):
+        self._checks.pixels(pixel_values)
+        if texts is not None and (isinstance(texts, str) or any(isinstance(group, str) for group in texts)):
             raise wrong_kind("texts", texts, "a list of texts for each photo")
         pixel_values = pixel_values.to(self.device)
         captions: list[list[Sequence[int]]]
         with self._inference():
             states = self.encode(pixel_values)
             if texts is None:
-                found = search(self.parts, states, self.parts.generation if options is None else options)
-                captions = [[best[0].token_ids] for best in found]
+                generation = self.parts.generation if options is None else options
+                generated = generate_captions(self.parts, states, generation)
+                captions = [[best.token_ids] for best, *_ in generated]
             else:
-                captions = [[ids_of(self.parts, text) for text in some] for some in texts]
+                captions = [[encode_text(self.parts, text) for text in group] for group in texts]
         with self._arithmetic():
-            each = zip(pixel_values.split(1), states.split(1), captions, strict=False)
-            return [self._word_maps(pixels, state, some, method, raw) for pixels, state, some in each]
+            photos = zip(pixel_values.split(1), states.split(1), captions, strict=False)
+            return [self._word_maps(*photo, method, raw) for photo in photos]
 
     def _word_maps(
         self, pixel_values: Tensor, states: Tensor, captions: list[Sequence[int]], method: str, raw: bool
     ) -> list[WordMaps]:
-        """Return the maps of the ids of some ``captions`` of one photo."""
+        """Return the maps of ``captions``, ids of one photo's captions."""
         return word_maps(
             self.model,
             states,
@@ -412,11 +347,3 @@ class Captioner(
 
     def _arithmetic(self) -> AbstractContextManager[None]:
         return arithmetic(str(self.device), self.precision)
-
-
-def _length(photos: Any) -> int | None:
-    """Return how many there are; None where that shows only when they have all come."""
-    try:
-        return len(photos)
-    except TypeError:
-        return None

@@ -25,7 +25,7 @@ PREFIX = "wordgaze-photos"
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    """Twelve photos, each in its own shade of grey."""
+    """Twelve photos, each in its own shade of gray."""
     paths = [tmp_path / f"{number:02}.png" for number in range(12)]
     for number, path in enumerate(paths):
         Image.new("L", (4, 4), number).save(path)
@@ -36,7 +36,7 @@ def shade(photo: Image.Image) -> int:
     return int(np.asarray(photo)[0, 0, 0])
 
 
-def labelled(sources: Any) -> Iterator[tuple[int, Any]]:
+def labeled(sources: Any) -> Iterator[tuple[int, Any]]:
     return enumerate(sources)
 
 
@@ -58,15 +58,15 @@ def test_results_come_in_order_whichever_is_ready_first(files: list[Path], ahead
         return shade(photo)
 
     broken = [*files[:5], files[0].with_name("nothere.png"), *files[5:]]
-    found = list(read_photos(labelled(broken), slowly, ahead=ahead))
-    assert [photo.label for photo in found] == list(range(13))
-    assert [photo.content for photo in found] == [0, 1, 2, 3, 4, None, 5, 6, 7, 8, 9, 10, 11]
-    assert [str(photo.error) for photo in found if photo.error] == ["no such file; check the path"]
+    results = list(read_photos(labeled(broken), slowly, ahead=ahead))
+    assert [photo.label for photo in results] == list(range(13))
+    assert [photo.content for photo in results] == [0, 1, 2, 3, 4, None, 5, 6, 7, 8, 9, 10, 11]
+    assert [str(photo.error) for photo in results if photo.error] == ["no such file; check the path"]
 
 
 def test_photos_are_read_while_the_caller_does_something_else(files: list[Path]) -> None:
     read: list[int] = []
-    photos = read_photos(labelled(files), lambda photo: read.append(shade(photo)), ahead=4)
+    photos = read_photos(labeled(files), lambda photo: read.append(shade(photo)), ahead=4)
     next(photos)
     assert wait_for(lambda: len(read) == 5)
     assert sorted(read) == [0, 1, 2, 3, 4]  # and no more than that
@@ -130,8 +130,8 @@ def open_file() -> Iterator[Any]:
 @pytest.mark.parametrize("sources", [arrays, tensors, pictures, open_file])
 def test_what_may_be_filled_anew_is_read_when_it_comes(sources: Callable[[], Iterator[Any]]) -> None:
     for ahead in (0, 3):
-        found = [photo.content for photo in read_photos(labelled(sources()), shade, ahead=ahead)]
-        assert found == [0, 1, 2, 3, 4]
+        results = [photo.content for photo in read_photos(labeled(sources()), shade, ahead=ahead)]
+        assert results == [0, 1, 2, 3, 4]
 
 
 def test_files_and_bytes_are_read_by_threads_and_pipes_are_not(files: list[Path], tmp_path: Path) -> None:
@@ -144,9 +144,9 @@ def test_files_and_bytes_are_read_by_threads_and_pipes_are_not(files: list[Path]
     def where(photo: Image.Image) -> tuple[int, bool]:
         return shade(photo), threading.current_thread().name.startswith(PREFIX)
 
-    found = [photo.content for photo in read_photos(labelled(sources), where, ahead=2)]
+    results = [photo.content for photo in read_photos(labeled(sources), where, ahead=2)]
     writer.join()
-    assert found == [(0, True), (1, True), (2, True), (3, False)]
+    assert results == [(0, True), (1, True), (2, True), (3, False)]
 
 
 @pytest.mark.parametrize("problem", [KeyError("mine"), KeyboardInterrupt(), MemoryError()], ids=repr)
@@ -168,7 +168,7 @@ def test_an_error_that_is_no_photos_fault_comes_in_its_turn(files: list[Path]) -
     def make(photo: Image.Image) -> int:
         return 1 // (shade(photo) - 2)
 
-    photos = read_photos(labelled(files), make, ahead=4)
+    photos = read_photos(labeled(files), make, ahead=4)
     assert [next(photos).content, next(photos).content] == [-1, -1]
     with pytest.raises(ZeroDivisionError):
         next(photos)
@@ -181,9 +181,9 @@ def test_a_photo_too_large_for_the_memory_stops_no_other(files: list[Path]) -> N
             raise MemoryError
         return shade(photo)
 
-    found = list(read_photos(labelled(files[:3]), make, ahead=2))
-    assert [photo.content for photo in found] == [0, None, 2]
-    assert str(found[1].error) == "needs more memory than there is; make the photo smaller"
+    results = list(read_photos(labeled(files[:3]), make, ahead=2))
+    assert [photo.content for photo in results] == [0, None, 2]
+    assert str(results[1].error) == "needs more memory than there is; make the photo smaller"
 
 
 # --- With names ------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_a_photo_too_large_for_the_memory_stops_no_other(files: list[Path]) -> N
 
 @pytest.fixture
 def doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Photos in odd shades of grey are doubtful."""
+    """Photos in odd shades of gray are doubtful."""
     from wordgaze.captioning import pipeline
 
     real = pipeline.open_photo
@@ -214,12 +214,15 @@ def test_warnings_and_the_error_name_their_photos_in_order(files: list[Path], ah
         warnings.simplefilter("always")
         with pytest.raises(PhotoError, match=r"^photo 3: is not a photo"):
             list(read_named_photos(named, shade, strict=False, ahead=ahead))
-        assert [str(one.message) for one in warned] == ["photo 1: looks odd", f"{files[3]}: looks odd"]
-        found = list(read_named_photos(named, shade, strict=False, on_error="return", ahead=ahead))
-    assert [photo.content for photo in found] == [1, 3, None, 5]
-    assert str(found[2].error).startswith("photo 3: is not a photo")
-    assert {one.category for one in warned} == {PhotoWarning} and len(warned) == 5
-    assert {one.filename for one in warned} == {__file__}
+        assert [str(warning.message) for warning in warned] == [
+            "photo 1: looks odd",
+            f"{files[3]}: looks odd",
+        ]
+        results = list(read_named_photos(named, shade, strict=False, on_error="return", ahead=ahead))
+    assert [photo.content for photo in results] == [1, 3, None, 5]
+    assert str(results[2].error).startswith("photo 3: is not a photo")
+    assert {warning.category for warning in warned} == {PhotoWarning} and len(warned) == 5
+    assert {warning.filename for warning in warned} == {__file__}
 
 
 def test_an_error_leaves_no_thread_though_somebody_holds_it(files: list[Path]) -> None:
@@ -246,10 +249,10 @@ def test_failed_photos_have_their_place_in_a_batch() -> None:
         else ReadPhoto(number, torch.full((3, 2, 2), number))
         for number in range(8)
     ]
-    found = list(caption_photos(photos, caption, 3))
+    results = list(caption_photos(photos, caption, 3))
     assert sizes == [2, 2]  # of the first and the third batch, the second has none to caption
-    assert [str(photo.caption) for photo in found] == ["0", "None", "2", "None", "None", "None", "6", "7"]
-    assert [photo.label for photo in found if photo.error is wrong] == [1, 3, 4, 5]
+    assert [str(photo.caption) for photo in results] == ["0", "None", "2", "None", "None", "None", "6", "7"]
+    assert [photo.label for photo in results if photo.error is wrong] == [1, 3, 4, 5]
 
 
 def test_captions_of_a_batch_are_there_before_the_next_is_taken() -> None:
@@ -260,6 +263,6 @@ def test_captions_of_a_batch_are_there_before_the_next_is_taken() -> None:
             taken.append(number)
             yield ReadPhoto(number, torch.zeros(3, 2, 2))
 
-    found = caption_photos(photos(), lambda pixel_values: [Caption("", 0.0, ())] * len(pixel_values), 4)
-    next(found)
+    results = caption_photos(photos(), lambda pixel_values: [Caption("", 0.0, ())] * len(pixel_values), 4)
+    next(results)
     assert len(taken) == 4

@@ -1,4 +1,4 @@
-"""Captions and their ids, by the parts of a model."""
+"""Captions from a model's parts, and the ids of captions that somebody wrote."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wordgaze.generation.result import GeneratedCaption
 from wordgaze.generation.search import generate
 
 
-def search(
+def generate_captions(
     parts: ModelParts, encoder_hidden_states: Tensor, options: GenerationOptions
 ) -> list[list[GeneratedCaption]]:
     """Return the ids of each photo's captions, best first; ``encoder_hidden_states`` (B, N, D)."""
@@ -30,22 +30,24 @@ def search(
     )
 
 
-def as_caption(parts: ModelParts, found: Sequence[GeneratedCaption], options: GenerationOptions) -> Caption:
-    """Return the best of a photo's captions, the rest its alternatives."""
-    best, *others = (
-        Caption(parts.tokenizer.decode(one.token_ids), one.log_probability, _words(parts, one))
-        for one in found
+def to_caption(
+    parts: ModelParts, generated: Sequence[GeneratedCaption], options: GenerationOptions
+) -> Caption:
+    """Return the best of a photo's captions, with the rest as its alternatives."""
+    best, *alternatives = (
+        Caption(parts.tokenizer.decode(caption.token_ids), caption.log_probability, _words(parts, caption))
+        for caption in generated
     )
     confidence = None if options.sample else parts.confidence
     return replace(
         best,
-        alternatives=tuple(others),
+        alternatives=tuple(alternatives),
         confidence=None if confidence is None else confidence(best.features()),
     )
 
 
-def ids_of(parts: ModelParts, text: str) -> list[int]:
-    """Return the ids of a caption that somebody wrote; raises ConfigError for one that the model can't read."""
+def encode_text(parts: ModelParts, text: str) -> list[int]:
+    """Return the ids of a caption that somebody wrote; raise ConfigError for one that the model can't read."""
     if not isinstance(text, str):
         raise wrong_kind("text", text, "a text, one caption")
     ids = parts.tokenizer.encode(text)
@@ -59,9 +61,9 @@ def ids_of(parts: ModelParts, text: str) -> list[int]:
     return ids
 
 
-def _words(parts: ModelParts, found: GeneratedCaption) -> tuple[CaptionWord, ...]:
-    log_probs = found.token_log_probs  # one shorter than the ids: none for the start token
+def _words(parts: ModelParts, caption: GeneratedCaption) -> tuple[CaptionWord, ...]:
+    log_probs = caption.token_log_probs  # one shorter than the ids: none for the start token
     return tuple(
         CaptionWord(span.text, math.exp(sum(log_probs[span.start - 1 : span.stop - 1])))
-        for span in parts.tokenizer.words(found.token_ids)
+        for span in parts.tokenizer.words(caption.token_ids)
     )

@@ -1,4 +1,4 @@
-"""The way from many photos to their captions: read ahead by threads, captioned in batches, given back in order."""
+"""From many photos to their captions: read ahead by threads, captioned in batches, returned in order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Content = TypeVar("Content")
 
 @dataclass(frozen=True)
 class ReadPhoto(Generic[Label, Content]):
-    """What was made of a photo's pixels, or what is wrong with it; ``warnings`` say what may be.
+    """A photo's content as the caller wants it, or the error that reading it gave; ``warnings``: what may be wrong.
 
     ``label``: whatever the caller knows the photo by.
     """
@@ -41,8 +41,8 @@ class ReadPhoto(Generic[Label, Content]):
 
 
 @dataclass(frozen=True)
-class CaptionedPhoto(Generic[Label]):
-    """A photo's caption, or what is wrong with the photo; ``label`` and ``warnings`` as of :class:`ReadPhoto`."""
+class CaptionResult(Generic[Label]):
+    """A photo's caption, or the error; ``label`` and ``warnings`` as of :class:`ReadPhoto`."""
 
     label: Label
     caption: Caption | None = None
@@ -57,12 +57,12 @@ def read_photos(
     strict: bool = False,
     ahead: int = 0,
 ) -> Generator[ReadPhoto[Label, Content]]:
-    """Yield a result a photo, in order; a photo that can't be read is a result, too, and stops nothing.
+    """Yield a result for each photo, in order; a photo that can't be read is a result, too, and stops nothing.
 
     ``photos``: labels with what :func:`wordgaze.data.photos.open_photo` takes, or a PhotoError in its place. ``make``
-    turns a photo into what is kept of it. ``strict``: refuse photos that are cut short. ``ahead``: how many photos are
-    read before they are asked for, files and bytes by threads; what may change or wait, such as an open file, an array
-    or a pipe, is read as soon as it is taken from ``photos``, and with ``ahead=0`` so is everything. At most
+    turns a photo into its content. ``strict``: refuse photos that are cut short. ``ahead``: how many photos are
+    read before they are asked for, files and bytes by threads. What may change or block (an open file, an array, a
+    pipe) is read as soon as it is taken from ``photos``, and with ``ahead=0`` so is everything. At most
     ``THREADS`` photos are held decoded. To end before the last photo, close this generator.
     """
 
@@ -107,13 +107,13 @@ def read_named_photos(
     on_error: str = "raise",
     ahead: int = 0,
 ) -> Generator[ReadPhoto[str, Content]]:
-    """Read photos as :func:`read_photos` does, and say by their names what is wrong with them.
+    """Yield what :func:`read_photos` does; errors and warnings name their photo.
 
-    ``photos``: items of a collection, each with a name for where it has no path. What is doubtful about a photo is
-    warned of; a PhotoError is raised in the photo's turn, unless ``on_error`` is ``return``.
+    ``photos``: items of a collection, each with a name to use where it has no path. What is doubtful about a photo is
+    a PhotoWarning; a PhotoError is raised in the photo's turn, unless ``on_error`` is ``return``.
     """
-    with closing(read_photos(map(_named, photos), make, strict=strict, ahead=ahead)) as opened:
-        for photo in opened:
+    with closing(read_photos(map(_name_and_source, photos), make, strict=strict, ahead=ahead)) as results:
+        for photo in results:
             for message in photo.warnings:
                 warn(f"{photo.label}: {message}", PhotoWarning)
             if photo.error is not None:
@@ -127,32 +127,32 @@ def read_named_photos(
 
 def caption_photos(
     photos: Iterable[ReadPhoto[Label, Tensor]], caption: Callable[[Tensor], list[Caption]], batch_size: int
-) -> Iterator[CaptionedPhoto[Label]]:
-    """Yield a result a photo, in order, captioned ``batch_size`` photos at a time.
+) -> Iterator[CaptionResult[Label]]:
+    """Yield a result for each photo, in order, captioned ``batch_size`` photos at a time.
 
-    ``photos``: with their ``pixel_values`` (3, H, W). ``caption``: ``pixel_values`` (B, 3, H, W) → a caption a photo.
+    ``photos``: with their ``pixel_values`` (3, H, W). ``caption``: from ``pixel_values`` (B, 3, H, W) to their captions.
     """
     photos = iter(photos)
     while batch := list(islice(photos, batch_size)):
         pixel_values = [photo.content for photo in batch if photo.content is not None]
         captions = iter(caption(torch.stack(pixel_values)) if pixel_values else ())
         for photo in batch:
-            found = None if photo.content is None else next(captions)
-            yield CaptionedPhoto(photo.label, found, photo.error, photo.warnings)
+            caption_or_none = None if photo.content is None else next(captions)
+            yield CaptionResult(photo.label, caption_or_none, photo.error, photo.warnings)
 
 
 def _can_wait(source: Any) -> bool:
-    """Return whether a photo can be read later, and by another thread: bytes, and a path unless it is of a pipe."""
+    """Return whether a photo can be read later, and by another thread: bytes, and any path but a pipe's."""
     if not isinstance(source, str | os.PathLike):
         return isinstance(source, bytes)
     try:
         return not is_special(source)
-    except (OSError, ValueError):  # it is not there, which reading it will say
+    except (OSError, ValueError):  # it is missing, as reading it will tell
         return True
 
 
-def _named(photo: tuple[str, Any]) -> tuple[str, Any]:
-    """Return what a photo is called, and the photo itself without its label, or what is wrong with it."""
+def _name_and_source(photo: tuple[str, Any]) -> tuple[str, Any]:
+    """Return a photo's name, and the photo itself without its label, or the error."""
     name, source = photo
     try:
         source = photo_in(source)

@@ -157,11 +157,22 @@ class Explanation:
         return html_frame([self])
 
 
-def explained_words(
-    maps: WordMaps, evidence: Sequence[float], geometry: Geometry
-) -> tuple[ExplainedWord, ...]:
-    """Return a caption's words with their ``maps`` over a photo, and with ``evidence``, in bits a word."""
-    return tuple(
+def make_explanation(
+    caption: Caption,
+    maps: WordMaps,
+    evidence: Sequence[float],
+    photo: Image.Image,
+    geometry: Geometry,
+    *,
+    method: str,
+    raw: bool,
+    source: object,
+) -> Explanation:
+    """Return the explanation of a caption by its words' ``maps``, with ``evidence`` in bits a word.
+
+    ``source``: what the photo was read from.
+    """
+    words = tuple(
         ExplainedWord(
             text=word.text,
             probability=word.probability,
@@ -172,6 +183,18 @@ def explained_words(
             grounded=is_grounded(word.text, bits),
         )
         for word, bits in zip(maps.words, evidence, strict=True)
+    )
+    return Explanation(
+        caption=caption,
+        words=words,
+        photo=photo,
+        geometry=geometry,
+        grid_size=maps.grid_size,
+        method=method,
+        words_attention=maps.words_attention,
+        raw=raw,
+        name=Path(source).name if isinstance(source, str | os.PathLike) else "photo",
+        source=_source_file(source),
     )
 
 
@@ -187,7 +210,7 @@ def _made_by_us() -> PngInfo:
     return info
 
 
-def source_file(photo: object) -> Path | None:
+def _source_file(photo: object) -> Path | None:
     """Return the file that ``photo`` is, or was opened from, as far as it tells."""
     name = photo
     if isinstance(photo, Image.Image):

@@ -1,0 +1,61 @@
+"""What a model is asked to do, checked before it begins: options, batches, pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wordgaze.errors import wrong_kind
+from wordgaze.folder import ModelParts
+from wordgaze.generation.limits import check_encoder_memory, check_fits, check_memory, total_memory
+from wordgaze.generation.options import GenerationOptions, whole_number
+
+
+class RequestChecks:
+    """The checks of a model on a device; each raises ConfigError."""
+
+    def __init__(self, parts: ModelParts, device: torch.device) -> None:
+        self._parts, self._device = parts, device
+
+    def options(self, overrides: dict[str, Any]) -> GenerationOptions:
+        """Return the model's generation options with ``overrides``, for one photo or more."""
+        options = self._parts.generation.override(**overrides)
+        check_fits(options, self._parts.model.config.decoder)
+        self._memory(options, 1)
+        return options
+
+    def batch_size(self, batch_size: int, total: int | None, options: GenerationOptions) -> int:
+        """Return ``batch_size``, or ``total``, the number of photos, where that is known and smaller."""
+        batch_size = whole_number("batch_size", batch_size, "a whole number of at least 1", 1)
+        batch_size = min(batch_size, total or batch_size)
+        check_encoder_memory(batch_size, self._parts.preprocessing.size, total_memory(self._device))
+        self._memory(options, batch_size)
+        return batch_size
+
+    def pixels(self, pixel_values: Tensor) -> None:
+        """Check that these are photos as the model's transform makes them, (B, 3, H, W)."""
+        shape = (3, *self._parts.preprocessing.size)
+        if not isinstance(pixel_values, Tensor) or tuple(pixel_values.shape[1:]) != shape:
+            value = tuple(pixel_values.shape) if isinstance(pixel_values, Tensor) else pixel_values
+            rule = f"a tensor (B, {', '.join(map(str, shape))}), photos that `transform` has made"
+            raise wrong_kind("pixel_values", value, rule)
+
+    def search(self, pixel_values: Tensor, options: GenerationOptions) -> None:
+        """Check that captions of these photos can be searched for."""
+        self.pixels(pixel_values)
+        if not isinstance(options, GenerationOptions):
+            raise wrong_kind("options", options, "GenerationOptions, as generation_options() makes them")
+        self._memory(options, len(pixel_values))
+
+    def _memory(self, options: GenerationOptions, photos: int) -> None:
+        check_memory(options, self._parts.model.config.decoder, photos, total_memory(self._device))
+
+
+def number_of(photos: Any) -> int | None:
+    """Return how many photos there are; None where that shows only when they have all come."""
+    try:
+        return len(photos)
+    except TypeError:
+        return None
