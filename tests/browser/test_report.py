@@ -13,7 +13,8 @@ import pytest
 from PIL import Image, ImageDraw
 from tests.browser.conftest import DARK, DESKTOP, PHONE, Visit, still
 
-from wordgaze.data.transform import Geometry, PhotoTransform, Preprocessing
+from wordgaze.data.geometry import Geometry
+from wordgaze.data.transform import PhotoTransform, Preprocessing
 from wordgaze.explanation.explanation import ExplainedWord, Explanation
 from wordgaze.explanation.overlay import COLOR_MAPS, OPACITY, UNGROUNDED, colorize, peak, refine, strength
 from wordgaze.explanation.report import html_frame, html_report

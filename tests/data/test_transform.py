@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
+from wordgaze.data.geometry import Geometry
 from wordgaze.data.photos import open_photo
-from wordgaze.data.transform import Geometry, PhotoTransform, Preprocessing, TrainTransform, swap_left_right
+from wordgaze.data.transform import PhotoTransform, Preprocessing, TrainTransform, swap_left_right
 from wordgaze.errors import ConfigError
 
 HALF = (0.5, 0.5, 0.5)
@@ -193,7 +194,7 @@ def test_a_square_in_the_photo_is_where_its_patch_is() -> None:
                 pixel_values, geometry = PhotoTransform(preprocessing(crop))(open_photo(file))
                 assert geometry.photo_size == photo
                 brightness = (pixel_values[0] * 0.5 + 0.5).reshape(14, 16, 14, 16).mean(dim=(1, 3))
-                brightness[~torch.from_numpy(geometry.inside((14, 14)))] = 0  # padding is grey
+                brightness[~torch.from_numpy(geometry.inside((14, 14)))] = 0  # padding is gray
                 assert brightness[row, column] > 0.9
                 neighbors = (
                     brightness[row - 1 : row + 2, column - 1 : column + 2].sum() - brightness[row, column]
@@ -444,8 +445,8 @@ def test_colors_are_jittered_and_stay_colors() -> None:
     assert 0.38 < brightness.min() < 0.43 and 0.55 < brightness.max() < 0.62
     assert spread.max() / spread.min() > 1.2
     assert saturation.max() / saturation.min() > 1.05
-    grey, _ = train_transform(color=1.0)(Image.new("RGB", (96, 96), (90, 90, 90)), np.random.default_rng(1))
-    assert grey.std(dim=0).max() < 1e-5  # saturation has nothing to do there
+    gray, _ = train_transform(color=1.0)(Image.new("RGB", (96, 96), (90, 90, 90)), np.random.default_rng(1))
+    assert gray.std(dim=0).max() < 1e-5  # saturation has nothing to do there
 
 
 @pytest.mark.parametrize(

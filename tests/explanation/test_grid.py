@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from wordgaze.data.transform import Geometry, PhotoTransform, Preprocessing
+from wordgaze.data.geometry import Geometry
+from wordgaze.data.transform import PhotoTransform, Preprocessing
 from wordgaze.explanation.fonts import font
 from wordgaze.explanation.grid import Panel, caption_picture, fit, grid
 from wordgaze.explanation.overlay import mute

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wordgaze.data.transform import Geometry, PhotoTransform, Preprocessing
+from wordgaze.data.geometry import Geometry
+from wordgaze.data.transform import PhotoTransform, Preprocessing
 from wordgaze.explanation.overlay import (
     COLOR_MAPS,
     COLORS,

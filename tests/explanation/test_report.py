@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wordgaze.data.transform import Geometry
+from wordgaze.data.geometry import Geometry
 from wordgaze.explanation.explanation import ExplainedWord, Explanation
 from wordgaze.explanation.overlay import COLOR_MAPS, peak
 from wordgaze.explanation.report import html_frame, html_report

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.model_folder import draw_photo
 
 from wordgaze.captioner import Captioner
-from wordgaze.data.transform import Geometry
+from wordgaze.data.geometry import Geometry
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.evaluation.categories import ObjectMention
 from wordgaze.tasks import grounding

@@ -130,7 +130,8 @@ def caption_photos(
 ) -> Iterator[CaptionResult[Label]]:
     """Yield a result for each photo, in order, captioned ``batch_size`` photos at a time.
 
-    ``photos``: with their ``pixel_values`` (3, H, W). ``caption``: from ``pixel_values`` (B, 3, H, W) to their captions.
+    ``photos``: with their ``pixel_values`` (3, H, W). ``caption``: returns the captions of ``pixel_values``
+    (B, 3, H, W).
     """
     photos = iter(photos)
     while batch := list(islice(photos, batch_size)):

@@ -1,4 +1,4 @@
-"""Pixels to model input and back: photos keep their shape going in, maps find their pixels coming out."""
+"""Photos to model input, for captioning and for training."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from wordgaze.data.geometry import Geometry
 from wordgaze.errors import ConfigError
 
 _RESAMPLING = {
@@ -20,7 +21,7 @@ _RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 _CROPS = ("pad", "center", "squash")
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
+_GRAY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Preprocessing:
             raise ConfigError(f"preprocessing: mirrored is {self.mirrored!r}; use true or false")
 
     def widening(self, photo_size: tuple[int, int]) -> float:
-        """By what a photo's (w, h) width is multiplied, against its height, to come nearer to the input's shape."""
+        """Return the factor for a (w, h) photo's width, its height kept, that brings it nearer to the input's shape."""
         to_fit = (self.size[1] / self.size[0]) / (photo_size[0] / photo_size[1])
         return min(max(to_fit, 1 / self.stretch), self.stretch)
 
@@ -105,62 +106,6 @@ class Preprocessing:
                 f"preprocessing: {', '.join(missing)} missing; add what the model was trained with"
             )
         return cls(**values)
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Where a model's input lies on its photo.
-
-    ``photo_size`` (w, h) and ``input_size`` (W, H) in pixels; ``box`` (left, top, right, bottom): the
-    rectangle in photo pixels that the input shows, which reaches outside a padded photo. Patch (i, j) of a
-    grid (H_p, W_p) covers its own rectangle of the input, and pixel k of a side reaches from k to k + 1, its
-    center between (``align_corners=False``).
-    """
-
-    photo_size: tuple[int, int]
-    input_size: tuple[int, int]
-    box: tuple[float, float, float, float]
-
-    def place(self, patch_map: np.ndarray, smooth: bool = True) -> np.ndarray:
-        """A map (H_p, W_p) over the photo's own pixels: (h, w) float32, 0 where the input showed nothing.
-
-        ``smooth``: bilinear between the patches' centers; otherwise each pixel takes its own patch's value.
-        """
-        patch_map = np.asarray(patch_map, np.float32)
-        (width, height), (left, top, right, bottom) = self.photo_size, self.box
-        rows = _weights(height, top, bottom, patch_map.shape[0], smooth)
-        columns = _weights(width, left, right, patch_map.shape[1], smooth)
-        return rows @ patch_map @ columns.T
-
-    def inside(self, grid: tuple[int, int]) -> np.ndarray:
-        """Which patches of a grid (H_p, W_p) hold any photo: (H_p, W_p) bool."""
-        (width, height), (left, top, right, bottom) = self.photo_size, self.box
-        return np.outer(_touches(height, top, bottom, grid[0]), _touches(width, left, right, grid[1]))
-
-    def point(self, row: int, column: int, grid: tuple[int, int]) -> tuple[int, int]:
-        """The photo pixel (x, y) under the center of a patch, the nearest one for patches in the padding."""
-        (width, height), (left, top, right, bottom) = self.photo_size, self.box
-        x = math.floor(left + (right - left) * (column + 0.5) / grid[1])
-        y = math.floor(top + (bottom - top) * (row + 0.5) / grid[0])
-        return min(max(x, 0), width - 1), min(max(y, 0), height - 1)
-
-
-def _weights(pixels: int, start: float, stop: float, cells: int, smooth: bool) -> np.ndarray:
-    """(pixels, cells): what each cell between ``start`` and ``stop`` gives to each pixel along one axis."""
-    position = (np.arange(pixels) + 0.5 - start) * (cells / (stop - start))  # in cells; cell j is j to j + 1
-    shown = (position >= 0) & (position < cells)
-    if smooth:
-        centers = np.clip(position, 0.5, cells - 0.5)[:, None] - 0.5
-        weights = np.maximum(0, 1 - np.abs(centers - np.arange(cells)))
-    else:
-        weights = np.floor(position)[:, None] == np.arange(cells)
-    return (weights * shown[:, None]).astype(np.float32)
-
-
-def _touches(pixels: int, start: float, stop: float, cells: int) -> np.ndarray:
-    edges = start + (stop - start) / cells * np.arange(cells + 1)
-    rounding = 1e-6 * (stop - start) / cells
-    return (edges[1:] > rounding) & (edges[:-1] < pixels - rounding)
 
 
 class PhotoTransform:
@@ -238,7 +183,7 @@ class TrainTransform:
         whole, flipped = rng.random() < self.whole, bool(rng.random() < self.flip)
         share = rng.uniform(*self.scale)
         stretch = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
-        place = tuple(rng.random(2))
+        position = tuple(rng.random(2))
         factors = rng.uniform(1 - self.color, 1 + self.color, 3)
         if whole and self.crop == "squash":
             stretch = 1.0
@@ -255,29 +200,30 @@ class TrainTransform:
             shape = (photo.width / photo.height if self.crop == "squash" else width / height) / stretch
             largest = min(photo.width, photo.height * shape) * self.preprocessing.crop_pct
             side = largest if whole else largest * math.sqrt(share)
-            box = _window(photo.size, (side, side / shape), place)
+            box = _window(photo.size, (side, side / shape), position)
             shown = photo.resize((width, height), self._resampling, box=box)
 
         values = _normalize(_jitter_color(_channels_first(shown), *factors), self.preprocessing)
         if flipped:
             values = values[:, :, ::-1]
-        left, top = (int(place[0] * (width - shown.width + 1)), int(place[1] * (height - shown.height + 1)))
+        left = int(position[0] * (width - shown.width + 1))
+        top = int(position[1] * (height - shown.height + 1))
         pixel_values = np.zeros((3, height, width), np.float32)
         pixel_values[:, top : top + shown.height, left : left + shown.width] = values
         return torch.from_numpy(pixel_values), flipped
 
 
 def _window(
-    size: tuple[int, int], window: tuple[float, float], place: tuple[float, ...]
+    size: tuple[int, int], window: tuple[float, float], position: tuple[float, ...]
 ) -> tuple[float, float, float, float]:
-    """A box of ``window`` (w, h) in a photo of ``size``, at shares ``place`` of the room that is left."""
+    """Return a box of ``window`` (w, h) in a photo of ``size``, at ``position`` in the room left, two shares of it."""
     width, height = min(window[0], size[0]), min(window[1], size[1])  # min: rounding must not reach outside
-    left, top = place[0] * (size[0] - width), place[1] * (size[1] - height)
+    left, top = position[0] * (size[0] - width), position[1] * (size[1] - height)
     return left, top, min(left + width, size[0]), min(top + height, size[1])
 
 
 def _channels_first(photo: Image.Image) -> np.ndarray:
-    """(3, h, w) float32 from 0 to 255."""
+    """Return the photo's values (3, h, w), float32 from 0 to 255."""
     return np.ascontiguousarray(np.asarray(photo).transpose(2, 0, 1), np.float32)
 
 
@@ -288,10 +234,10 @@ def _normalize(values: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
 
 
 def _jitter_color(values: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
-    """Moves all three at once: contrast about the photo's mean grey, saturation about each pixel's own."""
-    mean_grey = float(_GREY @ values.mean(axis=(1, 2)))
-    mix = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * _GREY)
-    offset = (1 - contrast) * brightness * mean_grey
+    """Change all three at once: contrast about the photo's mean gray, saturation about each pixel's own."""
+    mean_gray = float(_GRAY @ values.mean(axis=(1, 2)))
+    mix = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * _GRAY)
+    offset = (1 - contrast) * brightness * mean_gray
     mixed = mix.astype(np.float32) @ values.reshape(3, -1) + np.float32(offset)
     return np.clip(mixed, 0, 255, out=mixed).reshape(values.shape)
 
@@ -310,10 +256,10 @@ _OF_A_SIDE = re.compile(
 
 
 def swap_left_right(caption: str) -> str:
-    """The caption of the mirrored photo: left and right change places, also in "rightmost" or "left-handed".
+    """Return the caption of the mirrored photo: left and right swapped, also in "rightmost" or "left-handed".
 
-    Both words have other meanings ("was left open", "right next to"), so alone they are only swapped where a
-    word beside them says that a side is meant: "the left", "his left hand", "left of", "left and right".
+    Both words have other meanings ("was left open", "right next to"), so alone they are swapped only where a word
+    beside them says that a side is meant: "the left", "his left hand", "left of", "left and right".
     """
     return _SIDE.sub(_other_side, caption)
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from wordgaze.data.transform import Geometry
+from wordgaze.data.geometry import Geometry
 from wordgaze.errors import ConfigError
 from wordgaze.explanation import overlay
 from wordgaze.explanation.evidence import is_grounded

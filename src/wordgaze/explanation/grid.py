@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from wordgaze.data.transform import Geometry
+from wordgaze.data.geometry import Geometry
 from wordgaze.errors import warn
 from wordgaze.explanation import fonts
 from wordgaze.explanation.fonts import font

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from wordgaze.data.transform import Geometry
+from wordgaze.data.geometry import Geometry
 
 OPACITY = 0.85
 """Of the strongest value; weaker ones let more of the photo through."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from wordgaze.data.transform import Geometry
+from wordgaze.data.geometry import Geometry
 from wordgaze.explanation.overlay import (
     COLOR_MAPS,
     OPACITY,

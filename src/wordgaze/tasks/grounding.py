@@ -17,11 +17,11 @@ from torch import Tensor
 from wordgaze.captioner import BATCH_SIZE, Captioner
 from wordgaze.captioning.pipeline import read_photos
 from wordgaze.data.captions import CaptionSet
+from wordgaze.data.geometry import Geometry
 from wordgaze.data.instances import Instances, read_instances
 from wordgaze.data.json_file import PhotoId
 from wordgaze.data.photo_ids import spellings
 from wordgaze.data.readers.caption_file import CaptionedPhoto
-from wordgaze.data.transform import Geometry
 from wordgaze.errors import ConfigError, DataError, PhotoWarning, warn
 from wordgaze.evaluation.categories import ObjectMention, find_objects
 from wordgaze.evaluation.grounding import PointingTrial, Target, View, mean_over_photos, summary
