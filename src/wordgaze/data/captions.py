@@ -42,10 +42,10 @@ class CaptionSet:
 class Source:
     """One source of a training set: a file or folder of captions, and which of its photos to take.
 
-    ``root``: the folder that the file's photo names start from. ``limit``: so many photos, drawn with
-    ``seed`` (a smaller limit takes a part of a larger one's). ``categories``: only photos with a box of one
-    of these, by the COCO ``instances`` file. ``repeat``: how often an epoch shows each. ``exclude``: a file of
-    ids of photos to leave out, a JSON list or one id a line.
+    ``root``: the folder that the file's photo names start from. ``limit``: the number of photos, drawn with ``seed``
+    (a smaller limit takes a part of a larger one's). ``categories``: only photos with a box of one of these, by the
+    COCO ``instances`` file. ``repeat``: how often an epoch shows each. ``exclude``: a file of ids of photos to leave
+    out, a JSON list or one id a line.
     """
 
     captions: str
@@ -87,13 +87,13 @@ def read_captions(
     needs_files: bool = True,
     default_split: str | None = None,
 ) -> CaptionSet:
-    """Reads captions in any format of READERS; ``auto`` recognizes it.
+    """Return the captions of a file in any format of READERS; ``auto`` recognizes it.
 
     ``root``: by default the folder ``photos`` beside the file where there is one, else the file's own folder.
     ``split``: for formats that have them; by default ``default_split`` where the file has several, else all.
     ``check_files``: look now whether all photos exist. ``needs_files``: whether a photo must name its file at all.
-    Captions lose outer and repeated spaces; empty ones, and photos without any, are dropped and counted in
-    the description. Raises DataError.
+    Captions lose outer and repeated spaces; empty ones, and photos without any, are dropped and counted in the
+    description. Raises DataError.
     """
     file = CaptionFile(path, root, split, needs_files)
     reader = _reader(file, format)
@@ -103,7 +103,7 @@ def read_captions(
 
 
 def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> CaptionSet:
-    """Puts a training set together, source after source.
+    """Return the training set that the sources make up, in their order.
 
     Ids are only unique within a source: with several, photo 9 of the second becomes ``"2/9"``.
     """
@@ -118,33 +118,33 @@ def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> Cap
             raise DataError(f"{file.path}: holds several splits, among them a test set; name one with split")
         # A missing photo may be excluded for that very reason.
         captions = _read(file, reader, check_files and source.exclude is None)
-        chosen, description = list(captions), captions.description
+        subset, description = list(captions), captions.description
         if source.exclude is not None:
-            chosen, left_out = _without(chosen, Path(source.exclude))
-            description += f"; {left_out}: {_counts(chosen)}"
-            if not chosen:
+            subset, left_out = _without(subset, Path(source.exclude))
+            description += f"; {left_out}: {_counts(subset)}"
+            if not subset:
                 raise DataError(
                     f"{file.path}: {source.exclude} excludes all of its photos; correct `exclude`"
                 )
             if check_files:
-                _check_files(file, chosen)
+                _check_files(file, subset)
         if source.categories and source.instances is not None:
-            chosen = _with_categories(chosen, source.categories, source.instances)
-            description += f"; with {', '.join(source.categories)}: {_counts(chosen)}"
-            if not chosen:
+            subset = _with_categories(subset, source.categories, source.instances)
+            description += f"; with {', '.join(source.categories)}: {_counts(subset)}"
+            if not subset:
                 raise DataError(
                     f"{file.path}: none of its photos has {', '.join(source.categories)} in "
                     f"{source.instances}; check that both files are of the same photos"
                 )
-        if source.limit is not None and source.limit < len(chosen):
-            order = np.random.default_rng(source.seed).permutation(len(chosen))
-            chosen = [chosen[index] for index in sorted(order[: source.limit])]
-            description += f"; drawn with seed {source.seed}: {_counts(chosen)}"
+        if source.limit is not None and source.limit < len(subset):
+            order = np.random.default_rng(source.seed).permutation(len(subset))
+            subset = [subset[index] for index in sorted(order[: source.limit])]
+            description += f"; drawn with seed {source.seed}: {_counts(subset)}"
         if len(sources) > 1:
-            chosen = [replace(photo, photo_id=f"{number}/{photo.photo_id}") for photo in chosen]
+            subset = [replace(photo, photo_id=f"{number}/{photo.photo_id}") for photo in subset]
         if source.repeat > 1:
             description += f"; {source.repeat} times"
-        photos += chosen * source.repeat
+        photos += subset * source.repeat
         descriptions.append(description)
     return CaptionSet(tuple(photos), "\n".join(descriptions))
 
@@ -154,7 +154,7 @@ def _read(file: CaptionFile, reader: Reader, check_files: bool) -> CaptionSet:
     if file.split is not None and not splits:
         raise DataError(f"{file.path}: this format has no splits; leave out split {file.split!r}")
     photos = reader.read(file)
-    kept: list[CaptionedPhoto] = []
+    captioned: list[CaptionedPhoto] = []
     ids: set[PhotoId] = set()
     empty = 0
     for photo in photos:
@@ -165,21 +165,21 @@ def _read(file: CaptionFile, reader: Reader, check_files: bool) -> CaptionSet:
             raise DataError(f"{file.path}: several photos have the id {photo.photo_id!r}; give each its own")
         ids.add(photo.photo_id)
         if captions:
-            kept.append(replace(photo, captions=captions))
+            captioned.append(replace(photo, captions=captions))
     if not photos:
         raise DataError(f"{file.path}: lists no photos; is this the right file?")
-    if not kept:
+    if not captioned:
         raise DataError(
             f"{file.path}: none of its {len(photos)} photos has a caption; is this the right file?"
         )
     if check_files:
-        _check_files(file, kept)
+        _check_files(file, captioned)
 
-    dropped = {"empty captions": empty, "photos without a caption": len(photos) - len(kept)}
+    dropped = {"empty captions": empty, "photos without a caption": len(photos) - len(captioned)}
     left_out = " and ".join(f"{count:,} {what}" for what, count in dropped.items() if count)
-    description = f"{file.path}{f' ({file.split})' if file.split else ''}: {_counts(kept)}"
+    description = f"{file.path}{f' ({file.split})' if file.split else ''}: {_counts(captioned)}"
     return CaptionSet(
-        tuple(kept),
+        tuple(captioned),
         description + (f"; left out {left_out}" if left_out else ""),
         _notes(file, dropped),
         file.split,
@@ -205,13 +205,13 @@ def _reader(file: CaptionFile, format: str) -> Reader:
 
 
 def _notes(file: CaptionFile, dropped: Mapping[str, int]) -> tuple[str, ...]:
-    some = [
+    parts = [
         f"{count:,} {what}" if count > 1 else f"1 {what.replace('s', '', 1)}"
         for what, count in dropped.items()
         if count
     ]
     verb = "is" if sum(dropped.values()) == 1 else "are"
-    return (f"{file.path}: {' and '.join(some)} {verb} left out",) if some else ()
+    return (f"{file.path}: {' and '.join(parts)} {verb} left out",) if parts else ()
 
 
 def _counts(photos: Sequence[CaptionedPhoto]) -> str:
@@ -228,7 +228,7 @@ def _check_files(file: CaptionFile, photos: Sequence[CaptionedPhoto]) -> None:
 
 
 def _without(photos: Sequence[CaptionedPhoto], exclude: Path) -> tuple[list[CaptionedPhoto], str]:
-    """Return the photos whose ids the file ``exclude`` does not hold, and what to say of it."""
+    """Return the photos whose ids the file ``exclude`` does not hold, and a description of what it left out."""
     ids = set(_read_ids(exclude))
     unknown = sorted(ids - {str(photo.photo_id) for photo in photos})
     remaining = [photo for photo in photos if str(photo.photo_id) not in ids]

@@ -45,7 +45,7 @@ class Instances:
         by_id = match_photos(photos, [Spelled(photo_id) for photo_id in self.sizes])
         named = [photo_id for photo_id, name in self.files.items() if name]
         by_name = match_photos(photos, [Spelled(self.files[photo_id], is_name=True) for photo_id in named])
-        if isinstance(by_id, str) or isinstance(by_name, str):  # a name that is an id, too
+        if isinstance(by_id, str) or isinstance(by_name, str):  # a name that is also an id
             raise DataError(
                 f"{path}: {by_id if isinstance(by_id, str) else by_name}; give the photos one numbering"
             )
@@ -65,37 +65,37 @@ BOXES = "name boxes in COCO's format, a JSON object with images, annotations and
 
 
 def read_instances(path: str | os.PathLike[str]) -> Instances:
-    """Reads boxes from COCO instances JSON; crowds are kept and flagged. Raises DataError."""
+    """Return the boxes of a COCO instances JSON, crowds included and flagged. Raises DataError."""
     path = Path(path)
     content = read_object(path, BOXES)
     categories: dict[int, str] = {}
     for index, item in enumerate(items_of(path, content, "categories")):
-        place = f"categories[{index}]"
-        categories[value_of(path, place, item, "id", int)] = value_of(path, place, item, "name", str)
+        location = f"categories[{index}]"
+        categories[value_of(path, location, item, "id", int)] = value_of(path, location, item, "name", str)
     sizes: dict[PhotoId, tuple[int, int]] = {}
     files: dict[PhotoId, str] = {}
     for index, item in enumerate(items_of(path, content, "images")):
-        place = f"images[{index}]"
-        width, height = (value_of(path, place, item, key, int) for key in ("width", "height"))
+        location = f"images[{index}]"
+        width, height = (value_of(path, location, item, key, int) for key in ("width", "height"))
         if min(width, height) < 1:
-            raise DataError(f"{path}: {place} is {width} x {height} pixels; give the photo's size")
-        photo_id = new_id(path, place, item, sizes)
+            raise DataError(f"{path}: {location} is {width} x {height} pixels; give the photo's size")
+        photo_id = new_id(path, location, item, sizes)
         sizes[photo_id] = (width, height)
         name = item.get("file_name")
         files[photo_id] = name if isinstance(name, str) else ""
     boxes: dict[PhotoId, list[Box]] = {photo_id: [] for photo_id in sizes}
     for index, item in enumerate(items_of(path, content, "annotations")):
-        place = f"annotations[{index}]"
-        photo_id = known_id(path, place, item, "image_id", boxes, "images")
-        category = categories[known_id(path, place, item, "category_id", categories, "categories")]
-        bbox = value_of(path, place, item, "bbox", list)
+        location = f"annotations[{index}]"
+        photo_id = known_id(path, location, item, "image_id", boxes, "images")
+        category = categories[known_id(path, location, item, "category_id", categories, "categories")]
+        bbox = value_of(path, location, item, "bbox", list)
         if len(bbox) != 4 or not all(map(_is_number, bbox)) or min(bbox[2:]) < 0:
             raise DataError(
-                f"{path}: {place} has bbox {bbox!r:.60}; give x, y, width, height in photo pixels"
+                f"{path}: {location} has bbox {bbox!r:.60}; give x, y, width, height in photo pixels"
             )
         x, y, width, height = map(float, bbox)
         boxes[photo_id].append(Box(category, x, y, width, height, crowd=bool(item.get("iscrowd"))))
-    return Instances(categories, {photo_id: tuple(some) for photo_id, some in boxes.items()}, sizes, files)
+    return Instances(categories, {photo_id: tuple(group) for photo_id, group in boxes.items()}, sizes, files)
 
 
 def _is_number(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""JSON files of other people: read, and each value checked in its place."""
+"""JSON files of other people: read, and each value checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from wordgaze.data.text_file import kind_of_text, read_text
 from wordgaze.errors import DataError, first_line
 
 PhotoId: TypeAlias = "int | str"
-
 
 ANOTHER = "is this the right file?"
 
@@ -38,7 +37,7 @@ def read_json(path: Path, remedy: str = ANOTHER) -> Any:
 
 
 def broken(path: Path, error: json.JSONDecodeError) -> DataError:
-    """Return the error of a file that begins as JSON, and goes on as something else."""
+    """Return the error of a file that begins as JSON and continues as something else."""
     cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
     remedy = "it ends in the middle, so get the file again" if cut else "mend it there, or get the file again"
     if error.doc[error.pos : error.pos + 1] == "'":
@@ -98,7 +97,9 @@ def kind_of_json(content: object) -> str:
 
 def _kind_of_object(content: dict[str, Any]) -> str:
     images, annotations = (content.get(key) for key in ("images", "annotations"))
-    image, annotation = (some[0] if isinstance(some, list) and some else {} for some in (images, annotations))
+    image, annotation = (
+        items[0] if isinstance(items, list) and items else {} for items in (images, annotations)
+    )
     if isinstance(image, dict) and "sentences" in image:
         return "captions in Karpathy's format"
     if isinstance(annotation, dict) and "bbox" in annotation:
@@ -110,10 +111,12 @@ def _kind_of_object(content: dict[str, Any]) -> str:
     if isinstance(content.get("metrics"), dict):
         return "the scores that `wordgaze evaluate --json` wrote"
     if content and all(isinstance(value, str | list) for value in content.values()):
-        values = [
-            one for value in content.values() for one in (value if isinstance(value, list) else [value])
+        captions = [
+            caption
+            for value in content.values()
+            for caption in (value if isinstance(value, list) else [value])
         ]
-        if values and all(isinstance(one, str) and " " in one for one in values):
+        if captions and all(isinstance(caption, str) and " " in caption for caption in captions):
             return "captions by photo, {PHOTO: [CAPTION, ...]}"
     return ""
 
@@ -145,56 +148,59 @@ def items_of(path: Path, content: dict[str, Any], key: str) -> list[dict[str, An
     return items
 
 
-def value_of(path: Path, place: str, item: object, key: str, *types: type) -> Any:
-    """Return what an object has under ``key``, which must be of one of ``types``; raises DataError."""
+def value_of(path: Path, location: str, item: object, key: str, *types: type) -> Any:
+    """Return the value under ``key`` of the object at ``location``; raise DataError unless it is of ``types``."""
     if not isinstance(item, dict):
-        raise DataError(f"{path}: {place} is {item!r:.60}; it must be an object")
+        raise DataError(f"{path}: {location} is {item!r:.60}; it must be an object")
     value = item.get(key)
     if not isinstance(value, types) or isinstance(value, bool):
-        found = f"has {key} {value!r:.60}" if key in item else f"has no {key!r}"
+        problem = f"has {key} {value!r:.60}" if key in item else f"has no {key!r}"
         has = "" if key in item else f" (it has {keys_of(item)})"
-        raise DataError(f"{path}: {place} {found}; give {' or '.join(_KINDS[kind] for kind in types)}{has}")
+        kinds = " or ".join(_KINDS[kind] for kind in types)
+        raise DataError(f"{path}: {location} {problem}; give {kinds}{has}")
     return value
 
 
 _KINDS = {int: "a whole number", str: "a text", list: "a list"}
 
 
-def caption_of(path: Path, place: str, item: object, key: str) -> str:
+def caption_of(path: Path, location: str, item: object, key: str) -> str:
     """Return a caption; "" where it is null or NaN, which is how other programs write that there is none."""
     value = item.get(key, "") if isinstance(item, dict) else ""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    return str(value_of(path, place, item, key, str))
+    return str(value_of(path, location, item, key, str))
 
 
-def id_of(path: Path, place: str, item: dict[str, Any], key: str) -> PhotoId:
+def id_of(path: Path, location: str, item: dict[str, Any], key: str) -> PhotoId:
     """Return a photo's id, a whole number or a text; pandas writes numbers as 7.0. Raises DataError."""
     value = item.get(key)
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    found: PhotoId = value_of(path, place, item, key, int, str)
-    return found
+    photo_id: PhotoId = value_of(path, location, item, key, int, str)
+    return photo_id
 
 
-def new_id(path: Path, place: str, item: dict[str, Any], seen: Container[PhotoId]) -> PhotoId:
-    """Return an item's own id; raises DataError where an earlier one has it."""
-    photo_id = id_of(path, place, item, "id")
+def new_id(path: Path, location: str, item: dict[str, Any], seen: Container[PhotoId]) -> PhotoId:
+    """Return an item's own id; raise DataError where an earlier item has it."""
+    photo_id = id_of(path, location, item, "id")
     if photo_id in seen:
-        raise DataError(f"{path}: {place} has the id {photo_id!r} of an earlier one; give each its own")
+        raise DataError(f"{path}: {location} has the id {photo_id!r} of an earlier one; give each its own")
     return photo_id
 
 
 def known_id(
-    path: Path, place: str, item: dict[str, Any], key: str, known: Container[PhotoId], where: str
+    path: Path, location: str, item: dict[str, Any], key: str, known: Container[PhotoId], where: str
 ) -> Any:
-    """Return an id that the list ``where`` has, as a number or as text; raises DataError for others."""
-    value = id_of(path, place, item, key)
+    """Return an id that the list named ``where`` has, as a number or as text; raise DataError for others."""
+    value = id_of(path, location, item, key)
     if value in known:
         return value
     other: PhotoId | None = str(value) if isinstance(value, int) else whole(value)
     if other is None or other not in known:
-        raise DataError(f"{path}: {place} has {key} {value!r}, which {where!r} does not list; add or drop it")
+        raise DataError(
+            f"{path}: {location} has {key} {value!r}, which {where!r} does not list; add or drop it"
+        )
     return other
 
 
@@ -204,5 +210,5 @@ def whole(value: object) -> int | None:
         return int(value) if value.is_integer() else None
     if isinstance(value, int):
         return value
-    found = re.fullmatch(r"\s*(\d{1,18})(\.0*)?\s*", value, re.ASCII) if isinstance(value, str) else None
-    return int(found[1]) if found else None
+    match = re.fullmatch(r"\s*(\d{1,18})(\.0*)?\s*", value, re.ASCII) if isinstance(value, str) else None
+    return int(match[1]) if match else None

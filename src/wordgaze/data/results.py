@@ -26,11 +26,11 @@ RESULTS = (
 
 
 class Result(NamedTuple):
-    """A photo, its caption, and where that stands; of a photo that failed the caption is None."""
+    """A photo, its caption (None for a photo that failed), and the location in the file."""
 
     photo: Spelled
     caption: str | None
-    place: str
+    location: str
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ _PHOTO_KEYS = {
     **dict.fromkeys(_NAMES.split(), True),
     **dict.fromkeys(_MORE_IDS.split(), False),
 }
-"""The keys under which a photo stands, the surest first, and whether it is a file's name there."""
+"""The keys of a photo, the surest first, and whether they hold a file's name."""
 # fmt: off
 _WRITTEN = (
     "generated_text", "generated_caption", "generated", "prediction", "predictions", "predicted", "predicted_caption",
@@ -76,30 +76,32 @@ _CAPTIONS = ("caption", "captions", "text", "sentence", "comment")
 """The keys of captions: those that a model must have written, and those that a person may have."""
 
 
-def _entry(path: Path, place: str, item: object) -> Result:
+def _entry(path: Path, location: str, item: object) -> Result:
     if not isinstance(item, dict):
-        raise DataError(f"{path}: {place} needs an image_id and a caption, a text; it is {item!r:.80}.")
+        raise DataError(f"{path}: {location} needs an image_id and a caption, a text; it is {item!r:.80}.")
     values = {_plain(key): value for key, value in item.items()}
     photo = _photo(values)
     if photo is not None and "error" in values and not any(key in values for key in _CAPTIONS):
-        return Result(photo, None, place)
+        return Result(photo, None, location)
     texts = {key: _text(values[key]) for key in (*_WRITTEN, *_CAPTIONS) if key in values}
-    chosen = _chosen(path, place, {key: text for key, text in texts.items() if text is not None})
+    caption = _caption(path, location, {key: text for key, text in texts.items() if text is not None})
     several = next((value for value in values.values() if isinstance(value, list) and len(value) > 1), None)
     if (
         photo is not None
-        and chosen is None
+        and caption is None
         and several is not None
-        and all(isinstance(one, str) for one in several)
+        and all(isinstance(text, str) for text in several)
     ):
-        raise DataError(f"{path}: {place} has {len(several)} captions, as references have; give one a photo.")
-    if photo is None or chosen is None:
-        raise DataError(f"{path}: {place} needs an image_id and a caption, a text; it is {item!r:.80}.")
-    return Result(photo, chosen, place)
+        raise DataError(
+            f"{path}: {location} has {len(several)} captions, as references have; give one a photo."
+        )
+    if photo is None or caption is None:
+        raise DataError(f"{path}: {location} needs an image_id and a caption, a text; it is {item!r:.80}.")
+    return Result(photo, caption, location)
 
 
 def _plain(key: object) -> str:
-    """Return a key as ours are written: "Image ID" is "image_id"."""
+    """Return a key spelled as ours: "image_id" for "Image ID"."""
     return re.sub(r"[\s-]+", "_", str(key).strip().strip('"').lower())
 
 
@@ -122,12 +124,13 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _chosen(path: Path, place: str, texts: Mapping[str, str]) -> str | None:
+def _caption(path: Path, location: str, texts: Mapping[str, str]) -> str | None:
     written = [key for key in _WRITTEN if key in texts]
     keys = [*written, *(key for key in _CAPTIONS[:1] if key in texts)] if written else list(texts)[:1]
     if len({texts[key] for key in keys}) > 1:
         raise DataError(
-            f"{path}: {place} has {' and '.join(map(repr, keys))}, which differ; keep the one to score, as 'caption'."
+            f"{path}: {location} has {' and '.join(map(repr, keys))}, which differ; keep the one to score, as "
+            "'caption'."
         )
     return texts[keys[0]] if keys else None
 
@@ -139,16 +142,16 @@ _WRAPPERS = ("annotations", "results", "predictions", "captions", "data", "outpu
 
 def _json_entries(path: Path, text: str) -> Iterator[Result]:
     values = _values(path, text)
-    if len(values) > 1:  # JSON Lines, or lists one after another, as several processes leave them
+    if len(values) > 1:  # JSON Lines, or lists one after another, as several processes write them
         items = (
             (line, item) for line, value in values for item in (value if isinstance(value, list) else [value])
         )
         return (_entry(path, f"line {line}", item) for line, item in items)
     content = values[0][1]
     if isinstance(content, dict):
-        found = _of_object(path, content)
-        if found is not None:
-            return iter(found)
+        entries = _of_object(path, content)
+        if entries is not None:
+            return iter(entries)
     elif isinstance(content, list):
         if not content:
             raise DataError(f"{path}: an empty list; {RESULTS}.")
@@ -168,19 +171,19 @@ def _json_entries(path: Path, text: str) -> Iterator[Result]:
 def _values(path: Path, text: str) -> list[tuple[int, Any]]:
     """Return the JSON values of a text, one after another, with the lines they begin in."""
     decoder = json.JSONDecoder(object_pairs_hook=_without_doubles)
-    found: list[tuple[int, Any]] = []
-    line, place = 1, 0
+    values: list[tuple[int, Any]] = []
+    line, position = 1, 0
     try:
-        while (start := _SPACE.match(text, place).end()) < len(text):  # type: ignore[union-attr]  # always matches
-            line += text.count("\n", place, start)
-            value, place = decoder.raw_decode(text, start)
-            found.append((line, value))
-            line += text.count("\n", start, place)
+        while (start := _SPACE.match(text, position).end()) < len(text):  # type: ignore[union-attr]  # always matches
+            line += text.count("\n", position, start)
+            value, position = decoder.raw_decode(text, start)
+            values.append((line, value))
+            line += text.count("\n", start, position)
     except json.JSONDecodeError as error:
         raise broken(path, error) from None
     except (RecursionError, ValueError) as error:
         raise unfit(path, error) from None
-    return found
+    return values
 
 
 _SPACE = re.compile(r"\s*")
@@ -287,7 +290,7 @@ def _of_table(path: Path, text: str, delimiter: str) -> Iterator[Result]:
 
 
 def _csv(text: str, delimiter: str, quoting: Literal[0, 3]) -> Iterator[tuple[int, list[str]]]:
-    """Return each row with its last line."""
+    """Yield each row with the number of its last line."""
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=delimiter,
@@ -303,12 +306,12 @@ _ESCAPES = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
 
 
 def _printed(path: Path, lines: list[tuple[int, str]]) -> Iterator[Result]:
-    """What `wordgaze caption` prints: PATH, a tab, the caption, with --confidence a tab and a number."""
+    """Yield what `wordgaze caption` printed: PATH, a tab, the caption, with --confidence a tab and a number."""
     for number, line in lines:
         name, caption, *more = line.rstrip("\r").split("\t")
         if len(more) > 1 or (more and not re.fullmatch(r"[01]?\.\d+|[01]|-", more[0].strip())):
             raise DataError(
                 f"{path}: line {number} has {2 + len(more)} fields, and no line names them; {RESULTS}."
             )
-        file = re.sub(r"\\[\\tnr]", lambda found: _ESCAPES[found[0]], name)
+        file = re.sub(r"\\[\\tnr]", lambda match: _ESCAPES[match[0]], name)
         yield Result(Spelled(file, is_name=True), caption, f"line {number}")

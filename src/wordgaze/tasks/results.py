@@ -33,7 +33,7 @@ def results_of(
             failed.add(photo)
         elif captions.setdefault(photo, entry.caption) != entry.caption:
             raise DataError(
-                f"{results}: image_id {photo} has two captions (again in {entry.place}); keep one, or is it a file "
+                f"{results}: image_id {photo} has two captions (again in {entry.location}); keep one, or is it a file "
                 "of references?"
             )
         else:

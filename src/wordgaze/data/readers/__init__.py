@@ -10,7 +10,6 @@ READERS: dict[str, Reader] = {
     "karpathy": karpathy.READER,
     "coco": coco.READER,
 }
-"""The caption formats by name, and the place for more: write a ``read`` that returns the photos with their
-captions as they stand. Spaces, empty captions, doubled ids, missing files and the description are seen to for
-all of them. They are asked in this order; those that look into the JSON refuse what is not JSON, so put
-others before them."""
+"""The caption formats by name, asked in this order. To add one, write a ``read`` that returns the photos with their
+captions as they stand; spaces, empty captions, repeated ids, missing files and the description are handled for all of
+them. Those that look into the JSON refuse what is not JSON, so put others before them."""

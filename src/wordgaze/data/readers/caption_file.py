@@ -1,4 +1,4 @@
-"""What a reader gets, and what it gives."""
+"""A reader's input and output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_FILE = Path()
 
 @dataclass(frozen=True)
 class CaptionedPhoto:
-    """A photo's file and what people said about it."""
+    """A photo's file, and captions that people wrote for it."""
 
     photo_id: PhotoId
     path: Path
@@ -32,7 +32,7 @@ class CaptionedPhoto:
 
 
 class CaptionFile:
-    """What a reader gets: the file or folder, where its photos start, and the wanted split (all if None).
+    """A reader's input: the file or folder, the folder of its photos, and the split to read (None: all).
 
     ``needs_files``: whether a photo must have a file name; references need none.
     """
@@ -52,8 +52,8 @@ class CaptionFile:
         elif self.path.is_dir():
             self.root = self.path
         else:
-            beside = self.path.parent / "photos"
-            self.root = beside if beside.is_dir() else self.path.parent
+            photos = self.path.parent / "photos"
+            self.root = photos if photos.is_dir() else self.path.parent
         if not self.root.is_dir():
             raise DataError(f"{root}: no such folder; name the one with the photos of {path}")
 

@@ -15,11 +15,11 @@ def _read(file: CaptionFile) -> list[CaptionedPhoto]:
     files = _files(file)
     captions: dict[PhotoId, list[str]] = {photo_id: [] for photo_id in files}
     for index, annotation in enumerate(items_of(path, content, "annotations")):
-        place = f"annotations[{index}]"
+        location = f"annotations[{index}]"
         if "bbox" in annotation and "caption" not in annotation:
-            raise DataError(f"{path}: {place} is a box, not a caption; name the captions file instead")
-        photo_id = known_id(path, place, annotation, "image_id", captions, "images")
-        captions[photo_id].append(caption_of(path, place, annotation, "caption"))
+            raise DataError(f"{path}: {location} is a box, not a caption; name the captions file instead")
+        photo_id = known_id(path, location, annotation, "image_id", captions, "images")
+        captions[photo_id].append(caption_of(path, location, annotation, "caption"))
     return [
         CaptionedPhoto(photo_id, photo_file, tuple(captions[photo_id]))
         for photo_id, photo_file in files.items()
@@ -38,13 +38,13 @@ def _files(file: CaptionFile) -> dict[PhotoId, Path]:
     items: dict[PhotoId, dict[str, Any]] = {}
     files: dict[PhotoId, Path] = {}
     for index, image in enumerate(items_of(path, content, "images")):
-        place = f"images[{index}]"
-        if items.get(id_of(path, place, image, "id")) == image:  # once more, as merged files have it
+        location = f"images[{index}]"
+        if items.get(id_of(path, location, image, "id")) == image:  # again, as in merged files
             continue
-        photo_id = new_id(path, place, image, items)
+        photo_id = new_id(path, location, image, items)
         items[photo_id] = image
         named = file.needs_files or image.get("file_name") is not None
-        files[photo_id] = file.root / value_of(path, place, image, "file_name", str) if named else NO_FILE
+        files[photo_id] = file.root / value_of(path, location, image, "file_name", str) if named else NO_FILE
     return files
 
 

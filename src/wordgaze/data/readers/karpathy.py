@@ -8,19 +8,19 @@ from wordgaze.errors import DataError
 
 
 def _read(file: CaptionFile) -> list[CaptionedPhoto]:
-    """Karpathy's ``dataset_*.json``; his ``restval`` counts as ``train``, as in the papers that use it."""
+    """Return the photos of ``dataset_*.json``; ``restval`` counts as ``train``, as in the papers that use it."""
     path, photos = file.path, []
     for index, image in enumerate(items_of(path, file.json, "images")):
-        place = f"images[{index}]"
-        split = value_of(path, place, image, "split", str)
+        location = f"images[{index}]"
+        split = value_of(path, location, image, "split", str)
         if file.split not in (None, split) and (file.split, split) != ("train", "restval"):
             continue
         folder = image.get("filepath") or ""  # only his COCO file has them
-        photo_id = value_of(path, place, image, "cocoid" if "cocoid" in image else "imgid", int, str)
-        name = value_of(path, place, image, "filename", str)
+        photo_id = value_of(path, location, image, "cocoid" if "cocoid" in image else "imgid", int, str)
+        name = value_of(path, location, image, "filename", str)
         captions = tuple(
-            caption_of(path, f"{place}.sentences[{number}]", sentence, "raw")
-            for number, sentence in enumerate(value_of(path, place, image, "sentences", list))
+            caption_of(path, f"{location}.sentences[{number}]", sentence, "raw")
+            for number, sentence in enumerate(value_of(path, location, image, "sentences", list))
         )
         photos.append(CaptionedPhoto(photo_id, file.root / str(folder) / name, captions))
     splits = _splits(file)

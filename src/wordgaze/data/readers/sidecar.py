@@ -9,7 +9,7 @@ from wordgaze.errors import DataError
 
 
 def _read(file: CaptionFile) -> list[CaptionedPhoto]:
-    """A folder of photos; ``name.txt`` holds the captions of ``name.jpg``, one a line."""
+    """Return the photos of a folder; ``name.txt`` holds the captions of ``name.jpg``, one a line."""
     if not file.path.is_dir():
         raise DataError(f"{file.path}: not a folder; name the folder that holds the .txt files")
     photos = []
