@@ -368,7 +368,7 @@ def test_a_list_of_files(folder: Path, stdin: bytes) -> None:
 
 
 def test_a_pipe_without_a_writer_stops_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wordgaze.data.streams.PATIENCE", 0.05)
+    monkeypatch.setattr("wordgaze.data.streams.WRITER_TIMEOUT", 0.05)
     os.mkfifo(folder / "fifo.png")
     result = run("caption", "fifo.png", "one.png")
     assert result.stderr.startswith("wordgaze: fifo.png: is a pipe that nothing is written to")

@@ -82,7 +82,7 @@ def bound_socket(tmp_path: Path) -> Iterator[Path]:
 def test_what_would_never_end_is_refused(
     pipe: Path, bound_socket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "PATIENCE", 0.1)
+    monkeypatch.setattr(streams, "WRITER_TIMEOUT", 0.1)
     (tmp_path / "zero.jpg").symlink_to("/dev/zero")
     for path, message in [
         (pipe, "is a pipe that nothing is written to"),

@@ -12,17 +12,16 @@ from wordgaze.errors import PhotoError
 
 _ROWS_AT_ONCE = 256
 
-
 _NEARLY = 10_000
-"""Of so many pixels one may show something, and the picture still shows nothing."""
+"""A picture shows nothing if at most one in this many of its pixels shows something."""
 
 
 def to_rgb(image: Image.Image) -> tuple[Image.Image, str]:
-    """Return a picture of any mode as RGB, transparency on white, and what made all of it white, mostly nothing."""
+    """Return a picture of any mode as RGB, transparency on white, and what made all of it white ("" if it is not)."""
     if image.mode == "La":  # premultiplied
         image = image.convert("LA")
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        image = _to_grey(image)
+        image = _to_gray(image)
     elif image.mode == "LAB":
         image = _from_lab(image)
     if not image.has_transparency_data:
@@ -53,14 +52,14 @@ def _from_lab(image: Image.Image) -> Image.Image:
     return converted
 
 
-def _to_grey(image: Image.Image) -> Image.Image:
-    """Return 8-bit grey of a deeper one; a value that the file calls transparent stays so."""
+def _to_gray(image: Image.Image) -> Image.Image:
+    """Return 8-bit gray for deeper gray; a value that the file calls transparent stays so."""
     values = np.asarray(image)
-    grey = Image.fromarray(to_8_bits(values, usual_range(values)))
+    gray = Image.fromarray(to_8_bits(values, usual_range(values)))
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
-    return grey
+        gray.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return gray
 
 
 def usual_range(values: np.ndarray) -> tuple[float, float]:
@@ -73,8 +72,8 @@ def usual_range(values: np.ndarray) -> tuple[float, float]:
         if finite.size == 0:
             return 0, 1
         lowest, highest = float(finite.min()), float(finite.max())
-        for white, most in ((1, 1.1), (255, 256), (65535, 65536)):  # resampling overshoots a little
-            if highest <= most and lowest >= -0.1 * white and (white == 1 or highest > white / 16):
+        for white, limit in ((1, 1.1), (255, 256), (65535, 65536)):  # resampling overshoots a little
+            if highest <= limit and lowest >= -0.1 * white and (white == 1 or highest > white / 16):
                 return 0, white
         return lowest, highest
     lowest, highest = int(values.min()), int(values.max())

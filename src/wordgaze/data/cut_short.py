@@ -18,9 +18,9 @@ Pixels = Callable[[bytes], np.ndarray | None]
 """Decodes a file to (H, W, channels), or to None where it can't."""
 
 _MAX_FILLING = 64 * 1024**2
-_MAX_SHARE = 16  # of the filling to what there is; a file that says more is missing is damaged
-_ZEROS = 64  # more than that many at the end are not coded pixels, but what was never written
-_EARLIER = (16, 64, 128, 256, 512, 1024, 2048)  # bytes that a filling takes the place of
+_MAX_SHARE = 16  # of the filling to what there is; a file that claims to miss more is damaged
+_ZEROS = 64  # more at the end are no coded pixels: they were never written
+_EARLIER = (16, 64, 128, 256, 512, 1024, 2048)  # bytes that a filling replaces
 _JPEG_END = b"\xff\xd9"
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # none of those between coded data
 _JPEG_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
@@ -74,7 +74,7 @@ def _fill_up_raw(data: bytes, pixels: Pixels) -> FilledUp | None:
 
 @dataclass
 class _Scans:
-    """What a JPEG holds in which scan; a progressive one refines its coefficients from scan to scan."""
+    """The scans of a JPEG; a progressive one refines its coefficients from scan to scan."""
 
     end: int  # of what is usable
     is_ended: bool = False  # the end marker is there
@@ -86,7 +86,7 @@ class _Scans:
     last_start: int = 0
 
     def are_covered(self, scans: int) -> bool:
-        """Return whether the first so many scans hold each coefficient of each component, if coarsely."""
+        """Return whether the first ``scans`` scans hold each coefficient of each component, if coarsely."""
         coefficients = range(64) if self.is_progressive else range(1)
         needed = {(component, k) for component in self.components for k in coefficients}
         return bool(needed) and needed <= set().union(*self.first_passes[:scans])
@@ -95,10 +95,10 @@ class _Scans:
 def _read_scans(data: bytes) -> _Scans | None:
     scans, position = _Scans(end=len(data)), 2
     while True:
-        found = _JPEG_MARKER.search(data, position)
-        if found is None:
+        marker = _JPEG_MARKER.search(data, position)
+        if marker is None:
             return scans
-        start, code = found.start(), data[found.end() - 1]
+        start, code = marker.start(), data[marker.end() - 1]
         if code == 0xD8 and scans.first_passes:  # another photo begins where this one was cut
             scans.end = start
             return scans
@@ -134,8 +134,8 @@ def jpeg_kind(data: bytes) -> str | None:
     position = 2
     if not data.startswith(b"\xff\xd8"):
         return None
-    while found := _JPEG_MARKER.search(data, position):
-        start, code = found.start(), data[found.end() - 1]
+    while marker := _JPEG_MARKER.search(data, position):
+        start, code = marker.start(), data[marker.end() - 1]
         if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC) and start + 5 <= len(data):
             bits = data[start + 4]
             if code in (0xC3, 0xC7, 0xCB, 0xCF):
@@ -194,7 +194,7 @@ def _fill_up_jpeg(data: bytes, pixels: Pixels) -> FilledUp | None:
 
 
 def _junk(seed: int, next_restart: int) -> bytes:
-    """Return bytes that go on where coded data ended, and mean something else each time.
+    """Return bytes that continue coded data, with another meaning for each ``seed``.
 
     Where the data ended at a restart marker, none are read before the next marker.
     """
@@ -204,7 +204,7 @@ def _junk(seed: int, next_restart: int) -> bytes:
 
 
 def _rows_before_a_difference(picture: np.ndarray, other: np.ndarray, band: int, smoothed: int) -> int:
-    """Return how many rows, parts of rows added up, two pictures share from the top left on.
+    """Return how many rows two pictures share from the top left on, counting parts of rows.
 
     They are compared in bands of ``band`` rows, whose blocks are coded from left to right. A band's last
     ``smoothed`` rows are left out: they depend on the next band, too.
@@ -258,7 +258,7 @@ def _fill_up_webp(data: bytes, pixels: Pixels) -> FilledUp | None:
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:
-    """Return the size that a WebP file's beginning says. Pillow needs memory for it before it says so itself."""
+    """Return the size that a WebP file's beginning states; Pillow tells it only after it has taken the memory."""
     name, body = data[12:16], data[20:30]
     if not data.startswith(b"RIFF") or data[8:12] != b"WEBP" or len(body) < 10:
         return None
@@ -272,7 +272,7 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
-    """Yield name, what there is of the content, and its size."""
+    """Yield each chunk's name, the content that is there, and its stated size."""
     position = 12
     while position + 8 <= len(data):
         name, size = (
@@ -303,15 +303,15 @@ def _fill_up_avif(data: bytes, pixels: Pixels) -> FilledUp | None:
 def _compare_fillings(
     with_: Callable[[int, int], bytes], there: int, pixels: Pixels, band: int
 ) -> FilledUp | None:
-    """Return what two fillings have in common; few do that the decoder takes.
+    """Return the rows that two fillings have in common; the decoder accepts few fillings.
 
-    Where only one does, another file is filled from a little earlier on.
+    Where it accepts only one, the file is filled again from a little earlier on.
     """
-    tries = [(there, filling) for filling in (0, 0x55, 0x80, 0xAA, 0xFF, 1)]
+    attempts = [(there, filling) for filling in (0, 0x55, 0x80, 0xAA, 0xFF, 1)]
     # Of three files dav1d refuses two: what a filling means may not end where it has to.
-    tries += [(max(there - less, 0), filling) for less in _EARLIER for filling in (0, 0xFF, 0x80)]
+    attempts += [(max(there - less, 0), filling) for less in _EARLIER for filling in (0, 0xFF, 0x80)]
     best = None
-    for start, filling in tries:
+    for start, filling in attempts:
         file = with_(start, filling)
         picture = pixels(file)
         if picture is None:
@@ -375,7 +375,7 @@ def _fill_up_gif(data: bytes, pixels: Pixels) -> FilledUp | None:
 
 
 def _find_gif_data(data: bytes) -> tuple[int, int, int] | None:
-    """Return where the first picture's code size stands, and the picture's width and height."""
+    """Return the position of the first picture's code size, and the picture's width and height."""
     position = 13 + _color_table_size(data[10])
     while data[position : position + 1] == b"!":
         position += 2

@@ -1,4 +1,4 @@
-"""Which photos a user means: files, folders without what is hidden or excluded, lists of files, stdin."""
+"""The photos that a user names: files, folders without what is hidden or excluded, lists of files, stdin."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ COMPANIONS = frozenset((
 STDIN = "-"
 
 Photo: TypeAlias = "Path | str"
-"""A file; a text is ``-`` for stdin, or an address, of which a path would lose a slash."""
+"""A file; or a text: ``-`` for stdin, or an address, which would lose a slash as a path."""
 
 _Kind: TypeAlias = Literal["file", "folder", "link to a folder", "pipe, socket or device"]
 _FOLDERS = ("folder", "link to a folder")
 
 SHOWN_SUFFIXES = 8
-"""Of what was left out, the most frequent are named."""
+"""How many of the suffixes that were left out are named, the most frequent first."""
 
 # A Path of "https://a/b" is "https:/a/b". One letter before the colon is a drive of Windows.
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
@@ -61,7 +61,7 @@ def is_address(path: AnyPath) -> bool:
 
 
 def why_missing(path: AnyPath) -> str:
-    """Return what is wrong with a ``path`` that is not there, and what to do."""
+    """Return what is wrong with a ``path`` that is missing, and what to do."""
     if is_address(path):
         return "is an address, and addresses are not fetched; download it first, and name the file"
     if os.path.islink(path):
@@ -75,7 +75,7 @@ def as_photo(name: AnyPath) -> Photo:
 
 
 class Exclusion:
-    """The patterns of ``--exclude``, as one question.
+    """The patterns of ``--exclude``.
 
     A pattern is a glob, compared with a file's or folder's name, or, if it holds a slash, with the path inside the
     folder that was named and with the path as it is shown, where ``*`` matches slashes, too; case counts. ``raw/`` is
@@ -96,7 +96,7 @@ class Exclusion:
                 globs.setdefault((folder, is_path), []).append(
                     deep + fnmatch.translate(glob.removeprefix("**/"))
                 )
-        self._globs = {key: re.compile("|".join(some), re.DOTALL) for key, some in globs.items()}
+        self._globs = {key: re.compile("|".join(group), re.DOTALL) for key, group in globs.items()}
 
     def __bool__(self) -> bool:
         return bool(self._globs)
@@ -119,10 +119,10 @@ class Exclusion:
 
 @dataclass
 class Listing:
-    """The photos that were meant, in their order, and what their folders hold besides.
+    """The photos that were named, in their order, and what else their folders hold.
 
-    ``left_out``: how many of each suffix, or of what else ``_PLURALS`` names. ``spared``: the photos among them, of
-    folders that were searched. ``empty``: how many of ``photos`` are folders that hold none, and count as failures.
+    ``left_out``: how many files of each suffix, or of each kind in ``_PLURALS``. ``spared``: the photos among them, of
+    folders that were searched. ``empty``: how many of ``photos`` are folders without any, and so failures.
     """
 
     photos: list[Photo] = field(default_factory=list)
@@ -146,7 +146,7 @@ class Listing:
 def find_photos(folder: AnyPath) -> list[Path]:
     """Return the photos in ``folder``, recursively, by code point; hidden ones are left out.
 
-    A folder inside it that can't be listed is among them: opening it says so.
+    A folder inside it that can't be listed is among them: opening it fails with a sentence.
     """
     return [Path(photo) for photo in sorted(_search(str(Path(folder)), Listing(), Exclusion(), hidden=False))]
 
@@ -163,14 +163,13 @@ def photos_in(
     hidden: bool = False,
     exclude: Iterable[str] = (),
 ) -> Listing:
-    """Return the photos that a command's arguments mean, in their order; raises ConfigError when there are none.
+    """Return the photos that a command's arguments name, in their order; raise ConfigError when there are none.
 
     ``paths``: photos, folders, ``-``; ``lists``: files that name photos and folders (:func:`read_list`), after
-    ``paths``. Of folders, hidden and companion files and folders are left out, unless ``hidden``, and what
-    ``exclude`` matches (:class:`Exclusion`), which also leaves out photos that were named, by any part of their path,
-    though not a folder that was named. Links to folders inside a
-    folder are not followed. A path that does not exist stays in the list, and so does a folder without photos:
-    opening it says so.
+    ``paths``. In folders, hidden and companion files and folders are left out, unless ``hidden``, and what ``exclude``
+    matches (:class:`Exclusion`), which also leaves out photos that were named, by any part of their path, though not a
+    folder that was named. Links to folders inside a folder are not followed. A path that does not exist stays in the
+    list, and so does a folder without photos: opening it fails with a sentence.
     """
     names, list_names = [os.fspath(path) for path in paths], [os.fspath(file) for file in lists]
     if [*names, *list_names].count(STDIN) > 1:
@@ -253,9 +252,9 @@ def _add(name: str, listing: Listing, exclusion: Exclusion, *, hidden: bool) -> 
     photo = name if is_address(name) else Path(name)
     if os.path.isdir(name):
         before = listing.left_out.copy()
-        found = sorted(_search(str(photo), listing, exclusion, hidden=hidden))
-        listing.photos += map(Path, found)
-        if not found and not _explained(listing.left_out - before):
+        photos = sorted(_search(str(photo), listing, exclusion, hidden=hidden))
+        listing.photos += map(Path, photos)
+        if not photos and not _explained(listing.left_out - before):
             listing.photos.append(photo)
             listing.empty += 1
     elif exclusion and exclusion.of_any_part(Path(photo)):

@@ -30,8 +30,8 @@ PhotoSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Imag
 MAX_PIXELS = 2 * (1024**3 // 12)
 """About 179 million, where Pillow stops too: decoded, such a photo takes half a gigabyte."""
 
-# Not all that Pillow opens: some of its formats start other programs (EPS) or hide a second photo behind
-# a small header (ICO, ICNS), which the pixel check could not see.
+# Not all that Pillow opens: some of its formats start other programs (EPS), or hide from the pixel check a second
+# photo after a small header (ICO, ICNS).
 _FORMATS = ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "JPEG2000", "PPM"]
 _BEGINNING = re.compile(
     rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF....WEBP|II\*\0|MM\0\*|\0\0\0\x0cjP|....ftypavi[fs]", re.DOTALL
@@ -40,8 +40,8 @@ _HEIF_BEGINNING = re.compile(rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)", re.DOTAL
 
 # What is often found under a photo's name, and what to do about it.
 _NO_PHOTOS = [
-    (re.compile(begins, re.DOTALL | re.IGNORECASE), said)
-    for begins, said in (
+    (re.compile(begins, re.DOTALL | re.IGNORECASE), kind_and_advice)
+    for begins, kind_and_advice in (
         (rb"(\xef\xbb\xbf)?\s*(<!doctype html|<html)", ("a web page", "download the photo itself")),
         (rb"version https://git-lfs", ("a pointer of Git LFS", "fetch the photo with: git lfs pull")),
         (rb"(\xef\xbb\xbf)?\s*(<svg|<\?xml.*<svg)", ("an SVG drawing", "")),
@@ -87,19 +87,19 @@ def open_photo(
 ) -> Image.Image:
     """Return a photo as 8-bit RGB: turned as its EXIF says, transparency on white, the first frame of many.
 
-    ``source``: a path, a file's bytes, a binary file, a PIL image, or an array or a torch tensor (H, W),
-    (H, W, C) or (C, H, W) of 1, 3 or 4 channels, of uint8 or of floats from 0 to 1. Where a shape can be read
-    both ways, an array has its channels last and a tensor has them first. Returns a new image without metadata.
-    Raises PhotoError, whose message leaves it to the caller to name the photo.
+    ``source``: a path, a file's bytes, a binary file, a PIL image, or an array or a torch tensor (H, W), (H, W, C) or
+    (C, H, W) of 1, 3 or 4 channels, of uint8 or of floats from 0 to 1. Where a shape can be read both ways, an array
+    has its channels last and a tensor has them first. Returns a new image without metadata. Raises PhotoError, whose
+    message leaves it to the caller to name the photo.
 
-    A photo that is cut short is read if 95 % of its rows are there; ``strict`` refuses it, however little is
-    missing. Of this, of transparency everywhere and of a first frame that shows nothing, ``on_warning`` is told
-    in a sentence as of an error; without it, a PhotoWarning is emitted.
+    A photo that is cut short is read if 95 % of its rows are there; ``strict`` refuses it, however little is missing.
+    This, transparency everywhere, and a first frame that shows nothing are each a sentence for ``on_warning``; without
+    it, a PhotoWarning is emitted.
     """
-    asked = _Asked(max_pixels, strict)
+    request = _Request(max_pixels, strict)
     with quiet_pillow():
-        photo = _open(source, asked)
-    for message in asked.messages:
+        photo = _open(source, request)
+    for message in request.messages:
         if on_warning is not None:
             on_warning(message)
         else:
@@ -109,28 +109,28 @@ def open_photo(
 
 
 @dataclass
-class _Asked:
-    """What the caller asked for, and what is to be told."""
+class _Request:
+    """The caller's limits, and the warnings to give."""
 
     max_pixels: int
     strict: bool
     messages: list[str] = field(default_factory=list)
 
 
-def _open(source: PhotoSource, asked: _Asked) -> Image.Image:
+def _open(source: PhotoSource, request: _Request) -> Image.Image:
     if isinstance(source, Image.Image):
-        return _open_pil(source, asked)
+        return _open_pil(source, request)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _read(io.BytesIO(source), asked)
+        return _read(io.BytesIO(source), request)
     if isinstance(source, str | os.PathLike):
         with _open_file(source) as file:
-            return _read(file, asked)
+            return _read(file, request)
     if hasattr(source, "read"):
-        return _read(cast(BinaryIO, source), asked)
+        return _read(cast(BinaryIO, source), request)
     if is_tensor(source):
-        return _finish(from_tensor(source), asked)
+        return _finish(from_tensor(source), request)
     if hasattr(source, "__array__"):
-        return _finish(from_array(np.asarray(source)), asked)
+        return _finish(from_array(np.asarray(source)), request)
     kind = type(source).__name__
     article = "an" if kind[0] in "aeiou" else "a"
     raise PhotoError(
@@ -166,7 +166,7 @@ def _reason(error: Exception) -> str:
 
 @dataclass
 class _Loaded:
-    """A picture with its pixels, as they lie in the file, and how much of it was there."""
+    """A picture with its pixels as the file has them, and how much of it was there."""
 
     image: Image.Image
     rows: int | None = None  # where the file ended too early
@@ -175,7 +175,7 @@ class _Loaded:
     is_animated: bool = False
 
 
-def _read(file: BinaryIO, asked: _Asked) -> Image.Image:
+def _read(file: BinaryIO, request: _Request) -> Image.Image:
     if isinstance(file, io.TextIOBase):
         raise PhotoError("is a file open as text; open it in binary mode ('rb')")
     if getattr(file, "closed", False):
@@ -194,8 +194,8 @@ def _read(file: BinaryIO, asked: _Asked) -> Image.Image:
         next((name for name, begins in _BEGINNINGS.items() if begins.match(beginning)), ""), _load
     )
     try:
-        loaded = load(file, asked)
-        return _finish(loaded.image, asked, loaded)
+        loaded = load(file, request)
+        return _finish(loaded.image, request, loaded)
     except PhotoError:
         raise
     except MemoryError:
@@ -216,23 +216,23 @@ def _read_all(file: BinaryIO) -> bytes:
     return content
 
 
-def _load(file: BinaryIO, asked: _Asked) -> _Loaded:
+def _load(file: BinaryIO, request: _Request) -> _Loaded:
     """Return a picture of any format, filled up where the file ended too early."""
     image = None
     size = webp_size(file.read(30))
     if size is not None and min(size) > 0:
-        _check_size(size, asked)
+        _check_size(size, request)
     try:
         image = _identify(file)
-        _check_size(image.size, asked)
+        _check_size(image.size, request)
         image.load()
-        if image.format in ("JPEG", "MPO") and (_ends_in_zeros(file) or _ends_in_grey(image)):
-            return _fill_up(file, image.format, asked) or _Loaded(image)
+        if image.format in ("JPEG", "MPO") and (_ends_in_zeros(file) or _ends_in_gray(image)):
+            return _fill_up(file, image.format, request) or _Loaded(image)
         return _Loaded(image)
     except (PhotoError, MemoryError):
         raise
     except Exception as error:  # damage makes Pillow raise nearly anything
-        filled = _fill_up(file, image.format if image is not None else None, asked)
+        filled = _fill_up(file, image.format if image is not None else None, request)
         if filled is not None:
             return filled
         file.seek(0)
@@ -244,13 +244,13 @@ def _load(file: BinaryIO, asked: _Asked) -> _Loaded:
         raise _damaged(error, image) from None
 
 
-def _load_png(file: BinaryIO, asked: _Asked) -> _Loaded:
+def _load_png(file: BinaryIO, request: _Request) -> _Loaded:
     png = read_plain_png(file)
     try:
         image = open_with_pillow(png.file(), _FORMATS)
     except Exception:
         raise PhotoError(_DAMAGED_HEADER) from None
-    _check_size(image.size, asked)
+    _check_size(image.size, request)
     try:
         image.load()
     except MemoryError:
@@ -267,7 +267,7 @@ def _load_png(file: BinaryIO, asked: _Asked) -> _Loaded:
     return _Loaded(image, None if png.is_whole else image.height, is_animated=png.is_animated)
 
 
-def _load_tiff(file: BinaryIO, asked: _Asked) -> _Loaded:
+def _load_tiff(file: BinaryIO, request: _Request) -> _Loaded:
     layout = read_layout(file)
     if layout is None and ends_before_layout(file):
         raise PhotoError(
@@ -276,7 +276,7 @@ def _load_tiff(file: BinaryIO, asked: _Asked) -> _Loaded:
         )
     if layout is None:
         raise PhotoError(_DAMAGED_HEADER)
-    _check_size(layout.size, asked)
+    _check_size(layout.size, request)
     if not layout.is_for_pillow:
         return _load_odd_tiff(file, layout)
     image = None
@@ -316,13 +316,13 @@ def _damaged(error: Exception, image: Image.Image | None) -> PhotoError:
         return PhotoError(f"is {kind} can't be read ({reason}); convert it to JPEG or PNG")
     if image is None:
         return PhotoError(_DAMAGED_HEADER)
-    # What is not an OSError was raised by accident, in words that only make sense beside Pillow's code.
+    # What is not an OSError was raised by accident, in words that make sense only to a reader of Pillow's code.
     reason = f" ({reason})" if isinstance(error, OSError) else ""
     return PhotoError(f"is damaged or cut short{reason}; get the file again from where it came from")
 
 
 def _identify(file: BinaryIO) -> Image.Image:
-    """The photo behind ``file`` with its header read and its pixels not yet."""
+    """Return the photo in ``file``, its header read, its pixels not yet."""
     try:
         return open_with_pillow(file, _FORMATS)
     except UnidentifiedImageError:
@@ -337,20 +337,20 @@ def _identify(file: BinaryIO) -> Image.Image:
         return open_with_pillow(file, ["HEIF"])
     if _BEGINNING.match(beginning):
         raise OSError("the header can't be read")
-    kind, advice = next((said for begins, said in _NO_PHOTOS if begins.match(beginning)), ("", ""))
+    kind, advice = next((answer for begins, answer in _NO_PHOTOS if begins.match(beginning)), ("", ""))
     raise PhotoError(
         f"is {kind and kind + ', '}not a photo in a format that can be read (JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF, "
         f"JPEG 2000, PPM); {advice or 'convert it to JPEG or PNG'}"
     )
 
 
-def _check_size(size: tuple[int, int], asked: _Asked) -> None:
+def _check_size(size: tuple[int, int], request: _Request) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise PhotoError(f"has no pixels ({width} x {height}); it can't be captioned")
-    if width * height > asked.max_pixels:
+    if width * height > request.max_pixels:
         raise PhotoError(
-            f"has {width} x {height} = {width * height:,} pixels, more than the {asked.max_pixels:,} allowed; "
+            f"has {width} x {height} = {width * height:,} pixels, more than the {request.max_pixels:,} allowed; "
             "make it smaller first"
         )
 
@@ -364,13 +364,13 @@ def _ends_in_zeros(file: BinaryIO) -> bool:
     return not file.read(65).strip(b"\0")
 
 
-def _ends_in_grey(image: Image.Image) -> bool:
-    """Return whether a JPEG's last pixel is what libjpeg puts where no data are, though the file has its end marker."""
+def _ends_in_gray(image: Image.Image) -> bool:
+    """Return whether a JPEG's last pixel is the gray that libjpeg writes where data are missing."""
     last = image.getpixel((image.width - 1, image.height - 1))
     return all(value in (127, 128) for value in (last if isinstance(last, tuple) else (last,)))
 
 
-def _fill_up(file: BinaryIO, format: str | None, asked: _Asked) -> _Loaded | None:
+def _fill_up(file: BinaryIO, format: str | None, request: _Request) -> _Loaded | None:
     file.seek(0)
     data = file.read()
     if format is None:
@@ -382,13 +382,13 @@ def _fill_up(file: BinaryIO, format: str | None, asked: _Asked) -> _Loaded | Non
 
     def pixels(data: bytes) -> np.ndarray | None:
         nonlocal left
-        width, height = webp_size(data) or (0, 0)  # which takes its time before it fails
+        width, height = webp_size(data) or (0, 0)  # WebP takes its time before it fails
         if width * height > left:
             return None
         try:
             image = open_with_pillow(io.BytesIO(data), _FORMATS)
             width, height = image.size
-            _check_size(image.size, asked)
+            _check_size(image.size, request)
             if width * height > left:
                 return None
             array = np.asarray(image)
@@ -408,8 +408,8 @@ def _fill_up(file: BinaryIO, format: str | None, asked: _Asked) -> _Loaded | Non
     return _Loaded(image, filled.rows, filled.note)
 
 
-def _judge_cut(loaded: _Loaded, asked: _Asked) -> None:
-    """Refuse a picture of which too much is missing; say so of another."""
+def _judge_cut(loaded: _Loaded, request: _Request) -> None:
+    """Raise PhotoError for a picture that misses too much; note a warning for one that misses less."""
     rows, height = loaded.rows, loaded.image.height
     if rows is None:
         return
@@ -421,16 +421,16 @@ def _judge_cut(loaded: _Loaded, asked: _Asked) -> None:
         what += f": {rows} of {height} rows can be read"
     else:
         what += f", though all of its {height} rows can be read{loaded.note}"
-    if asked.strict:
+    if request.strict:
         raise PhotoError(f"{what}; that is refused here (strict); {again}")
-    asked.messages.append(f"{what}; {again}")
+    request.messages.append(f"{what}; {again}")
 
 
 # From a loaded picture to RGB
 
 
-def _open_pil(image: Image.Image, asked: _Asked) -> Image.Image:
-    _check_size(image.size, asked)
+def _open_pil(image: Image.Image, request: _Request) -> Image.Image:
+    _check_size(image.size, request)
     file = getattr(image, "fp", None)
     try:
         image.load()
@@ -440,16 +440,16 @@ def _open_pil(image: Image.Image, asked: _Asked) -> Image.Image:
         if "closed" in str(error) or (file is None and isinstance(error, AssertionError)):
             raise PhotoError("is a PIL image that is closed; pass it while it is open, or its path") from None
         if file is not None and not file.closed and image.tell() == 0:
-            return _read(file, asked)
+            return _read(file, request)
         raise _damaged(error, image) from None
-    return _finish(image, asked)
+    return _finish(image, request)
 
 
-def _finish(image: Image.Image, asked: _Asked, loaded: _Loaded | None = None) -> Image.Image:
+def _finish(image: Image.Image, request: _Request, loaded: _Loaded | None = None) -> Image.Image:
     """Return a picture as upright RGB."""
-    _check_size(image.size, asked)
+    _check_size(image.size, request)
     if loaded is not None:
-        _judge_cut(loaded, asked)
+        _judge_cut(loaded, request)
     try:
         rgb, clear = to_rgb(image)
     except MemoryError:
@@ -459,9 +459,9 @@ def _finish(image: Image.Image, asked: _Asked, loaded: _Loaded | None = None) ->
     is_one_of_many = loaded is not None and (clear or _is_uniform(rgb)) and _is_animated(loaded)
     what = f"{clear}, so that only white is seen" if clear else "of a single color"
     if is_one_of_many:
-        asked.messages.append(f"has a first frame that is {what}; save the frame you mean as a photo")
+        request.messages.append(f"has a first frame that is {what}; save the frame you mean as a photo")
     elif clear:
-        asked.messages.append(f"is {what}; save it without transparency")
+        request.messages.append(f"is {what}; save it without transparency")
     turn = _UPRIGHT.get(_orientation(image))
     if turn is not None:
         rgb = rgb.transpose(turn)

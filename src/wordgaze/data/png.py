@@ -49,7 +49,7 @@ class PlainPng(NamedTuple):
 def read_plain_png(file: BinaryIO) -> PlainPng:
     """Return what matters of a PNG file."""
     file.seek(len(SIGNATURE))
-    kept, pixels, seen, is_animated = [SIGNATURE], [], set(), False
+    chunks, pixels, seen, is_animated = [SIGNATURE], [], set(), False
     is_whole = False
     for _ in range(_MAX_CHUNKS):
         header = file.read(8)
@@ -75,13 +75,13 @@ def read_plain_png(file: BinaryIO) -> PlainPng:
         data += file.read(length - len(data))
         checksum = file.read(4)
         if name in (b"IHDR", b"PLTE"):  # Pillow judges these
-            kept.append(header + data + checksum)
+            chunks.append(header + data + checksum)
         elif checksum == zlib.crc32(name + data).to_bytes(4, "big"):
             seen.add(key)
-            kept.append(_side_chunk(name, data))
+            chunks.append(_side_chunk(name, data))
     else:
         raise PhotoError(f"is a PNG of more than {_MAX_CHUNKS:,} chunks; save it anew, without them")
-    return PlainPng(b"".join(kept), b"".join(pixels), is_whole, is_animated)
+    return PlainPng(b"".join(chunks), b"".join(pixels), is_whole, is_animated)
 
 
 def _side_chunk(name: bytes, data: bytes) -> bytes:

@@ -24,7 +24,7 @@ def _is_quiet() -> bool:
 
 
 class _QuietThread:
-    """Stand where a warning filter has its pattern for a module: match every module in a quiet thread, only."""
+    """A warning filter's pattern for modules: matches every module in a quiet thread, and none in others."""
 
     def match(self, _: str) -> bool:
         return _is_quiet()
@@ -82,10 +82,10 @@ class _LibtiffMessages:
             try:
                 # Looks in the libraries that Pillow's own is linked with, too.
                 pillow = ctypes.CDLL(_imaging.__file__)
-                found = [pillow.TIFFSetErrorHandler, pillow.TIFFSetWarningHandler]
+                setters = [pillow.TIFFSetErrorHandler, pillow.TIFFSetWarningHandler]
             except (AttributeError, OSError):
                 return self._setters
-            for setter in found:
+            for setter in setters:
                 setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
                 self._setters.append(setter)
         return self._setters

@@ -23,12 +23,12 @@ COLORS = {
     "black": (25, 25, 25),
 }
 SHAPES = ("circle", "square", "triangle", "cross")
-_FINENESS = 4  # drawn so many times larger, then averaged: smooth edges, and boxes in quarters of a pixel
+_FINENESS = 4  # drawn larger by this factor, then averaged: smooth edges, and boxes in quarters of a pixel
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One or two shapes on grey, every caption that is true of them, and the box of each word that has one."""
+    """One or two shapes on gray, every caption that is true of them, and the box of each word that has one."""
 
     image: Image.Image
     captions: tuple[str, ...]
@@ -56,10 +56,10 @@ class _Shape:
 
 
 def draw_scene(seed: int, size: int = 96) -> Scene:
-    """The scene of this seed, ``size`` pixels wide and high.
+    """Return the scene of this seed, ``size`` pixels wide and high.
 
-    Two shapes differ in color and kind, so that no word stands for both, and lie clearly above, below, left or
-    right of each other.
+    Two shapes differ in color and kind, so that no word stands for both, and lie clearly above, below, left or right of
+    each other.
     """
     if size < 32:
         raise ConfigError(f"shapes: size is {size}; give 32 or more, or the shapes can't be told apart")
@@ -74,7 +74,7 @@ def draw_scene(seed: int, size: int = 96) -> Scene:
 
 
 def write_shapes(folder: str | os.PathLike[str], count: int, seed: int = 0, size: int = 96) -> Path:
-    """Writes scenes as ``photos/*.png``, ``captions.json`` and ``instances.json`` (COCO); returns captions.json.
+    """Write scenes as ``photos/*.png``, ``captions.json`` and ``instances.json`` (COCO); return the captions' path.
 
     The same arguments give the same scenes, and different seeds different ones.
     """

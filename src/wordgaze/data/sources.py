@@ -1,4 +1,4 @@
-"""What a caller may mean by photos: one photo, or a collection of them."""
+"""The photos that a caller passes: one, or a collection of them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def photos_of(source: Any) -> Iterable[Any] | None:
 
 
 def photo_in(item: Any) -> Any:
-    """Return the photo of a collection's item: the item, or of a tuple what stands before its label.
+    """Return the photo of a collection's item: the item, or the member of a tuple that precedes its label.
 
     Raises PhotoError, whose message leaves it to the caller to name the photo, where it can't tell which one is meant.
     """
@@ -71,23 +71,23 @@ def photo_in(item: Any) -> Any:
 
 
 def _by_index(source: Any) -> Iterator[Any]:
-    """The items of what can't be iterated; a failure is the item's own, so that it stops no other."""
+    """Yield the items of what can't be iterated; one that fails gives a PhotoError in its turn, and stops no other."""
     for index in range(len(source)):
         try:
             yield source[index]
         except IndexError:  # shorter than it says
             return
         except Exception as error:
-            found = f"{type(error).__name__}: {first_line(error)}"
+            reason = f"{type(error).__name__}: {first_line(error)}"
             failure = PhotoError(
-                f"can't be had from the {type(source).__name__} ({found}); mend it, or leave it out"
+                f"can't be had from the {type(source).__name__} ({reason}); mend it, or leave it out"
             )
             failure.__cause__ = error
             yield failure
 
 
 def _as_array(value: Any) -> Any:
-    """Other libraries' arrays, and columns of tables, as NumPy's; anything else as it is."""
+    """Return other libraries' arrays, and columns of tables, as NumPy's; anything else as it is."""
     if isinstance(value, (*_TYPES, np.ndarray, Tensor)):  # NumPy's texts, too, would become arrays
         return value
     return np.asarray(value) if hasattr(value, "__array__") and hasattr(value, "dtype") else value

@@ -1,4 +1,4 @@
-"""Photos that are no regular files: stdin and named pipes, read whole, within bounds, and not waited for in vain."""
+"""Photos that are no regular files: stdin and named pipes, read whole, with bounds on size and waiting."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import BinaryIO
 from wordgaze.errors import PhotoError
 
 MAX_BYTES = 1024**3
-"""Of a photo through a pipe, which has to be held in memory."""
+"""The limit for a photo through a pipe, which has to be held in memory."""
 
-PATIENCE = 5.0
+WRITER_TIMEOUT = 5.0
 """Seconds that a named pipe may go without a writer."""
 
 _CHUNK = 1024**2
@@ -50,9 +50,9 @@ def is_special(path: str | os.PathLike[str]) -> bool:
 
 
 def open_special(path: str | os.PathLike[str]) -> BinaryIO:
-    """Return what comes through the pipe ``path``: the shell's ``<(...)``, ``/dev/stdin``, a FIFO with a writer.
+    """Return the content of the pipe ``path``: the shell's ``<(...)``, ``/dev/stdin``, a FIFO with a writer.
 
-    Raises PhotoError for sockets and devices, of which a read may never return, OSError as ``open``.
+    Raises PhotoError for sockets and devices, whose reads may never return, and OSError as ``open`` does.
     """
     mode = os.stat(path).st_mode
     if not stat.S_ISFIFO(mode):
@@ -67,10 +67,10 @@ def open_special(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def _first_bytes(handle: int) -> bytes:
-    """Return what a pipe holds already, perhaps nothing if it has a writer; raises PhotoError if it gets none."""
+    """Return what a pipe holds already, perhaps nothing if it has a writer; raise PhotoError if it gets none."""
     hung_up = select.poll()
     hung_up.register(handle, 0)  # a hang-up is reported unasked: a writer came and has gone
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + WRITER_TIMEOUT
     while time.monotonic() < deadline:
         try:
             beginning = os.read(handle, _CHUNK)

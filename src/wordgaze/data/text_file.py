@@ -1,4 +1,4 @@
-"""Text files of other people: decoded, or said what they are instead."""
+"""Text files of other people: decoded, or an error that says what they are instead."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file that is to hold data; raises DataError where it holds none, and says what it is.
+    """Return the text of a file that is to hold data; raise DataError, which says what it is, where it holds none.
 
     UTF-8, or UTF-16 or UTF-32 that begins with its byte order mark.
     """

@@ -23,7 +23,7 @@ _COMPRESSIONS = {
     8: "deflate", 32773: "PackBits", 32946: "deflate", 34712: "JPEG 2000", 34887: "LERC", 34892: "lossy JPEG",
     34925: "LZMA", 50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL",
 }  # fmt: skip
-_BYTE_COMPRESSIONS = {1, 5, 8, 32773, 32946, 34925, 50000}  # which do not ask what the bytes mean
+_BYTE_COMPRESSIONS = {1, 5, 8, 32773, 32946, 34925, 50000}  # which work on bytes, whatever they mean
 _COLORS = {
     0: "white is zero", 1: "black is zero", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "L*a*b*",
     9: "ICC L*a*b*", 10: "ITU L*a*b*", 32803: "a camera's raw mosaic", 32844: "LogL", 32845: "LogLuv",
@@ -44,7 +44,7 @@ _MAX_BYTES = 4 * 1024**3  # of all samples together
 
 @dataclass
 class TiffLayout:
-    """What the first directory of a TIFF file says."""
+    """The first directory of a TIFF file."""
 
     tags: dict[int, Any]
     is_big_endian: bool
@@ -81,12 +81,12 @@ class TiffLayout:
 
     @property
     def is_of_bytes(self) -> bool:
-        """Whether its compression does not ask what the bytes mean."""
+        """Return whether the compression works on bytes, whatever they mean."""
         return self.compression in _BYTE_COMPRESSIONS
 
     @property
     def is_for_pillow(self) -> bool:
-        """Whether Pillow reads this kind, and reads it right."""
+        """Return whether Pillow reads this kind, and reads it correctly."""
         if not self.is_of_bytes:
             return True
         is_plain = max(self.bits) <= 8 and self.sample_formats in ((1,), (4,))
@@ -146,9 +146,9 @@ def ends_before_layout(file: BinaryIO) -> bool:
     for _ in range(entries):
         entry = file.read(12)
         if len(entry) == 12:
-            _, kind, count, place = struct.unpack(order + "HHII", entry)
+            _, kind, count, offset = struct.unpack(order + "HHII", entry)
             length = _SIZES.get(kind, 1) * count
-            ends.append(place + length if length > 4 else 0)
+            ends.append(offset + length if length > 4 else 0)
     return bool(max(ends) > size)
 
 
@@ -245,7 +245,7 @@ def _decompress(data: bytes, layout: TiffLayout, row_size: int, rows: int, is_wh
 
 
 def _tiff_of_bytes(data: bytes, compression: int, width: int, height: int) -> bytes:
-    """Return a TIFF of one strip of grey bytes."""
+    """Return a TIFF of one strip of gray bytes."""
     entries = [(256, width), (257, height), (258, 8), (259, compression), (262, 1), (273, 0), (277, 1)]
     entries += [(278, height), (279, len(data))]
     start = 8 + 2 + 12 * len(entries) + 4

@@ -234,7 +234,7 @@ def _normalize(values: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
 
 
 def _jitter_color(values: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
-    """Change all three at once: contrast about the photo's mean gray, saturation about each pixel's own."""
+    """Apply all three at once: contrast about the photo's mean gray, saturation about each pixel's own."""
     mean_gray = float(_GRAY @ values.mean(axis=(1, 2)))
     mix = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * _GRAY)
     offset = (1 - contrast) * brightness * mean_gray
