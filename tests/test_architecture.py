@@ -26,7 +26,7 @@ EVERYWHERE: dict[str, set[str]] = {
 }
 LAYERS = [
     *("data", "text", "model", "generation", "explanation", "evaluation"),
-    *("folder", "hub", "training", "captioning", "captioner", "tasks"),
+    *("folder", "hub", "convert", "training", "captioning", "captioner", "tasks"),
 ]
 _MODEL = {"data", "text", "model", "generation"}
 ROOMS: dict[str, set[str]] = {
@@ -38,10 +38,11 @@ ROOMS: dict[str, set[str]] = {
     "evaluation": {"text"},
     "folder": _MODEL,
     "hub": {*_MODEL, "folder"},
-    "training": {*_MODEL, "evaluation", "folder", "hub"},
+    "convert": {*_MODEL, "folder", "hub"},
+    "training": {*_MODEL, "evaluation", "folder", "hub", "convert"},
     "captioning": {"data", "generation", "folder"},
-    "captioner": set(LAYERS[:10]),
-    "tasks": set(LAYERS[:11]),
+    "captioner": set(LAYERS[:11]),
+    "tasks": set(LAYERS[:12]),
     "cli": {*LAYERS, "demo"},
     "demo": {*LAYERS, "cli"},
     "__main__": {"cli"},  # `python -m wordgaze`
@@ -49,7 +50,7 @@ ROOMS: dict[str, set[str]] = {
 # Each imports torchvision, or may.
 NEED_COMPAT = {"timm", "torchvision", "lightning", "transformers"}
 # The caption path never waits for transformers: only these may import it, and only inside a function.
-MAY_USE_TRANSFORMERS = {"model", "training", "tasks"}
+MAY_USE_TRANSFORMERS = {"convert", "model", "training", "tasks"}
 
 
 @dataclass(frozen=True)

@@ -66,14 +66,23 @@ def test_a_mistyped_path_is_no_download(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert not network.asked
 
 
-def test_a_hub_id_is_asked_for_the_files_of_a_model_folder_only(
+def test_a_hub_id_is_asked_for_its_config_then_for_the_files_of_a_model_folder_only(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     network = Hub(monkeypatch, tmp_path)
     assert hub.resolve("owner/name", revision="main") == tmp_path
-    [(repo_id, options)] = network.asked
-    assert repo_id == "owner/name" and options.pop("revision") == "main"
-    assert sorted(options.pop("allow_patterns")) == sorted([*FILES, CONFIDENCE]) and not options
+    for (repo_id, options), files in zip(network.asked, ([CONFIG], [*FILES, CONFIDENCE]), strict=True):
+        assert repo_id == "owner/name" and options.pop("revision") == "main"
+        assert sorted(options.pop("allow_patterns")) == sorted(files) and not options
+
+
+def test_of_another_librarys_model_only_the_config_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / CONFIG).write_text('{"model_type": "blip"}')
+    network = Hub(monkeypatch, tmp_path)
+    assert hub.resolve("owner/name") == tmp_path
+    assert [options["allow_patterns"] for _, options in network.asked] == [[CONFIG]]
 
 
 def test_what_the_hub_says_becomes_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,1 +1,4 @@
 """Comparisons, times, and what constants were chosen by."""
+
+# Before Lightning and transformers, which import torchvision.
+from wordgaze import compat as compat

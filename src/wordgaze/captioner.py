@@ -18,6 +18,7 @@ from torch import Tensor
 from wordgaze.captioning.captions import encode_text, generate_captions, to_caption
 from wordgaze.captioning.checks import RequestChecks, number_of
 from wordgaze.captioning.pipeline import caption_photos, read_named_photos
+from wordgaze.convert.load import load_model
 from wordgaze.data.photos import PhotoSource
 from wordgaze.data.sources import Photos, photos_of
 from wordgaze.data.transform import PhotoTransform
@@ -26,10 +27,9 @@ from wordgaze.errors import ConfigError, PhotoError, shown, wrong_kind
 from wordgaze.explanation.evidence import evidence
 from wordgaze.explanation.explanation import ExplainedWord, Explanation, make_explanation
 from wordgaze.explanation.methods import DEFAULT_METHOD, WordMaps, available_methods, find_method, word_maps
-from wordgaze.folder import ModelParts, load_folder, save_folder
+from wordgaze.folder import ModelParts, save_folder
 from wordgaze.generation.caption import Caption, CaptionWord
 from wordgaze.generation.options import GenerationOptions, yes_or_no
-from wordgaze.hub import resolve
 
 __all__ = ["BATCH_SIZE", "Caption", "CaptionWord", "Captioner", "ExplainedWord", "Explanation"]
 
@@ -101,20 +101,22 @@ class Captioner(
     ) -> Captioner:
         """Load the bundled model, a model folder, or a model of the hub (``owner/name``), which is downloaded once.
 
+        A BLIP, or a ``VisionEncoderDecoderModel`` of transformers, is converted in memory, and a ModelWarning says so.
         Raises ModelError when it can't be had, ConfigError for a device or precision that can't.
         """
         # Before a model is downloaded for nothing.
         device, precision = find_device(device), check_precision(precision)
         # The mixin's own method needs a name, and asks the network for config.json even when it is a mistyped path.
-        folder = resolve(
+        parts = load_model(
             pretrained_model_name_or_path,
+            device,
             revision=revision,
             cache_dir=cache_dir,
             force_download=force_download,
             local_files_only=local_files_only,
             token=token,
         )
-        return cls(load_folder(folder, device), device, precision, mirrored)
+        return cls(parts, device, precision, mirrored)
 
     def save_pretrained(
         self,

@@ -17,6 +17,10 @@ class PhotoWarning(UserWarning):
     """A photo was read, but is probably not what it should be: cut short, empty, wholly transparent."""
 
 
+class ModelWarning(UserWarning):
+    """A model was loaded otherwise than from a folder of ours: it was converted, and some settings may be lost."""
+
+
 class DataError(WordgazeError):
     """A caption file, a box file or a training set can't be used."""
 

@@ -120,6 +120,12 @@ def check_target(folder: str | os.PathLike[str], tokenizer: CaptionTokenizer | N
         )
 
 
+def is_foreign(folder: str | os.PathLike[str]) -> bool:
+    """Return whether a folder holds another library's checkpoint, in Hugging Face's layout."""
+    keys = _keys(Path(folder) / CONFIG)
+    return "format_version" not in keys and bool({"model_type", "architectures"} & keys)
+
+
 def _holds_ours(folder: Path) -> bool:
     if (folder / CONFIG).exists():
         return {"format_version", "encoder", "decoder"} <= _keys(folder / CONFIG)
@@ -166,6 +172,11 @@ def load_folder(folder: str | os.PathLike[str], device: str | torch.device = "cp
             else "does not exist; check the path"
         )
         raise ModelError(f"The model folder {folder} {problem}.")
+    if is_foreign(folder):
+        raise ModelError(
+            f"{folder} holds a checkpoint of another library; make a model folder of it first, with "
+            f"`wordgaze convert {folder} OUT`."
+        )
     for file in (CONFIG, WEIGHTS, TOKENIZER, PREPROCESSOR, GENERATION):
         if not (folder / file).is_file():
             raise ModelError(f"{folder} has no {file}, so it is not a whole model folder; {_AGAIN}.")

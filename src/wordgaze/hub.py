@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from wordgaze.errors import ModelError, first_line
 from wordgaze.files import checked_path
-from wordgaze.folder import CONFIDENCE, CONFIG, FILES
+from wordgaze.folder import CONFIDENCE, CONFIG, FILES, is_foreign
 
 # Names that were here before there was `wordgaze.folder`.
 from wordgaze.folder import ModelParts as ModelParts
@@ -33,9 +34,9 @@ def bundled_folder() -> Path:
 def resolve(name: str | os.PathLike[str] | None = None, **download: Any) -> Path:
     """Return the folder of a model: None is the bundled one, then an existing folder, then a hub id, ``owner/name``.
 
-    ``download`` goes to ``huggingface_hub.snapshot_download`` (``revision``, ``cache_dir``, ``token``, ...),
-    which is asked for the files of a model folder only, and never when ``name`` looks like a path. Raises
-    ModelError.
+    ``download`` goes to ``huggingface_hub.snapshot_download`` (``revision``, ``cache_dir``, ``token``, ...), which is
+    asked for ``config.json``, then for the other files of a model folder if it is one of ours, and never when ``name``
+    looks like a path. Raises ModelError.
     """
     if name is None:
         return bundled_folder()
@@ -48,7 +49,8 @@ def resolve(name: str | os.PathLike[str] | None = None, **download: Any) -> Path
         raise ModelError(
             f"The model folder {folder} does not exist; check the path, or give a hub id (owner/name)."
         )
-    return _download(name, **download)
+    folder = fetch(name, [CONFIG], **download)
+    return folder if is_foreign(folder) else fetch(name, [*FILES, CONFIDENCE], **download)
 
 
 def _looks_like_a_path(name: str) -> bool:
@@ -61,7 +63,8 @@ def _looks_like_a_path(name: str) -> bool:
     )
 
 
-def _download(repo_id: str, **download: Any) -> Path:
+def fetch(repo_id: str, files: Sequence[str], **download: Any) -> Path:
+    """Return the folder of the hub's cache, with those of ``files`` that a repository has; raises ModelError."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -72,7 +75,7 @@ def _download(repo_id: str, **download: Any) -> Path:
     )
 
     try:
-        return Path(snapshot_download(repo_id, allow_patterns=[*FILES, CONFIDENCE], **download))
+        return Path(snapshot_download(repo_id, allow_patterns=[*files], **download))
     except HFValidationError:
         raise ModelError(
             f"{repo_id!r} is neither a folder here nor a hub id (owner/name); check the name."

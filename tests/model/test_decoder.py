@@ -3,9 +3,9 @@ import re
 import pytest
 import torch
 
+from wordgaze.convert.gpt2 import convert_gpt2
 from wordgaze.model.config import DecoderConfig
 from wordgaze.model.decoder import Decoder
-from wordgaze.training.pretrained import convert_gpt2
 
 GPT2 = {}
 BERT = {"norm": "post", "norm_eps": 1e-12, "activation": "gelu", "embedding_norm": True, "head": "bert"}

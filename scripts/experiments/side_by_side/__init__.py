@@ -19,6 +19,3 @@ The minutes count steps and checkpoints. Before them comes the measurement of a 
 set, and behind them the captioning and scoring of the validation photos; both are done on a model's own time. An arm
 that was stopped goes on with the same command from its last checkpoint, and its clock with it.
 """
-
-# Before Lightning and transformers, which import torchvision.
-from wordgaze import compat as compat

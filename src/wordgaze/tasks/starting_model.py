@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from wordgaze.convert.gpt2 import gpt2_config, load_gpt2
+from wordgaze.convert.load import load_model
 from wordgaze.errors import ConfigError, first_line
-from wordgaze.folder import ModelParts, load_folder
-from wordgaze.hub import resolve
+from wordgaze.folder import ModelParts
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig
 from wordgaze.training.config import DecoderOptions, EncoderOptions, TrainingConfig
-from wordgaze.training.pretrained import gpt2_config, load_gpt2
 from wordgaze.training.surgery import expand
 
 # An encoder or a decoder of any size.
@@ -52,7 +52,7 @@ def initial_model(config: TrainingConfig) -> ModelParts | None:
     name = config.train.initial_model
     if name is None:
         return None
-    parts = load_folder(resolve(None if name == "bundled" else name))
+    parts = load_model(None if name == "bundled" else name)
     for group in ("tokenizer", "encoder", "decoder"):
         asked = dataclasses.asdict(getattr(config, group))
         default = dataclasses.asdict(type(getattr(config, group))())

@@ -25,6 +25,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities import rank_zero_only
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from wordgaze.convert.gpt2 import gpt2_tokenizer
 from wordgaze.data.captions import CaptionSet, load_sources
 from wordgaze.data.datamodule import CaptionDataModule
 from wordgaze.data.transform import PhotoTransform, Preprocessing, TrainTransform
@@ -48,7 +49,6 @@ from wordgaze.training.devices import choose_precision as choose_precision
 from wordgaze.training.drawn import DrawnSources
 from wordgaze.training.feature_cache import FeatureCache, cache_key, pack
 from wordgaze.training.module import CaptionModule
-from wordgaze.training.pretrained import gpt2_tokenizer
 from wordgaze.training.run_folder import RunFolder, best_cider, check_length, load_checkpoint
 from wordgaze.training.surgery import fold_temperature_
 from wordgaze.training.usable import find_broken, without_broken, without_empty
