@@ -144,8 +144,8 @@ DIGESTS = {
 
 
 def digest(config: TrainingConfig) -> str:
-    """Return the SHA-256 of all settings, those of the defaults too."""
-    settings = yaml.safe_load(describe(config))
+    """Return the SHA-256 of all settings, those of the defaults too, but later ones only where they say something."""
+    settings = yaml.safe_load(describe(config)) | {"generation": config.generation.to_dict()}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

@@ -37,7 +37,8 @@ NO_WHOLE = [*NO_NUMBERS, 2.5, 2.0, float("nan"), float("inf"), np.float32(2), Fr
 
 
 def test_the_tables_name_every_option() -> None:
-    assert {*WHOLE, *NUMBERS, "sample"} == {field.name for field in fields(GenerationOptions)}
+    names = {*WHOLE, *NUMBERS, "sample", "early_stopping", "prompt"}
+    assert names == {field.name for field in fields(GenerationOptions)}
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -58,6 +59,25 @@ def test_what_is_no_number_is_named_with_its_value(name: str, value: Any) -> Non
 def test_sample_is_true_or_false(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"^sample=.*True or False"):
         GenerationOptions(sample=value)
+
+
+@pytest.mark.parametrize("value", ["yes", "True", "Never", 1, 0, None, [], np.int64(1)], ids=repr)
+def test_early_stopping_is_true_false_or_never(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^early_stopping=.*True, False or 'never'"):
+        GenerationOptions(early_stopping=value)
+
+
+@pytest.mark.parametrize("value", [None, 5, b"a", ["a"]], ids=repr)
+def test_a_prompt_is_a_text(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^prompt=.*it must be a text"):
+        GenerationOptions(prompt=value)
+
+
+@pytest.mark.parametrize("value", [False, True, "never"])
+def test_what_older_versions_do_not_know_is_written_where_it_says_something(value: Any) -> None:
+    options = GenerationOptions(early_stopping=value, prompt="a picture of" if value else "")
+    assert GenerationOptions.from_dict(options.to_dict()) == options
+    assert ("early_stopping" in options.to_dict()) == ("prompt" in options.to_dict()) == bool(value)
 
 
 @pytest.mark.parametrize(

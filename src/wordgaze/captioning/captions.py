@@ -11,6 +11,7 @@ from torch import Tensor
 from wordgaze.errors import ConfigError, wrong_kind
 from wordgaze.folder import ModelParts
 from wordgaze.generation.caption import Caption, CaptionWord
+from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.result import GeneratedCaption
 from wordgaze.generation.search import generate
@@ -27,7 +28,15 @@ def generate_captions(
         bos_id=parts.tokenizer.bos_id,
         eos_id=parts.tokenizer.eos_id,
         pad_id=parts.tokenizer.pad_id,
+        prompt_ids=encode_prompt(parts, options),
     )
+
+
+def encode_prompt(parts: ModelParts, options: GenerationOptions) -> list[int]:
+    """Return the ids that captions begin with; raises ConfigError for a prompt without words, or too long."""
+    ids = parts.tokenizer.encode_prompt(options.prompt)
+    check_fits(options, parts.model.config.decoder, len(ids))
+    return ids
 
 
 def to_caption(
@@ -62,8 +71,9 @@ def encode_text(parts: ModelParts, text: str) -> list[int]:
 
 
 def _words(parts: ModelParts, caption: GeneratedCaption) -> tuple[CaptionWord, ...]:
-    log_probs = caption.token_log_probs  # one shorter than the ids: none for the start token
-    return tuple(
-        CaptionWord(span.text, math.exp(sum(log_probs[span.start - 1 : span.stop - 1])))
-        for span in parts.tokenizer.words(caption.token_ids)
-    )
+    first = 1 + caption.num_given  # the start token and the prompt have no log-probabilities
+    words = []
+    for span in parts.tokenizer.words(caption.token_ids):
+        log_probs = caption.token_log_probs[max(span.start - first, 0) : max(span.stop - first, 0)]
+        words.append(CaptionWord(span.text, math.exp(sum(log_probs)) if log_probs else None))
+    return tuple(words)

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wordgaze.captioning.captions import encode_prompt
 from wordgaze.errors import wrong_kind
 from wordgaze.folder import ModelParts
-from wordgaze.generation.limits import check_encoder_memory, check_fits, check_memory, total_memory
+from wordgaze.generation.limits import check_encoder_memory, check_memory, total_memory
 from wordgaze.generation.options import GenerationOptions, whole_number
 
 
@@ -22,7 +23,7 @@ class RequestChecks:
     def options(self, overrides: dict[str, Any]) -> GenerationOptions:
         """Return the model's generation options with ``overrides``, for one photo or more."""
         options = self._parts.generation.override(**overrides)
-        check_fits(options, self._parts.model.config.decoder)
+        encode_prompt(self._parts, options)
         self._memory(options, 1)
         return options
 

@@ -108,5 +108,6 @@ def _print_words(explanation: Explanation) -> None:
         if not word.grounded:
             peak, place = f"({peak})", f"({place})"
         # Text, since a word in brackets would be markup.
-        table.add_row(Text(word.text), f"{word.probability:.3f}", f"{word.entropy:.2f}", peak, place)
+        probability = "given" if word.probability is None else f"{word.probability:.3f}"
+        table.add_row(Text(word.text), probability, f"{word.entropy:.2f}", peak, place)
     print_table(table)

@@ -130,6 +130,10 @@ def model_options(command: Command) -> Command:
     )(command)
 
 
+def _stopping(_: click.Context, __: click.Parameter, value: str | None) -> bool | str | None:
+    return {"false": False, "true": True}.get(value or "", value)
+
+
 def search_options(command: Command) -> Command:
     """The flags of generation, each ``None`` unless given: the model's own defaults hold then.
 
@@ -158,6 +162,13 @@ def search_options(command: Command) -> Command:
         click.option("--min-length", type=int, help="At least this many tokens."),
         click.option("--max-length", type=int, help="At most this many tokens."),
         click.option("--seed", type=int, help="Of sampling."),
+        click.option(
+            "--early-stopping",
+            type=click.Choice(["false", "true", "never"]),
+            callback=_stopping,
+            help="When a beam search with enough captions ends: by its heuristic, at once, or when none can be better.",
+        ),
+        click.option("--prompt", metavar="TEXT", help='What captions begin with, such as "a picture of".'),
     )(command)
 
 

@@ -33,11 +33,11 @@ class ExplainedWord:
     ``map`` (H_p, W_p) float32, sums to one over the patches. ``entropy``: of the map, in bits. ``peak``: (x, y), the
     photo pixel under the center of the highest of the patches that show any photo. ``evidence``: in bits, how much
     likelier the photo made the word; ``grounded``: whether the map may be read as what the word stands for
-    (:mod:`wordgaze.explanation.evidence`).
+    (:mod:`wordgaze.explanation.evidence`). ``probability`` is None for a word of the prompt.
     """
 
     text: str
-    probability: float
+    probability: float | None
     entropy: float
     map: np.ndarray
     peak: tuple[int, int]
@@ -175,14 +175,14 @@ def make_explanation(
     words = tuple(
         ExplainedWord(
             text=word.text,
-            probability=word.probability,
+            probability=None if said.probability is None else word.probability,
             entropy=word.entropy,
             map=word.map,
             peak=overlay.peak(word.map, geometry),
             evidence=bits,
             grounded=is_grounded(word.text, bits),
         )
-        for word, bits in zip(maps.words, evidence, strict=True)
+        for word, said, bits in zip(maps.words, caption.words, evidence, strict=True)
     )
     return Explanation(
         caption=caption,

@@ -153,7 +153,7 @@ def _line(caption: Explanation, index: int) -> str:
 
 
 def _button(word: ExplainedWord, geometry: Geometry) -> str:
-    facts = f"“{word.text}”: {percent(word.probability)} probable · "
+    facts = f"“{word.text}”: {'given' if word.probability is None else f'{percent(word.probability)} probable'} · "
     if not word.grounded:
         facts += "the model can't place such words, so the map says little"
     else:
@@ -162,9 +162,10 @@ def _button(word: ExplainedWord, geometry: Geometry) -> str:
             f"spread over about {_spread(word)} of {word.map.size} patches"
         )
     kind = "" if word.grounded else ' class="ungrounded"'
+    share = 1.0 if word.probability is None else word.probability
     return (
         f'<button type="button" aria-pressed="false" data-facts="{html.escape(facts)}" '
-        f'data-share="{word.probability:.3f}"{kind}>{html.escape(word.text)}</button>'
+        f'data-share="{share:.3f}"{kind}>{html.escape(word.text)}</button>'
     )
 
 
@@ -183,7 +184,7 @@ def _choice(captions: Sequence[Explanation], number: int) -> str:
     for index, caption in enumerate(captions):
         note = f" <i>({html.escape(caption.note)})</i>" if caption.note else ""
         # The geometric mean of the probabilities of the words and of the end.
-        share = math.exp(caption.caption.log_probability / (len(caption.words) + 1))
+        share = math.exp(caption.caption.features()[0])
         rows.append(
             f'<label><input type="radio" name="caption-{number}" autocomplete="off"{"" if index else " checked"}>'
             f'<span dir="auto">{html.escape(caption.caption.text)}{note}</span>'
@@ -194,9 +195,13 @@ def _choice(captions: Sequence[Explanation], number: int) -> str:
     return f'<fieldset class="captions">{legend}\n{"".join(rows)}</fieldset>'
 
 
+def _number(word: ExplainedWord) -> str:
+    return "given" if word.probability is None else f"{word.probability:.3f}"
+
+
 def _table(item: Explanation) -> str:
     rows = "".join(
-        f"<tr><th scope=row>{html.escape(word.text)}</th><td>{word.probability:.3f}</td><td>{word.entropy:.2f}</td>"
+        f"<tr><th scope=row>{html.escape(word.text)}</th><td>{_number(word)}</td><td>{word.entropy:.2f}</td>"
         f"<td>{_where(word, item.geometry) if word.grounded else '–'}</td></tr>\n"
         for word in item.words
     )

@@ -10,19 +10,23 @@ from wordgaze.generation.confidence import caption_features
 
 @dataclass(frozen=True)
 class CaptionWord:
-    """A word and its probability: the product over its tokens, each given the photo and all before it."""
+    """A word and its probability: the product over its tokens, each given the photo and all before it.
+
+    None for a word of the prompt, which nobody had to find.
+    """
 
     text: str
-    probability: float
+    probability: float | None
 
 
 @dataclass(frozen=True)
 class Caption:
     """What the model says of a photo; ``str()`` is the text.
 
-    ``log_probability``: natural logarithm, of all tokens with the end token. ``alternatives``: the next best, best
-    first, when several captions were asked for. ``confidence``: how likely it is right, in [0, 1], as measured for the
-    best caption of the model's own search; None for other captions, and where the model has no ``confidence.json``.
+    ``log_probability``: natural logarithm, of all tokens after the prompt, with the end token. ``alternatives``: the
+    next best, best first, when several captions were asked for. ``confidence``: how likely it is right, in [0, 1], as
+    measured for the best caption of the model's own search; None for other captions, and where the model has no
+    ``confidence.json``.
     """
 
     text: str
@@ -36,7 +40,8 @@ class Caption:
 
     def features(self) -> tuple[float, ...]:
         """Return what the confidence is made of (:mod:`wordgaze.generation.confidence`)."""
-        return caption_features(self.log_probability, [word.probability for word in self.words])
+        probabilities = [word.probability for word in self.words if word.probability is not None]
+        return caption_features(self.log_probability, probabilities)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``wordgaze caption --json`` prints of it."""

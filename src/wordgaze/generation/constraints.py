@@ -11,20 +11,30 @@ NEVER = float("-inf")
 
 
 class Constraints:
-    """Applies a search's limits to log-probabilities."""
+    """Apply a search's limits to log-probabilities.
+
+    ``num_given``: how many ids after the start are a prompt's, which no length counts.
+    """
 
     def __init__(
-        self, options: GenerationOptions, bos_id: int, eos_id: int, pad_id: int | None = None
+        self,
+        options: GenerationOptions,
+        bos_id: int,
+        eos_id: int,
+        pad_id: int | None = None,
+        num_given: int = 0,
     ) -> None:
         self.options = options
         self.eos_id = eos_id
+        self.num_given = num_given
         self.forbidden = sorted({bos_id, eos_id if pad_id is None else pad_id} - {eos_id})
 
     def apply(self, log_probs: Tensor, ids: Tensor) -> Tensor:
         """Return a copy of ``log_probs`` (R, V), of the id after ``ids`` (R, T), with -inf where it may not come."""
         allowed = log_probs.clone()
         allowed[:, self.forbidden] = NEVER
-        if ids.shape[1] < self.options.min_length:  # the end itself counts, the start does not
+        # The end itself counts, the start and a prompt do not.
+        if ids.shape[1] - self.num_given < self.options.min_length:
             allowed[:, self.eos_id] = NEVER
         size = self.options.no_repeat_ngram_size
         if 0 < size < ids.shape[1]:

@@ -18,11 +18,13 @@ _BEAM_BYTES, _SAMPLE_BYTES = 24, 56
 _ENCODER_FACTOR = 20
 
 
-def check_fits(options: GenerationOptions, decoder: DecoderConfig) -> None:
+def check_fits(options: GenerationOptions, decoder: DecoderConfig, num_given: int = 0) -> None:
     """Raise ConfigError for captions longer than the decoder reads, and for more beams than its vocabulary has ids."""
-    if options.max_length > decoder.positions:
+    if options.max_length + num_given > decoder.positions:
+        prompt = f" after a prompt of {shown(num_given)}" if num_given else ""
         raise ConfigError(
-            f"max_length is {shown(options.max_length)}, this model reads {decoder.positions} words at most; lower it."
+            f"max_length is {shown(options.max_length)}{prompt}, this model reads {decoder.positions} words at most; "
+            "lower it."
         )
     if not options.sample and options.num_beams > decoder.vocab_size:
         raise ConfigError(

@@ -22,6 +22,9 @@ class GenerationOptions:
 
     Lengths count ids after the start token, the end token included; a beam's score is its log-probability divided by
     length ** ``length_penalty``. ``top_k`` 0 and ``top_p`` 1 keep every id. ``no_repeat_ngram_size`` 0 allows repeats.
+    ``early_stopping`` says when a beam search with as many finished captions as beams ends: at once (True), when the
+    likeliest unfinished beam would not be among them if it ended now (False), or could not be at any length ("never").
+    ``prompt`` is the text that captions begin with; lengths and scores do not count it.
     Raises ConfigError, which names the option, for a value of another kind or out of its range.
     """
 
@@ -36,6 +39,8 @@ class GenerationOptions:
     min_length: int = 0
     max_length: int = 30
     seed: int = 0
+    early_stopping: bool | str = False
+    prompt: str = ""
 
     def __post_init__(self) -> None:
         for name in ("num_beams", "num_captions", "max_length"):
@@ -51,11 +56,22 @@ class GenerationOptions:
         if self.top_p == 0:
             raise ConfigError("top_p is 0; it must be a number above 0, and at most 1.")
         self._set("sample", yes_or_no("sample", self.sample))
+        self._check_early_stopping()
+        if not isinstance(self.prompt, str):
+            raise wrong_kind("prompt", self.prompt, "a text, the beginning of the caption")
         if not self.sample and self.num_captions > self.num_beams:
             raise ConfigError(
                 f"{shown(self.num_captions)} captions from {shown(self.num_beams)} beams is not possible; "
                 f"set num_beams to at least {shown(self.num_captions)}, or sample."
             )
+
+    def _check_early_stopping(self) -> None:
+        if self.early_stopping == "never" and isinstance(self.early_stopping, str):
+            return
+        try:
+            self._set("early_stopping", yes_or_no("early_stopping", self.early_stopping))
+        except ConfigError:
+            raise wrong_kind("early_stopping", self.early_stopping, "True, False or 'never'") from None
 
     def _check_whole(self, name: str, rule: str, minimum: int, maximum: int | None = None) -> None:
         self._set(name, whole_number(name, getattr(self, name), rule, minimum, maximum))
@@ -77,7 +93,9 @@ class GenerationOptions:
         return replace(self, **options)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return what ``generation.json`` holds; what older versions do not know, only where it says something."""
+        unsaid = {name for name in ("early_stopping", "prompt") if not getattr(self, name)}
+        return {name: value for name, value in asdict(self).items() if name not in unsaid}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationOptions:

@@ -35,20 +35,23 @@ def generate(
     bos_id: int,
     eos_id: int,
     pad_id: int | None = None,
+    prompt_ids: Sequence[int] = (),
     photo_seeds: Sequence[int] | None = None,
 ) -> list[list[GeneratedCaption]]:
     """Return ``num_captions`` captions for each photo of ``encoder_hidden_states`` (B, N, D), best first.
 
+    All begin with ``prompt_ids``, which no length counts and no score judges; repeats of them are repeats.
     A photo's captions do not depend on its batch: when sampling, each draws from its own stream, seeded by
     ``options.seed`` or its entry in ``photo_seeds``.
     """
     if len(encoder_hidden_states) == 0:
         return []
-    constraints = Constraints(options, bos_id, eos_id, pad_id)
+    constraints = Constraints(options, bos_id, eos_id, pad_id, len(prompt_ids))
+    prefix = torch.tensor([bos_id, *prompt_ids], device=encoder_hidden_states.device)
     if options.sample or options.num_beams == 1:
         seeds = [options.seed] * len(encoder_hidden_states) if photo_seeds is None else list(photo_seeds)
-        return _step_by_step(model, encoder_hidden_states, options, constraints, bos_id, seeds)
-    return _beam_search(model, encoder_hidden_states, options, constraints, bos_id)
+        return _step_by_step(model, encoder_hidden_states, options, constraints, prefix, seeds)
+    return _beam_search(model, encoder_hidden_states, options, constraints, prefix)
 
 
 def _step_by_step(
@@ -56,7 +59,7 @@ def _step_by_step(
     encoder_hidden_states: Tensor,
     options: GenerationOptions,
     constraints: Constraints,
-    bos_id: int,
+    prefix: Tensor,
     seeds: Sequence[int],
 ) -> list[list[GeneratedCaption]]:
     """Return each photo's greedy caption or its samples: rows that grow by one id a step, independent of each other."""
@@ -65,13 +68,13 @@ def _step_by_step(
     # (B, T, K), drawn beforehand, so that a photo's samples do not depend on when others end
     draws = torch.stack([_uniform(seed, options.max_length, per_photo) for seed in seeds]).to(device)
     photos = torch.arange(len(encoder_hidden_states), device=device)
-    ids = torch.full((len(photos) * per_photo, 1), bos_id, device=device)
+    ids = prefix.repeat(len(photos) * per_photo, 1)
     token_log_probs = torch.zeros(len(ids), 0, device=device)
     ended = torch.zeros(len(ids), dtype=torch.bool, device=device)
     results: list[list[GeneratedCaption]] = [[] for _ in seeds]
     cache = model.start(encoder_hidden_states)
     for step in range(options.max_length):
-        log_probs = model.decode(ids[:, -1:], cache).float().log_softmax(dim=-1)
+        log_probs = model.decode(ids[:, -1:] if step else ids, cache).float().log_softmax(dim=-1)
         allowed = constraints.apply(log_probs, ids)
         if options.sample:
             next_ids = _sample(allowed, draws[photos, step].flatten(), options)
@@ -104,19 +107,19 @@ def _beam_search(
     encoder_hidden_states: Tensor,
     options: GenerationOptions,
     constraints: Constraints,
-    bos_id: int,
+    prefix: Tensor,
 ) -> list[list[GeneratedCaption]]:
     """Keep the K likeliest unfinished rows of each photo; stop when none can beat the K best finished ones."""
     device, eos_id, beams = encoder_hidden_states.device, constraints.eos_id, options.num_beams
     photos = torch.arange(len(encoder_hidden_states), device=device)
-    ids = torch.full((len(photos) * beams, 1), bos_id, device=device)
+    ids = prefix.repeat(len(photos) * beams, 1)
     token_log_probs = torch.zeros(len(ids), 0, device=device)
     totals = torch.full((len(photos), beams), NEVER, device=device)
     totals[:, 0] = 0.0  # all beams start alike: only one may propose
-    pools = [_Pool(beams) for _ in photos]
+    pools = [_Pool(options) for _ in photos]
     cache = model.start(encoder_hidden_states)
     for step in range(options.max_length):
-        log_probs = model.decode(ids[:, -1:], cache).float().log_softmax(dim=-1)
+        log_probs = model.decode(ids[:, -1:] if step else ids, cache).float().log_softmax(dim=-1)
         vocab_size = log_probs.shape[1]
         sums = totals[:, :, None] + constraints.apply(log_probs, ids).view(-1, beams, vocab_size)
         # Twice the beams, since at most one continuation of each beam is its end.
@@ -142,7 +145,7 @@ def _beam_search(
         ids = torch.cat((ids[rows], next_ids[:, None]), dim=1)
         token_log_probs = torch.cat((token_log_probs[rows], log_probs[rows, next_ids][:, None]), dim=1)
         open_photos = [
-            not pools[photo].is_closed(leader, step + 1, options.length_penalty)
+            not pools[photo].is_closed(leader, step + 1)
             for photo, leader in zip(photos.tolist(), totals[:, 0].tolist(), strict=True)
         ]
         if not any(open_photos):
@@ -161,34 +164,43 @@ def _beam_search(
 class _Pool:
     """The K best finished captions of a photo."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, options: GenerationOptions) -> None:
+        self.options = options
         self.captions: list[GeneratedCaption] = []
 
     def add(self, caption: GeneratedCaption) -> None:
         ranked = sorted([*self.captions, caption], key=lambda caption: -caption.score)
-        self.captions = ranked[: self.size]
+        self.captions = ranked[: self.options.num_beams]
 
-    def is_closed(self, leader: float, length: int, length_penalty: float) -> bool:
-        """Return whether the best unfinished total, ``leader`` after ``length`` ids, would not enter if it ended now.
+    def is_closed(self, leader: float, length: int) -> bool:
+        """Return whether the search stops here: ``leader`` is the best unfinished total, after ``length`` ids.
 
-        A later end may still lift its mean; waiting for that doubles the steps and seldom changes a caption.
+        With ``early_stopping`` False it stops when the leader would not enter if it ended now. A later end may still
+        lift its mean; to wait for that ("never") doubles the steps and seldom changes a caption.
         """
         if leader == NEVER:
             return True
-        return len(self.captions) == self.size and leader / length**length_penalty <= self.captions[-1].score
+        if len(self.captions) < self.options.num_beams:
+            return False
+        if self.options.early_stopping is True:
+            return True
+        penalty = self.options.length_penalty
+        if self.options.early_stopping == "never" and penalty > 0:
+            length = self.options.max_length
+        return leader / length**penalty <= self.captions[-1].score
 
     def best(self, count: int) -> list[GeneratedCaption]:
         return self.captions[:count]
 
 
 def _caption(ids: Tensor, token_log_probs: Tensor, eos_id: int, length_penalty: float) -> GeneratedCaption:
-    """Return the caption of a row (1 + T,), cut after its first end token."""
-    token_ids = ids.tolist()
-    end = token_ids.index(eos_id, 1) + 1 if eos_id in token_ids[1:] else len(token_ids)
-    log_probs = token_log_probs[: end - 1].tolist()
-    score = sum(log_probs) / (end - 1) ** length_penalty
-    return GeneratedCaption(tuple(token_ids[:end]), tuple(log_probs), score)
+    """Return the caption of a row of ids, cut after the first end token among those with ``token_log_probs`` (T,)."""
+    token_ids, log_probs = ids.tolist(), token_log_probs.tolist()
+    first = len(token_ids) - len(log_probs)
+    end = token_ids.index(eos_id, first) + 1 if eos_id in token_ids[first:] else len(token_ids)
+    log_probs = log_probs[: end - first]
+    score = sum(log_probs) / len(log_probs) ** length_penalty
+    return GeneratedCaption(tuple(token_ids[:end]), tuple(log_probs), score, first - 1)
 
 
 def _sample(log_probs: Tensor, draws: Tensor, options: GenerationOptions) -> Tensor:

@@ -144,6 +144,13 @@ class CaptionTokenizer:
             ids = ids[: max_length - 2]
         return [self.bos_id, *ids, self.eos_id]
 
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """Return the ids of the beginning of a caption, after the start token; raise ConfigError if it has no words."""
+        ids = self.encode(prompt.strip())[1:-1] if prompt else []
+        if prompt and not self.words(ids):
+            raise ConfigError(f"The prompt {prompt!r} holds no words; write the beginning of a caption.")
+        return ids
+
     def says_nothing(self, caption: str) -> bool:
         """Return whether no word is left of ``caption``: an emoji alone, a stop, words that are all unknown."""
         if self._has_all_bytes and any(letter.isascii() and letter.isalnum() for letter in caption):

@@ -216,6 +216,7 @@ class CaptionModule(LightningModule):
             bos_id=self.tokenizer.bos_id,
             eos_id=self.tokenizer.eos_id,
             pad_id=self.tokenizer.pad_id,
+            prompt_ids=self.tokenizer.encode_prompt(options.prompt),
             photo_seeds=seeds,
         )
         # What autocast has cast without gradients must not serve the pass that needs them.
