@@ -661,7 +661,7 @@ def test_a_photo_and_its_mirrored_view_get_one_caption_where_both_are_seen(
     captioner: Captioner, model_folder: Path, photos: list[Path]
 ) -> None:
     both = Captioner.from_pretrained(model_folder, "cpu", mirrored=True)
-    assert not captioner.parts.preprocessing.mirrored
+    assert not captioner.parts.preprocessing.hflip_tta
     size = captioner.parts.preprocessing.size[::-1]  # so that nothing is resampled
     pairs = [(photo, ImageOps.mirror(photo)) for photo in (Image.open(path).resize(size) for path in photos)]
     for photo, turned in pairs:
@@ -680,7 +680,7 @@ def test_how_often_a_photo_is_seen_is_the_models_unless_it_is_said(
     both.save_pretrained(tmp_path / "both")
     for mirrored, expected in ((None, True), (True, True), (False, False)):
         loaded = Captioner.from_pretrained(tmp_path / "both", "cpu", mirrored=mirrored)
-        assert loaded.parts.preprocessing.mirrored == expected
+        assert loaded.parts.preprocessing.hflip_tta == expected
 
 
 def test_a_device_or_precision_that_is_not_there(model_folder: Path) -> None:

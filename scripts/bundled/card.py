@@ -74,11 +74,11 @@ def _of_beside(parts: ModelParts, stages: Sequence[Stage]) -> dict[str, object]:
 
 def _of_photos(preprocessing: Preprocessing) -> dict[str, object]:
     """What of a photo the model is shown, and how often."""
-    stretch = f"{preprocessing.stretch:.2f}"
+    stretch = f"{preprocessing.max_aspect_change:.2f}"
     return {
         "shown": PROSE.fill(f"shown_{preprocessing.crop}"),
-        "squeezed": PROSE.fill("squeezed", stretch=stretch) if preprocessing.stretch > 1 else "",
-        "mirrored": PROSE.fill("mirrored") if preprocessing.mirrored else "",
+        "squeezed": PROSE.fill("squeezed", stretch=stretch) if preprocessing.max_aspect_change > 1 else "",
+        "mirrored": PROSE.fill("mirrored") if preprocessing.hflip_tta else "",
     }
 
 

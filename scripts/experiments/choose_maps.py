@@ -107,7 +107,7 @@ def all_maps(
                 "": plain,
                 "gradient": with_gradients(model, states, ids, plain),
                 "rollout": with_rollout(
-                    model, pixel_values, ids, plain, captioner.parts.preprocessing.mirrored
+                    model, pixel_values, ids, plain, captioner.parts.preprocessing.hflip_tta
                 ),
             }
             spans = captioner.tokenizer.words(ids)

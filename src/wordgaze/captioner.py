@@ -78,7 +78,7 @@ class Captioner(
         self.precision = check_precision(precision)
         if mirrored is not None:
             mirrored = yes_or_no("mirrored", mirrored)
-            parts = replace(parts, preprocessing=replace(parts.preprocessing, mirrored=mirrored))
+            parts = replace(parts, preprocessing=replace(parts.preprocessing, hflip_tta=mirrored))
         self.parts = parts
         self.model = parts.model.eval().to(self.device)
         self.tokenizer = parts.tokenizer
@@ -236,7 +236,7 @@ class Captioner(
     def encode(self, pixel_values: Tensor) -> Tensor:
         """Return what the words look at (B, N, D) in ``pixel_values`` (B, 3, H, W), made by ``self.transform``."""
         pixel_values = pixel_values.to(self.device)
-        if self.parts.preprocessing.mirrored:
+        if self.parts.preprocessing.hflip_tta:
             return self.model.encode_with_hflip(pixel_values)
         return self.model.encode(pixel_values)
 
@@ -331,7 +331,7 @@ class Captioner(
             method,
             raw=raw,
             pixel_values=pixel_values,
-            mirrored=self.parts.preprocessing.mirrored,
+            mirrored=self.parts.preprocessing.hflip_tta,
         )
 
     def _method(self, name: str | None) -> str:

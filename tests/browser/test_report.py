@@ -43,7 +43,7 @@ def said(text: str, log_probability: float) -> Caption:
 
 def item(size: tuple[int, int] = (480, 320), crop: str = "pad", name: str = "ball.jpg") -> Explanation:
     photo = draw(size)
-    preprocessing = Preprocessing((96, 128), (0.5,) * 3, (0.5,) * 3, crop=crop, stretch=1.2)
+    preprocessing = Preprocessing((96, 128), (0.5,) * 3, (0.5,) * 3, crop=crop, max_aspect_change=1.2)
     geometry: Geometry = PhotoTransform(preprocessing)(photo)[1]
     random = np.random.default_rng(3)
     maps = random.dirichlet(np.full(GRID[0] * GRID[1], 0.2), len(WORDS)).reshape(-1, *GRID)

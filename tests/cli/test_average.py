@@ -66,8 +66,8 @@ def test_weights_are_averaged_and_what_is_shared_keeps_its_bits(folders: list[Pa
     )
     assert mean.card != other.card and mean.confidence is None
     assert (mean.generation.length_penalty, other.generation.length_penalty) == (1.5, 1.0)
-    assert (mean.preprocessing.stretch, other.preprocessing.stretch) == (1.3, 1.0)
-    assert (mean.preprocessing.mirrored, other.preprocessing.mirrored) == (True, False)
+    assert (mean.preprocessing.max_aspect_change, other.preprocessing.max_aspect_change) == (1.3, 1.0)
+    assert (mean.preprocessing.hflip_tta, other.preprocessing.hflip_tta) == (True, False)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

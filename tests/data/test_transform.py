@@ -21,13 +21,13 @@ from wordgaze.errors import ConfigError
 HALF = (0.5, 0.5, 0.5)
 SIZES = [(640, 480), (480, 640), (500, 500), (333, 517)]
 CROPS = ["pad", "center"]
-STRETCHES = [1, Fraction(4, 3), 3]
+ASPECT_CHANGES = [1, Fraction(4, 3), 3]
 
 
 def preprocessing(
-    crop: str = "pad", size: tuple[int, int] = (224, 224), stretch: Fraction | int = 1
+    crop: str = "pad", size: tuple[int, int] = (224, 224), max_aspect_change: Fraction | int = 1
 ) -> Preprocessing:
-    return Preprocessing(size, HALF, HALF, crop=crop, stretch=float(stretch))
+    return Preprocessing(size, HALF, HALF, crop=crop, max_aspect_change=float(max_aspect_change))
 
 
 def photo_rectangle(
@@ -37,15 +37,15 @@ def photo_rectangle(
     grid: tuple[int, int],
     row: int,
     column: int,
-    stretch: Fraction | int = 1,
+    max_aspect_change: Fraction | int = 1,
 ) -> tuple[Fraction, Fraction, Fraction, Fraction]:
     """Left, top, right, bottom in photo pixels of a patch, by the recipe in words: the photo is squeezed, the longer
     side is fitted and whole pixels are padded evenly, or the shorter side is fitted and the middle kept."""
     missing = Fraction(size[1] * photo[1], size[0] * photo[0])  # above 1 where the photo is too narrow
     if missing >= 1:
-        narrow, wide = Fraction(1) / min(missing, stretch), Fraction(1)
+        narrow, wide = Fraction(1) / min(missing, max_aspect_change), Fraction(1)
     else:
-        narrow, wide = Fraction(1), Fraction(1) / min(1 / missing, stretch)
+        narrow, wide = Fraction(1), Fraction(1) / min(1 / missing, max_aspect_change)
     squeezed = {0: photo[0] * wide, 1: photo[1] * narrow}
     sides = []
     for real, pixels, other, room, other_room, cell, cells in (
@@ -74,9 +74,12 @@ def rectangle_mask(photo: tuple[int, int], rectangle: tuple[Fraction, ...]) -> n
 
 
 def geometry_of(
-    photo: tuple[int, int], crop: str, size: tuple[int, int] = (224, 224), stretch: Fraction | int = 1
+    photo: tuple[int, int],
+    crop: str,
+    size: tuple[int, int] = (224, 224),
+    max_aspect_change: Fraction | int = 1,
 ) -> Geometry:
-    return PhotoTransform(preprocessing(crop, size, stretch))(Image.new("RGB", photo))[1]
+    return PhotoTransform(preprocessing(crop, size, max_aspect_change))(Image.new("RGB", photo))[1]
 
 
 # Maps over photos
@@ -84,18 +87,22 @@ def geometry_of(
 
 @pytest.mark.parametrize("photo", SIZES)
 @pytest.mark.parametrize("crop", CROPS)
-@pytest.mark.parametrize("stretch", STRETCHES)
+@pytest.mark.parametrize("max_aspect_change", ASPECT_CHANGES)
 @pytest.mark.parametrize(
     ("size", "grid"), [((224, 224), (14, 14)), ((192, 256), (6, 8)), ((224, 224), (7, 10))]
 )
 def test_a_hot_patch_lands_on_its_own_photo_pixels(
-    photo: tuple[int, int], crop: str, size: tuple[int, int], grid: tuple[int, int], stretch: Fraction | int
+    photo: tuple[int, int],
+    crop: str,
+    size: tuple[int, int],
+    grid: tuple[int, int],
+    max_aspect_change: Fraction | int,
 ) -> None:
-    geometry = geometry_of(photo, crop, size, stretch)
+    geometry = geometry_of(photo, crop, size, max_aspect_change)
     for row, column in ((grid[0] // 2, grid[1] // 2), (2, grid[1] - 3), (grid[0] - 2, 1), (0, 0)):
         patch_map = np.zeros(grid)
         patch_map[row, column] = 2.0
-        rectangle = photo_rectangle(photo, size, crop, grid, row, column, stretch)
+        rectangle = photo_rectangle(photo, size, crop, grid, row, column, max_aspect_change)
         expected = rectangle_mask(photo, rectangle)
         placed = geometry.place(patch_map, smooth=False)
         assert (placed.shape, placed.dtype) == ((photo[1], photo[0]), np.float32)
@@ -214,12 +221,12 @@ def test_photos_keep_their_shape(photo: tuple[int, int], crop: str) -> None:
 
 def test_a_photo_is_squeezed_as_far_as_it_may_be() -> None:
     for crop in CROPS:
-        shown = [geometry_of((400, 300), crop, stretch=stretch).box for stretch in (Fraction(4, 3), 5)]
+        shown = [geometry_of((400, 300), crop, max_aspect_change=limit).box for limit in (Fraction(4, 3), 5)]
         np.testing.assert_allclose(shown, [(0, 0, 400, 300)] * 2, atol=1e-9)  # all of it, and no more
     np.testing.assert_allclose(
-        geometry_of((300, 600), "center", stretch=Fraction(4, 3)).box, (0, 100, 300, 500), atol=1e-9
+        geometry_of((300, 600), "center", max_aspect_change=Fraction(4, 3)).box, (0, 100, 300, 500), atol=1e-9
     )
-    left, top, right, bottom = geometry_of((300, 600), "pad", stretch=Fraction(4, 3)).box
+    left, top, right, bottom = geometry_of((300, 600), "pad", max_aspect_change=Fraction(4, 3)).box
     assert (top, bottom) == (0, 600)
     assert right - left == pytest.approx(450, abs=2.1) and left + right == pytest.approx(300, abs=2.1)
     as_it_is = preprocessing("center", (192, 256), 2).widening((400, 300))
@@ -293,8 +300,12 @@ def test_the_same_pixels_as_torchvision(interpolation: str) -> None:
 
 
 def test_preprocessing_is_saved_and_loaded() -> None:
-    settings = Preprocessing((192, 256), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bilinear", "center")
-    assert Preprocessing.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    settings = Preprocessing(
+        (192, 256), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bilinear", "center", 1.5, True, 0.9
+    )
+    saved = json.loads(json.dumps(settings.to_dict()))
+    assert Preprocessing.from_dict(saved) == settings
+    assert (saved["stretch"], saved["mirrored"]) == (1.5, True)  # as the first model folders have them
 
 
 @pytest.mark.parametrize(

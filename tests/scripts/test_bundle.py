@@ -201,7 +201,7 @@ def test_the_card_to_the_letter(name: str, tmp_path: Path, monkeypatch: pytest.M
         Path("notes.md").write_text("- **Notes**: " + "Something was special. " * 9)
         encoder = replace(parts.model.config.encoder, beside="test_efficientnet")
         parts.model = CaptionModel(replace(parts.model.config, encoder=encoder))
-        parts.preprocessing = replace(parts.preprocessing, stretch=1.15, mirrored=True)
+        parts.preprocessing = replace(parts.preprocessing, max_aspect_change=1.15, hflip_tta=True)
         config = parse_config(
             second[0], ["--train.epochs", "3", "--train.seed", "5", "--encoder.freeze", "0"]
         )

@@ -417,9 +417,9 @@ def test_a_model_folder_brings_its_sizes_and_tokenizer(tmp_path, small_config):
     parts = load_folder(train(config, tmp_path / "run").folder)
     assert parts.model.config == load_folder(parent).model.config
     assert parts.tokenizer.vocab_size == 280
-    assert (parts.preprocessing.stretch, parts.preprocessing.crop) == (1.5, "center")
+    assert (parts.preprocessing.max_aspect_change, parts.preprocessing.crop) == (1.5, "center")
     config = replace(config, data=replace(config.data, stretch=1.0))
-    assert load_folder(train(config, tmp_path / "as-they-are").folder).preprocessing.stretch == 1
+    assert load_folder(train(config, tmp_path / "as-they-are").folder).preprocessing.max_aspect_change == 1
 
 
 def test_self_critical_training_raises_its_reward(tmp_path, small_config):

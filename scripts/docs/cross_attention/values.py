@@ -136,12 +136,12 @@ def values_of_reading(reading: Reading) -> dict[str, object]:
 def _of_photos(captioner: Captioner) -> dict[str, str]:
     """What of the photo the encoder is shown, and how often."""
     preprocessing, beside = captioner.parts.preprocessing, captioner.model.config.encoder.beside
-    stretch = f"{preprocessing.stretch:.2f}"
-    squeezed = PROSE.fill("squeezed", stretch=stretch) if preprocessing.stretch > 1 else ""
+    stretch = f"{preprocessing.max_aspect_change:.2f}"
+    squeezed = PROSE.fill("squeezed", stretch=stretch) if preprocessing.max_aspect_change > 1 else ""
     return {
         "shown": PROSE.fill(f"shown_{preprocessing.crop}") + squeezed,
         "beside": "" if beside is None else f" {PROSE.fill('beside', network=beside)}",
-        "mirrored": f" {PROSE.fill('mirrored')}" if preprocessing.mirrored else "",
+        "mirrored": f" {PROSE.fill('mirrored')}" if preprocessing.hflip_tta else "",
     }
 
 

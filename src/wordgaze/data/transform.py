@@ -21,19 +21,21 @@ _RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 _CROPS = ("pad", "center", "squash")
+_KEYS = {"max_aspect_change": "stretch", "hflip_tta": "mirrored"}
+"""Fields by another name in ``preprocessor.json``: those of the first model folders."""
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How photos are made for a model: ``preprocessor.json``.
+    """How photos are prepared for a model: ``preprocessor.json``.
 
-    ``size``: (H, W) of the input. ``mean``, ``std``: per RGB channel, of values from 0 to 1. ``crop``:
-    ``pad`` shows the whole photo, with the mean color around it; ``center`` fills the input and cuts off what
-    stands out; ``squash`` gives the whole photo the input's shape. Before that a photo of another shape than the
-    input's is squeezed along its longer side, by a factor of ``stretch`` at most: 1 keeps its shape. ``crop_pct``, as
-    in timm: the share of the sides of what would be shown that is shown, about its center; not with ``pad``.
-    ``mirrored``: the model sees the photo a second time, mirrored, and takes the mean of both views' patches
+    ``size``: (H, W) of the input. ``mean``, ``std``: per RGB channel, of values from 0 to 1. ``crop``: ``pad`` shows
+    the whole photo, with the mean color around it; ``center`` fills the input and cuts off what stands out; ``squash``
+    gives the whole photo the input's shape. Before that, a photo of another shape than the input's is squeezed along
+    its longer side, by a factor of ``max_aspect_change`` at most: 1 keeps its shape. ``crop_pct``, as in timm: the
+    share of the sides of what would be shown that is shown, about its center; not with ``pad``. ``hflip_tta``: the
+    model looks at the photo a second time, mirrored, and takes the mean of both views' patches
     (:meth:`~wordgaze.model.caption_model.CaptionModel.encode_with_hflip`).
     """
 
@@ -42,8 +44,8 @@ class Preprocessing:
     std: tuple[float, float, float]
     interpolation: str = "bicubic"
     crop: str = "pad"
-    stretch: float = 1.0
-    mirrored: bool = False
+    max_aspect_change: float = 1.0
+    hflip_tta: bool = False
     crop_pct: float = 1.0
 
     def __post_init__(self) -> None:
@@ -76,36 +78,39 @@ class Preprocessing:
                 f"preprocessing: crop_pct is {self.crop_pct!r}, and crop is 'pad', which cuts nothing off; use "
                 "center or squash, or set crop_pct to 1"
             )
-        if not (isinstance(self.stretch, int | float) and 1 <= self.stretch < math.inf):
+        if not (isinstance(self.max_aspect_change, int | float) and 1 <= self.max_aspect_change < math.inf):
             raise ConfigError(
-                f"preprocessing: stretch is {self.stretch!r}; give a number from 1, which keeps a photo's shape"
+                f"preprocessing: stretch is {self.max_aspect_change!r}; give a number from 1, which keeps a "
+                "photo's shape"
             )
-        if not isinstance(self.mirrored, bool):
-            raise ConfigError(f"preprocessing: mirrored is {self.mirrored!r}; use true or false")
+        if not isinstance(self.hflip_tta, bool):
+            raise ConfigError(f"preprocessing: mirrored is {self.hflip_tta!r}; use true or false")
 
     def widening(self, photo_size: tuple[int, int]) -> float:
         """Return the factor for a (w, h) photo's width, its height kept, that brings it nearer to the input's shape."""
         to_fit = (self.size[1] / self.size[0]) / (photo_size[0] / photo_size[1])
-        return min(max(to_fit, 1 / self.stretch), self.stretch)
+        return min(max(to_fit, 1 / self.max_aspect_change), self.max_aspect_change)
 
     def to_dict(self) -> dict[str, Any]:
-        values = asdict(self)
+        """Return what ``preprocessor.json`` holds."""
+        values = {_KEYS.get(name, name): value for name, value in asdict(self).items()}
         if self.crop_pct == 1:  # older versions, which do not know it, can read the rest
             del values["crop_pct"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(values) - known):
+        """Return the preprocessing of a ``preprocessor.json``; raise ConfigError for other keys and missing ones."""
+        names = {_KEYS.get(field.name, field.name): field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - set(names)):
             raise ConfigError(
-                f"preprocessing: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+                f"preprocessing: unknown {', '.join(unknown)}; known are {', '.join(sorted(names))}"
             )
         if missing := sorted({"size", "mean", "std"} - set(values)):
             raise ConfigError(
                 f"preprocessing: {', '.join(missing)} missing; add what the model was trained with"
             )
-        return cls(**values)
+        return cls(**{names[key]: value for key, value in values.items()})
 
 
 class PhotoTransform:
@@ -147,11 +152,11 @@ class TrainTransform:
     """Makes a photo into slightly different ``pixel_values`` (3, H, W) each time.
 
     With probability ``whole`` as much of the photo is shown as ``crop`` allows, by default as at test time (``pad``:
-    all of it, at a random place in the padding; ``center``: the largest window of the input's shape; ``squash``: of the
-    photo's own shape), else a window of ``scale`` times that largest window's area. ``ratio``: how far the width may be
-    stretched against the height, for photos that were squeezed square before they came to us, and for those that the
-    model's ``stretch`` will squeeze; with one, photos that are shown as a whole are squeezed as at test time. ``flip``:
-    the probability of a mirrored photo. ``color``: how far brightness, contrast and saturation may move from 1.
+    all of it, at a random position in the padding; ``center``: the largest window of the input's shape; ``squash``: of
+    the photo's own shape), else a window of ``scale`` times that largest window's area. ``ratio``: the range of changes
+    of the aspect ratio, for photos that were squeezed square before they came to us, and for those that the model's
+    ``max_aspect_change`` will squeeze; above 1, photos that are shown whole are squeezed as at test time. ``flip``: the
+    probability of a mirrored photo. ``color``: how far brightness, contrast and saturation may move from 1.
     """
 
     def __init__(
@@ -182,22 +187,23 @@ class TrainTransform:
         # Always the same number of draws, so that a photo does not depend on the branch of the one before.
         whole, flipped = rng.random() < self.whole, bool(rng.random() < self.flip)
         share = rng.uniform(*self.scale)
-        stretch = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
+        aspect_change = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
         position = tuple(rng.random(2))
         factors = rng.uniform(1 - self.color, 1 + self.color, 3)
         if whole and self.crop == "squash":
-            stretch = 1.0
-        elif whole and self.preprocessing.stretch > 1:
-            stretch = self.preprocessing.widening(photo.size)
+            aspect_change = 1.0
+        elif whole and self.preprocessing.max_aspect_change > 1:
+            aspect_change = self.preprocessing.widening(photo.size)
 
         height, width = self.preprocessing.size
         if whole and self.crop == "pad":
-            photo_width, photo_height = photo.width * math.sqrt(stretch), photo.height / math.sqrt(stretch)
+            root = math.sqrt(aspect_change)
+            photo_width, photo_height = photo.width * root, photo.height / root
             scale = min(width / photo_width, height / photo_height)
             shown_size = (max(1, round(photo_width * scale)), max(1, round(photo_height * scale)))
             shown = photo.resize(shown_size, self._resampling)
         else:
-            shape = (photo.width / photo.height if self.crop == "squash" else width / height) / stretch
+            shape = (photo.width / photo.height if self.crop == "squash" else width / height) / aspect_change
             largest = min(photo.width, photo.height * shape) * self.preprocessing.crop_pct
             side = largest if whole else largest * math.sqrt(share)
             box = _window(photo.size, (side, side / shape), position)

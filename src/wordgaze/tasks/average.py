@@ -36,7 +36,7 @@ class Settings:
 
     def apply(self, parts: ModelParts) -> ModelParts:
         """Return ``parts`` with these settings; raises ConfigError for values that make no sense."""
-        shown = {"stretch": self.stretch, "mirrored": self.mirrored}
+        shown = {"max_aspect_change": self.stretch, "hflip_tta": self.mirrored}
         given = {name: value for name, value in shown.items() if value is not None}
         parts = replace(parts, preprocessing=replace(parts.preprocessing, **given))  # type: ignore[arg-type]
         if self.length_penalty is None:

@@ -82,8 +82,8 @@ class DataOptions:
     def shown_by(self, preprocessing: Preprocessing) -> Preprocessing:
         """A model's ``preprocessing``, with the ``crop`` and ``stretch`` that are asked for here."""
         crop = preprocessing.crop if self.crop is None else self.crop
-        stretch = preprocessing.stretch if self.stretch is None else self.stretch
-        return replace(preprocessing, crop=crop, stretch=stretch)
+        stretch = preprocessing.max_aspect_change if self.stretch is None else self.stretch
+        return replace(preprocessing, crop=crop, max_aspect_change=stretch)
 
 
 @dataclass(frozen=True)
