@@ -129,13 +129,13 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """A decoder with cross-attention; ``positions`` is the longest row of ids that it can read.
+    """A decoder with cross-attention, by default GPT-2's; ``positions`` is the longest row of ids that it can read.
 
-    By default GPT-2's: ``norm`` before each part (``pre``), and a final one. BERT's and BLIP's stands after each part
-    (``post``), with another after the embeddings (``embedding_norm``), and ``head`` ``bert``: a layer, an activation
-    (``head_activation``, by default ``activation``) and a norm before the tied weights, and a bias of the logits.
-    ``source_width``: of the states that keys and values are made of; ``mlp_width``: of the MLP; by default ``width``,
-    and ``width`` times ``mlp_ratio``.
+    ``norm`` stands before each part of a block (``pre``, with a final one), or after it (``post``: BERT, BLIP);
+    ``embedding_norm`` adds one after the embeddings. ``head``: the embeddings again (``tied``), or before them a layer,
+    ``head_activation`` (None: ``activation``) and a norm, with a bias after them (``bert``). ``source_width`` is that
+    of the states that keys and values are made of, ``mlp_width`` the MLP's; None: ``width``, and ``mlp_ratio`` times
+    that.
     """
 
     vocab_size: int = 6000
@@ -205,12 +205,9 @@ class CaptionModelConfig:
 
 
 def _to_dict(config: EncoderConfig | DecoderConfig) -> dict[str, Any]:
-    unsaid = {
-        each.name
-        for each in fields(config)
-        if "later" in each.metadata and getattr(config, each.name) == each.default
-    }
-    return {name: value for name, value in asdict(config).items() if name not in unsaid}
+    later = {field.name: field.default for field in fields(config) if "later" in field.metadata}
+    values = asdict(config).items()
+    return {name: value for name, value in values if name not in later or value != later[name]}
 
 
 def _from_dict(kind: type[_Config], values: Any, name: str) -> _Config:

@@ -52,7 +52,7 @@ class FusedEncoder(nn.Module):
         """Set the grids and channels of the maps, and where the second network divides."""
         backbone = self.aux_backbone
         try:
-            maps = [backbone.feature_info[index] for index in (*self.aux_out_indices, -1)]
+            infos = [backbone.feature_info[index] for index in (*self.aux_out_indices, -1)]
         except IndexError as error:
             raise ConfigError(
                 f"encoder.beside_maps {config.beside_maps} counts backwards from -1, and {config.beside} has "
@@ -63,10 +63,10 @@ class FusedEncoder(nn.Module):
         self._num_lower_blocks = backbone.stage_ends[self.aux_out_indices[-1]] if divides else None
         height, width = self.network.patch_embed.img_size
         self.map_grids = [
-            (math.ceil(height / each["reduction"]), math.ceil(width / each["reduction"])) for each in maps
+            (math.ceil(height / info["reduction"]), math.ceil(width / info["reduction"])) for info in infos
         ]
         last = getattr(backbone, "head_hidden_size", None) or backbone.num_features
-        self.map_channels: list[int] = [*(each["num_chs"] for each in maps[:-1]), last]
+        self.map_channels: list[int] = [*(info["num_chs"] for info in infos[:-1]), last]
 
     @property
     def network(self) -> Any:
@@ -81,7 +81,7 @@ class FusedEncoder(nn.Module):
     def forward(self, pixel_values: Tensor, keep_indices: Tensor | None = None) -> Tensor:
         last, maps = self._intermediates(pixel_values)
         patches = self.vit(pixel_values, keep_indices)
-        return self._fuse(patches, [flatten_map(each) for each in (*maps, last)], keep_indices)
+        return self._fuse(patches, [flatten_map(feature_map) for feature_map in (*maps, last)], keep_indices)
 
     def layers(self) -> list[nn.Module]:
         """Return the second network up to its maps, the ViT's blocks, and the rest of the second network.
