@@ -152,6 +152,9 @@ def _write(folder: Path, kind: Any, config: Any, seed: int) -> Any:
             scale = 0.3 if "cross" in name and parameter.ndim == 2 else 0.2
             parameter += scale * torch.randn_like(parameter)
     model.save_pretrained(folder)
+    path = folder / "generation_config.json"
+    search = {"num_beams": 3, "max_length": 12, "no_repeat_ngram_size": 2}
+    path.write_text(json.dumps(json.loads(path.read_text()) | search))
     return model
 
 

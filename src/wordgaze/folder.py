@@ -113,7 +113,7 @@ def check_target(folder: str | os.PathLike[str], tokenizer: CaptionTokenizer | N
     there = [name for name in (CONFIG, *FILES, CONFIDENCE) if os.path.lexists(folder / name)]
     if there == [TOKENIZER] and tokenizer is not None and tokenizer.is_saved_in(folder / TOKENIZER):
         return
-    if there and not _holds_ours(folder):
+    if there and not is_ours(folder):
         raise ModelError(
             f"{folder} holds a {there[0]} and is no model folder of wordgaze: the model would replace it; "
             "choose another folder, or an empty one."
@@ -126,7 +126,9 @@ def is_foreign(folder: str | os.PathLike[str]) -> bool:
     return "format_version" not in keys and bool({"model_type", "architectures"} & keys)
 
 
-def _holds_ours(folder: Path) -> bool:
+def is_ours(folder: str | os.PathLike[str]) -> bool:
+    """Return whether a folder holds a model of ours, or what an interrupted save has left of one."""
+    folder = Path(folder)
     if (folder / CONFIG).exists():
         return {"format_version", "encoder", "decoder"} <= _keys(folder / CONFIG)
     # Without a config: what an interrupted save leaves.

@@ -12,7 +12,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from wordgaze.errors import ConfigError, ModelError
-from wordgaze.text.tokenizer import CaptionTokenizer
+from wordgaze.text.tokenizer import CaptionTokenizer, WordSpan
 
 CAPTIONS = [
     "A man's T-shirt, blue.",
@@ -87,6 +87,17 @@ def test_decode_drops_special_tokens_wherever_they_are(tokenizer: CaptionTokeniz
     pad = tokenizer.pad_id
     assert tokenizer.decode([bos, bos, *ids, eos, eos, pad, pad]) == "two dogs run"
     assert tokenizer.decode([pad, *ids[:1], eos, *ids[1:]]) == "two dogs run"
+
+
+def test_around_a_dropped_token_the_text_is_one_piece() -> None:
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "Skate", "##board", "##er", "'", "s", "."]
+    inner = Tokenizer(models.WordPiece({piece: index for index, piece in enumerate(pieces)}))
+    inner.decoder = decoders.WordPiece()
+    inner.add_special_tokens(pieces[:4])
+    tokenizer = CaptionTokenizer(inner)
+    ids = [2, 4, 1, 5, 6, 4, 99, 9, 3]
+    assert tokenizer.decode(ids) == "Skateboarder Skate"
+    assert tokenizer.words(ids) == [WordSpan("Skateboarder", 1, 5), WordSpan("Skate", 5, 8)]
 
 
 def test_words_the_training_knew_are_one_token_and_others_many(tokenizer: CaptionTokenizer) -> None:

@@ -34,6 +34,7 @@ COMMANDS = {
     "grounding": "Measure whether the maps point at what the words name.",
     "calibrate": "Fit how sure a model may be of a caption, and say if that holds.",
     "average": "Save the mean of several models as one model.",
+    "convert": "Make a model folder of a BLIP or a vision-encoder-decoder.",
     "demo": "Open the demo page on this machine.",
     "doctor": "Say what is installed, and what is missing for which feature.",
 }
@@ -96,7 +97,7 @@ def _open_closed_streams() -> None:
             setattr(sys, name, stream)
 
 
-_NAMES_OF_FILES = ("FILE", "DIR", "OUT", "DIR_OR_ID")
+_NAMES_OF_FILES = ("FILE", "DIR", "OUT", "DIR_OR_ID", "SRC")
 
 
 def _named(_: click.Context, parameter: click.Parameter, value: str | tuple[str, ...] | None) -> Any:

@@ -52,6 +52,12 @@ class Conversion:
     architecture: str
     left_out: Mapping[str, Any]
 
+    @property
+    def summary(self) -> str:
+        """What it is, in a few words."""
+        millions = sum(parameter.numel() for parameter in self.parts.model.parameters()) / 1e6
+        return f"{self.family}, {millions:.1f} M parameters, trained as {self.architecture}"
+
 
 def check_family(name: str, config: Mapping[str, Any]) -> str:
     """Return the model_type of a ``config.json``; raises ModelError, with the reason, for one that does not fit."""

@@ -24,6 +24,7 @@ _OURS: dict[str, tuple[str, Any]] = {
     "top_p": ("top_p", 1.0),
     "length_penalty": ("length_penalty", 1.0),
     "no_repeat_ngram_size": ("no_repeat_ngram_size", 0),
+    "early_stopping": ("early_stopping", False),
 }
 _LENGTHS = ("max_length", "max_new_tokens", "min_length", "min_new_tokens")
 _NEW_TOKENS = 20
@@ -37,7 +38,6 @@ _OTHERS: dict[str, tuple[Any, ...]] = {
     **{name: () for name in ("exponential_decay_length_penalty", "stop_strings", "penalty_alpha")},
     **{name: () for name in ("max_time", "watermarking_config", "dola_layers")},
     "encoder_no_repeat_ngram_size": (0,),
-    "early_stopping": (False,),
     "num_beam_groups": (1,),
     "guidance_scale": (1.0,),
     "remove_invalid_values": (False,),

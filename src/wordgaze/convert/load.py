@@ -39,10 +39,8 @@ def load_model(
         _check_there(name, folder)
         return load_folder(folder, device)
     conversion = convert_from(name, folder, **options)
-    millions = sum(parameter.numel() for parameter in conversion.parts.model.parameters()) / 1e6
     warn(
-        f"{name}: {conversion.family}, {millions:.1f} M parameters, trained as {conversion.architecture}; converted in "
-        f"memory, which `wordgaze convert` does once.",
+        f"{name}: {conversion.summary}; converted in memory, which `wordgaze convert` does once.",
         ModelWarning,
     )
     if conversion.left_out:

@@ -159,9 +159,8 @@ class CaptionTokenizer:
         return not self.decode(ids)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the caption: special tokens dropped, single spaces, no final stop."""
-        ids = list(ids)
-        text = " ".join(self._text(ids[start:stop]) for start, stop in self._runs(ids))
+        """Return the caption: special tokens dropped, the rest decoded as one piece, single spaces, no final stop."""
+        text = self._text([token_id for token_id in ids if token_id not in self._special])
         return " ".join(text.split()).rstrip(". ")
 
     def words(self, ids: Sequence[int]) -> list[WordSpan]:
@@ -171,12 +170,12 @@ class CaptionTokenizer:
         token that holds several words gives one span. Where a script writes no spaces, the tokenizer's pieces are the
         words, as far as they end with a whole character.
         """
-        ids = list(ids)
+        positions = [position for position, token_id in enumerate(ids) if token_id not in self._special]
+        text_ids = [ids[position] for position in positions]
         spans = [
-            piece
-            for start, stop in self._runs(ids)
-            for span in self._words_of_run(ids, start, stop)
-            for piece in self._pieces(ids, span)
+            WordSpan(piece.text, positions[piece.start], positions[piece.stop - 1] + 1)
+            for span in self._text_words(text_ids)
+            for piece in self._pieces(text_ids, span)
         ]
         while spans and spans[-1].text.endswith("."):  # the final stop is no word, nor part of one
             last = spans.pop()
@@ -184,20 +183,12 @@ class CaptionTokenizer:
                 spans.append(WordSpan(stripped, last.start, last.stop))
         return spans
 
-    def _runs(self, ids: list[int]) -> Iterator[tuple[int, int]]:
-        """Yield the runs of text between special tokens, as (start, stop), never empty."""
-        start = 0
-        for index, token_id in enumerate([*ids, self.eos_id]):
-            if token_id in self._special:
-                if index > start:
-                    yield start, index
-                start = index + 1
-
-    def _words_of_run(self, ids: list[int], start: int, stop: int) -> Iterator[WordSpan]:
-        words = self._text(ids[start:stop]).split()
+    def _text_words(self, ids: list[int]) -> Iterator[WordSpan]:
+        """Yield the words, parted by spaces, of ids without special ones."""
+        words = self._text(ids).split()
         owners = []  # of each token: the index of its word
-        for end in range(start + 1, stop + 1):
-            text = self._text(ids[start:end])
+        for end in range(1, len(ids) + 1):
+            text = self._text(ids[:end])
             # A token that is only the space before a word belongs to the word that follows.
             owners.append(max(len(text.split()) - (not text[-1:].isspace()), 0))
         for index in range(len(owners) - 2, -1, -1):  # a later token may join what looked like two words
@@ -208,8 +199,7 @@ class CaptionTokenizer:
                 break
             if index + 1 < len(owners) and owners[index + 1] == owner:
                 continue
-            first = owners.index(owner)
-            yield WordSpan(" ".join(words[written : owner + 1]), start + first, start + index + 1)
+            yield WordSpan(" ".join(words[written : owner + 1]), owners.index(owner), index + 1)
             written = owner + 1
 
     def _pieces(self, ids: list[int], span: WordSpan) -> Iterator[WordSpan]:
