@@ -23,7 +23,7 @@ class OddPhoto:
     name: str
     data: bytes
     tolerance: float | None = None  # mean difference from `expected`; None: refused
-    expected: str = "rgb"  # or "grey", "white", "black"
+    expected: str = "rgb"  # or "gray", "white", "black"
     words: str | None = None  # a pattern, of the warning or the refusal; None: not a word
 
 
@@ -39,7 +39,7 @@ def photo() -> Image.Image:
 
 PHOTO = photo()
 PIXELS = np.asarray(PHOTO)
-GREY = np.asarray(PHOTO.convert("L"))
+GRAY = np.asarray(PHOTO.convert("L"))
 
 
 def encoded(format: str, image: Image.Image = PHOTO, **options: Any) -> bytes:
@@ -65,7 +65,7 @@ def _cut() -> Iterator[OddPhoto]:
         "jpeg": encoded("JPEG", quality=92),
         "jpeg-444": encoded("JPEG", quality=95, subsampling=0),
         "jpeg-restarts": encoded("JPEG", quality=92, restart_marker_rows=1),
-        "jpeg-grey": encoded("JPEG", PHOTO.convert("L")),
+        "jpeg-gray": encoded("JPEG", PHOTO.convert("L")),
         "jpeg-cmyk": encoded("JPEG", PHOTO.convert("CMYK"), quality=95),
         "png": encoded("PNG"),
         "png-interlaced": png(_adam7(PIXELS), interlaced=True),
@@ -82,7 +82,7 @@ def _cut() -> Iterator[OddPhoto]:
         if name == "avif":  # whose decoder takes few files that are filled up
             yield OddPhoto("avif-half", data[: len(data) // 2], words="damaged")
             continue
-        expected = "grey" if name == "jpeg-grey" else "rgb"
+        expected = "gray" if name == "jpeg-gray" else "rgb"
         ends = {"jpeg": 2, "png": 12}  # what stands after the last pixel
         if end := ends.get(name.partition("-")[0]):
             yield OddPhoto(f"{name}-without-end", data[:-end], 7, expected, _ALL)
@@ -99,9 +99,9 @@ def _cut() -> Iterator[OddPhoto]:
     for name, after in (("its-end", b"\xff\xd9"), ("another", data)):
         yield OddPhoto(f"jpeg-of-98-percent-before-{name}", data[: -len(data) // 50] + after, 9, words=_CUT)
         yield OddPhoto(f"jpeg-half-before-{name}", data[: len(data) // 2] + after, words=_FEW)
-    grey = PHOTO.copy()
-    grey.paste((128, 128, 128), (0, 0, WIDTH, HEIGHT))
-    yield OddPhoto("jpeg-grey-to-its-end", encoded("JPEG", grey), 255)
+    gray = PHOTO.copy()
+    gray.paste((128, 128, 128), (0, 0, WIDTH, HEIGHT))
+    yield OddPhoto("jpeg-gray-to-its-end", encoded("JPEG", gray), 255)
     yield OddPhoto("avif-without-3-bytes", whole["avif"][:-3], 7, words=_CUT)
     packed = encoded("TIFF", compression="tiff_lzw")  # its directory stands at its end
     for count in (9, len(packed) // 50):
@@ -244,15 +244,15 @@ def _png() -> Iterator[OddPhoto]:
     opaque = np.full((HEIGHT, WIDTH, 1), 65535, ">u2")
     yield OddPhoto("png-deep", png(_lines(deep), depth=16), 0)
     yield OddPhoto("png-deep-with-alpha", png(_lines(np.dstack([deep, opaque])), depth=16, color=6), 0)
-    grey = GREY.astype(">u2")
+    gray = GRAY.astype(">u2")
     yield OddPhoto(
-        "png-grey-deep-with-alpha",
-        png(_lines(np.dstack([grey * 257, opaque]).astype(">u2")), depth=16, color=4),
+        "png-gray-deep-with-alpha",
+        png(_lines(np.dstack([gray * 257, opaque]).astype(">u2")), depth=16, color=4),
         0,
-        "grey",
+        "gray",
     )
     yield OddPhoto(
-        "png-grey-of-12-bits-in-16", png(_lines((grey * 16).astype(">u2")), depth=16, color=0), 1, "grey"
+        "png-gray-of-12-bits-in-16", png(_lines((gray * 16).astype(">u2")), depth=16, color=0), 1, "gray"
     )
     for bits in (10, 12):
         low = (PIXELS.astype(int) << (bits - 8)).astype(">u2")
@@ -352,13 +352,13 @@ SCALED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def _tiff_samples() -> Iterator[OddPhoto]:
     for name, scaled in SCALED.items():
-        rgb, grey = scaled(PIXELS), scaled(GREY)
+        rgb, gray = scaled(PIXELS), scaled(GRAY)
         near = 5 if name == "f4-over-1" else 1
         for order in "<>" if name in ("u2", "i4", "f4") else "<":
-            mine = rgb.astype(rgb.dtype.newbyteorder(order)), grey.astype(rgb.dtype.newbyteorder(order))
+            mine = rgb.astype(rgb.dtype.newbyteorder(order)), gray.astype(rgb.dtype.newbyteorder(order))
             ending = f"{name}-{'big' if order == '>' else 'little'}"
             yield OddPhoto(f"tiff-rgb-{ending}", tiff(mine[0]), near)
-            yield OddPhoto(f"tiff-grey-{ending}", tiff(mine[1], 1), near, "grey")
+            yield OddPhoto(f"tiff-gray-{ending}", tiff(mine[1], 1), near, "gray")
             yield OddPhoto(f"tiff-planes-{ending}", tiff(mine[0], planar=True, rows=37), near)
             yield OddPhoto(f"tiff-tiles-deflated-{ending}", tiff(mine[0], tile=(64, 48), compression=8), near)
         bands = np.concatenate([rgb, rgb, rgb[..., :1]], 2)
@@ -367,24 +367,24 @@ def _tiff_samples() -> Iterator[OddPhoto]:
 
 
 def _packed(samples: np.ndarray, bits: int) -> list[bytes]:
-    each = (samples.reshape(HEIGHT, -1, 1) >> np.arange(bits - 1, -1, -1)) & 1
-    return [np.packbits(each.astype(np.uint8).reshape(HEIGHT, -1), axis=1).tobytes()]
+    bit_planes = (samples.reshape(HEIGHT, -1, 1) >> np.arange(bits - 1, -1, -1)) & 1
+    return [np.packbits(bit_planes.astype(np.uint8).reshape(HEIGHT, -1), axis=1).tobytes()]
 
 
 def _tiff() -> Iterator[OddPhoto]:
     deep, opaque = SCALED["u2"](PIXELS), np.full((HEIGHT, WIDTH), 65535, "u2")
-    grey = SCALED["u2"](GREY)
-    yield OddPhoto("tiff-grey-alpha", tiff(np.dstack([grey, opaque]), 1, tags={338: [2]}), 1, "grey")
-    yield OddPhoto("tiff-grey-extra", tiff(np.dstack([grey, grey]), 1, tags={338: [0]}), 1, "grey")
+    gray = SCALED["u2"](GRAY)
+    yield OddPhoto("tiff-gray-alpha", tiff(np.dstack([gray, opaque]), 1, tags={338: [2]}), 1, "gray")
+    yield OddPhoto("tiff-gray-extra", tiff(np.dstack([gray, gray]), 1, tags={338: [0]}), 1, "gray")
     yield OddPhoto("tiff-rgb-alpha", tiff(np.dstack([deep, opaque]), tags={338: [2]}), 1)
     yield OddPhoto("tiff-rgb-premultiplied", tiff(np.dstack([deep, opaque]), tags={338: [1]}), 1)
     yield OddPhoto(
         "tiff-rgb-float-alpha", tiff(np.dstack([PIXELS / 255, opaque / 65535]), tags={338: [2]}), 1
     )
-    yield OddPhoto("tiff-white-is-zero", tiff(65535 - grey, 0), 1, "grey")
-    yield OddPhoto("tiff-white-is-zero-float", tiff(1 - GREY / 255, 0), 1, "grey")
+    yield OddPhoto("tiff-white-is-zero", tiff(65535 - gray, 0), 1, "gray")
+    yield OddPhoto("tiff-white-is-zero-float", tiff(1 - GRAY / 255, 0), 1, "gray")
     yield OddPhoto(
-        "tiff-200-bands", tiff(np.repeat(GREY[..., None], 200, 2), 1, tags={338: [0] * 199}), 1, "grey"
+        "tiff-200-bands", tiff(np.repeat(GRAY[..., None], 200, 2), 1, tags={338: [0] * 199}), 1, "gray"
     )
     for bits in (10, 12, 14):
         wide = PIXELS.astype(int) * (2**bits - 1) // 255
@@ -435,7 +435,7 @@ def _tiff() -> Iterator[OddPhoto]:
     yield OddPhoto(
         "tiff-complex", tiff(PIXELS.astype("c8")), words="kind of TIFF.*64-bit complex.*convert it"
     )
-    yield OddPhoto("tiff-camera", tiff(grey, 32803), words="kind of TIFF.*a camera's raw mosaic.*convert it")
+    yield OddPhoto("tiff-camera", tiff(gray, 32803), words="kind of TIFF.*a camera's raw mosaic.*convert it")
     yield OddPhoto("tiff-jpeg-xl", tiff(PIXELS, compression=50002), words="kind of TIFF.*JPEG XL.*convert it")
 
 
@@ -472,9 +472,9 @@ def _other() -> Iterator[OddPhoto]:
         "ppm-of-100", b"P6 160 120 100\n" + (PIXELS.astype(int) * 100 // 255).astype("u1").tobytes(), 2
     )
     yield OddPhoto("ppm-text", b"P3\n# text\n160 120 255\n" + " ".join(map(str, PIXELS.ravel())).encode(), 0)
-    yield OddPhoto("pfm", b"Pf\n160 120\n-1.0\n" + (GREY[::-1] / 255).astype("<f4").tobytes(), 1, "grey")
+    yield OddPhoto("pfm", b"Pf\n160 120\n-1.0\n" + (GRAY[::-1] / 255).astype("<f4").tobytes(), 1, "gray")
     yield OddPhoto(
-        "jpeg-2000-of-16-bits", encoded("JPEG2000", Image.fromarray(SCALED["u2"](GREY))), 1, "grey"
+        "jpeg-2000-of-16-bits", encoded("JPEG2000", Image.fromarray(SCALED["u2"](GRAY))), 1, "gray"
     )
     words = r"^is {}, not a photo in a format that can be read \(JPEG.*\); {}$"
     for name, data, kind, advice in (
@@ -520,14 +520,14 @@ def _empty() -> Iterator[OddPhoto]:
     faint = PHOTO.convert("RGBA")
     faint.putalpha(1)
     for name, image in (("speck", speck), ("faint", faint)):
-        words_ = "^is nearly wholly transparent, so that only white is seen; save it without transparency$"
-        yield OddPhoto(f"png-{name}", encoded("PNG", image), 1, "white", words_)
+        message = "^is nearly wholly transparent, so that only white is seen; save it without transparency$"
+        yield OddPhoto(f"png-{name}", encoded("PNG", image), 1, "white", message)
     logo = Image.new("RGBA", PHOTO.size, (255, 255, 255, 0))
     logo.paste((255, 255, 255, 255), (20, 20, 60, 60))
-    words_ = (
+    message = (
         "^is white where it is not transparent, so that only white is seen; save it without transparency$"
     )
-    yield OddPhoto("png-white-logo", encoded("PNG", logo), 0, "white", words_)
+    yield OddPhoto("png-white-logo", encoded("PNG", logo), 0, "white", message)
     yield OddPhoto("png-white", encoded("PNG", Image.new("RGBA", PHOTO.size, "white")), 0, "white")
     frames = {"save_all": True, "append_images": [PHOTO.convert("RGBA")] * 3, "duration": 100}
     blank = Image.new("RGBA", PHOTO.size, (0, 0, 0, 0))

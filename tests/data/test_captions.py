@@ -182,9 +182,9 @@ def test_missing_photos_are_only_looked_for_when_asked(write: Callable[..., Path
 # What is refused
 
 
-def change(content: dict[str, Any], place: str, **values: object) -> dict[str, Any]:
+def change(content: dict[str, Any], item: str, **values: object) -> dict[str, Any]:
     """``content`` with keys of one item changed, or dropped where the value is None."""
-    kind, _, index = place.partition(" ")
+    kind, _, index = item.partition(" ")
     item = content[kind][int(index)]
     for key, value in values.items():
         if value is None:
@@ -288,30 +288,30 @@ def many(write: Callable[..., Path]) -> Source:
     return Source(str(path), instances=str(path.parent / "instances.json"))
 
 
-def chosen(source: Source, **options: Any) -> list[Any]:
+def ids_of(source: Source, **options: Any) -> list[Any]:
     fields = {"captions": source.captions, "instances": source.instances} | options
     return [photo.photo_id for photo in load_sources([Source(**fields)])]
 
 
 def test_a_limit_draws_a_seeded_part(many: Source) -> None:
-    some = chosen(many, limit=10, seed=1)
-    assert len(set(some)) == 10
-    assert some == sorted(some) == chosen(many, limit=10, seed=1)
-    assert some != chosen(many, limit=10, seed=2)
-    assert some != list(range(10))
-    assert set(some) < set(chosen(many, limit=20, seed=1))
-    assert chosen(many, limit=1000) == list(range(40))
+    drawn = ids_of(many, limit=10, seed=1)
+    assert len(set(drawn)) == 10
+    assert drawn == sorted(drawn) == ids_of(many, limit=10, seed=1)
+    assert drawn != ids_of(many, limit=10, seed=2)
+    assert drawn != list(range(10))
+    assert set(drawn) < set(ids_of(many, limit=20, seed=1))
+    assert ids_of(many, limit=1000) == list(range(40))
 
 
 def test_categories_keep_photos_that_have_one_of_them(many: Source) -> None:
-    assert chosen(many, categories=["dog"]) == list(range(0, 40, 2))
-    assert chosen(many, categories=["dog", "person"]) == [i for i in range(40) if i % 2 == 0 or i % 5 == 0]
-    few = chosen(many, categories=["person"], limit=3)
+    assert ids_of(many, categories=["dog"]) == list(range(0, 40, 2))
+    assert ids_of(many, categories=["dog", "person"]) == [i for i in range(40) if i % 2 == 0 or i % 5 == 0]
+    few = ids_of(many, categories=["person"], limit=3)
     assert len(few) == 3 and all(i % 5 == 0 for i in few)
     with pytest.raises(DataError, match=r"no category 'dgo'; did you mean 'dog'\?"):
-        chosen(many, categories=["dgo"])
+        ids_of(many, categories=["dgo"])
     with pytest.raises(DataError, match="no category 'x'; it has dog, person"):
-        chosen(many, categories=["x"])
+        ids_of(many, categories=["x"])
 
 
 def test_boxes_of_categories_may_spell_ids_otherwise(many: Source, write: Callable[..., Path]) -> None:
@@ -320,23 +320,24 @@ def test_boxes_of_categories_may_spell_ids_otherwise(many: Source, write: Callab
         key = "image_id" if "image_id" in item else "id"
         item[key] = f"{item[key]:05d}"
     other = write(content, "padded.json")
-    assert chosen(many, categories=["dog"], instances=str(other)) == list(range(0, 40, 2))
+    assert ids_of(many, categories=["dog"], instances=str(other)) == list(range(0, 40, 2))
 
 
 def test_categories_that_no_photo_has_are_refused(many: Source, write: Callable[..., Path]) -> None:
     elsewhere = write(boxes() | {"annotations": []}, "elsewhere.json")
     with pytest.raises(DataError, match=r"none of its photos has dog in .*elsewhere.json"):
-        chosen(many, categories=["dog"], instances=str(elsewhere))
+        ids_of(many, categories=["dog"], instances=str(elsewhere))
 
 
 @pytest.mark.parametrize("text", ['[0, "5", 99]', "0\r\n5\n\n 99 \n"], ids=["JSON", "lines"])
 def test_photos_can_be_excluded_by_id(many: Source, write: Callable[..., Path], text: str) -> None:
     exclude = str(write(text, "exclude"))
-    assert chosen(many, exclude=exclude, categories=["person"]) == [10, 15, 20, 25, 30, 35]
-    some = load_sources([Source(many.captions, exclude=exclude)])
-    assert len(some) == 38
+    assert ids_of(many, exclude=exclude, categories=["person"]) == [10, 15, 20, 25, 30, 35]
+    remaining = load_sources([Source(many.captions, exclude=exclude)])
+    assert len(remaining) == 38
     assert (
-        "without 2 that" in some.description and "1 of its 3 ids are not here, such as 99" in some.description
+        "without 2 that" in remaining.description
+        and "1 of its 3 ids are not here, such as 99" in remaining.description
     )
 
 
@@ -365,7 +366,7 @@ def test_a_wrong_file_of_ids_is_refused(
 ) -> None:
     exclude = Path(many.captions).with_name("none") if text is None else write(text, "exclude")
     with pytest.raises(DataError, match=what):
-        chosen(many, exclude=str(exclude))
+        ids_of(many, exclude=str(exclude))
 
 
 def test_sources_are_put_together_with_ids_of_their_own(many: Source, write: Callable[..., Path]) -> None:
@@ -453,6 +454,6 @@ def test_the_shared_captions_are_what_their_readme_says(shared_data: Path) -> No
     instances = read_instances(data / "coco/instances_val.json")
     assert (len(instances.categories), len(instances.boxes)) == (80, 159)
     assert sum(map(len, instances.boxes.values())) == 1363
-    for photo_id, some in instances.boxes.items():
+    for photo_id, group in instances.boxes.items():
         width, height = instances.sizes[photo_id]
-        assert all(box.x + box.width <= width + 1 and box.y + box.height <= height + 1 for box in some)
+        assert all(box.x + box.width <= width + 1 and box.y + box.height <= height + 1 for box in group)

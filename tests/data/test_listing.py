@@ -20,10 +20,10 @@ def test_photos_come_in_the_order_of_the_arguments_and_by_code_point(tmp_path: P
         (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "folder" / name).touch()
     last, missing = tmp_path / "one.bmp", tmp_path / "missing.png"
-    found = photos_in([last, tmp_path / "folder", str(missing), last]).photos
-    inside = [path.relative_to(tmp_path / "folder").as_posix() for path in map(Path, found[1:-2])]
+    photos = photos_in([last, tmp_path / "folder", str(missing), last]).photos
+    inside = [path.relative_to(tmp_path / "folder").as_posix() for path in map(Path, photos[1:-2])]
     assert inside == ["Z.jpg", "a-b.webp", "a/z.png", "b.JPG", "é.avif"]
-    assert [found[0], *found[-2:]] == [last, missing, last]
+    assert [photos[0], *photos[-2:]] == [last, missing, last]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.data.odd_photos import BOMB, GREY, PHOTO, PIXELS, OddPhoto, chunk, encoded, odd_photos, png, tiff
+from tests.data.odd_photos import BOMB, GRAY, PHOTO, PIXELS, OddPhoto, chunk, encoded, odd_photos, png, tiff
 
 from wordgaze.data.photos import open_photo
 from wordgaze.errors import PhotoError, PhotoWarning
@@ -22,7 +22,7 @@ from wordgaze.errors import PhotoError, PhotoWarning
 ODD = {odd.name: odd for odd in odd_photos()}
 EXPECTED = {
     "rgb": PIXELS,
-    "grey": np.dstack([GREY] * 3),
+    "gray": np.dstack([GRAY] * 3),
     "white": np.full_like(PIXELS, 255),
     "black": np.zeros_like(PIXELS),
 }
@@ -30,23 +30,23 @@ EXPECTED = {
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
 def test_a_file_is_read_as_what_it_is_or_refused_for_what_it_is(odd: OddPhoto) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     if odd.tolerance is None:
         assert odd.words
         with pytest.raises(PhotoError, match=odd.words) as caught:
-            open_photo(odd.data, on_warning=said.append)
+            open_photo(odd.data, on_warning=messages.append)
         assert "\n" not in str(caught.value)
-        assert said == []
+        assert messages == []
         return
-    photo = open_photo(odd.data, on_warning=said.append)
+    photo = open_photo(odd.data, on_warning=messages.append)
     expected = EXPECTED[odd.expected]
     assert (photo.mode, photo.size) == ("RGB", (expected.shape[1], expected.shape[0]))
     difference = float(np.abs(np.asarray(photo).astype(float) - expected).mean())
     assert difference <= odd.tolerance
     if odd.words is None:
-        assert said == []
+        assert messages == []
     else:
-        assert len(said) == 1 and re.search(odd.words, said[0])
+        assert len(messages) == 1 and re.search(odd.words, messages[0])
 
 
 @pytest.mark.parametrize("subsampling", [0, 2])
@@ -54,16 +54,16 @@ def test_the_rows_of_a_jpeg_are_counted(subsampling: int) -> None:
     """A restart marker stands after each row of blocks here, so that it is known how many rows an end leaves."""
     band = 16 if subsampling else 8
     data = encoded("JPEG", quality=92, subsampling=subsampling, restart_marker_rows=1)
-    markers = [found.start() for found in re.finditer(rb"\xff[\xd0-\xd7]", data)]
+    markers = [marker.start() for marker in re.finditer(rb"\xff[\xd0-\xd7]", data)]
     assert len(markers) == -(-PHOTO.height // band) - 1
     for bands, marker in enumerate(markers, 1):
         for end, most in ((marker, 0), (marker + 2, 0), (marker + 40, band // 2)):
-            said: list[str] = []
+            messages: list[str] = []
             try:
-                open_photo(data[:end], on_warning=said.append)
+                open_photo(data[:end], on_warning=messages.append)
             except PhotoError as error:
-                said.append(str(error))
-            rows = int(re.search(r"([0-9]+) of 120 rows", said[0])[1])  # type: ignore[index]
+                messages.append(str(error))
+            rows = int(re.search(r"([0-9]+) of 120 rows", messages[0])[1])  # type: ignore[index]
             assert 0 <= rows - band * bands <= most
 
 
@@ -112,7 +112,7 @@ def test_pillow_and_libtiff_say_nothing_in_any_thread(
     loud = [
         bytes(damaged),  # libtiff prints to stderr
         encoded("TIFF", compression="tiff_deflate")[:-60],  # "Corrupt EXIF data", warned of
-        tiff(np.repeat(GREY[..., None], 9, 2), 1, compression=7),  # "More samples per pixel ...", logged
+        tiff(np.repeat(GRAY[..., None], 9, 2), 1, compression=7),  # "More samples per pixel ...", logged
         ODD["jpeg-with-broken-mpf"].data,
         ODD["png-with-frames-out-of-order"].data,
     ]
@@ -142,7 +142,7 @@ def test_what_the_user_does_with_pillow_is_as_loud_as_ever(
     with pytest.warns(UserWarning), pytest.raises(OSError):
         Image.open(io.BytesIO(cut))
     with caplog.at_level(logging.ERROR), pytest.raises(OSError):
-        Image.open(io.BytesIO(tiff(np.repeat(GREY[..., None], 9, 2), 1)))
+        Image.open(io.BytesIO(tiff(np.repeat(GRAY[..., None], 9, 2), 1)))
     assert "More samples" in caplog.text
     damaged = bytearray(encoded("TIFF", compression="tiff_lzw"))
     damaged[2000:2200] = bytes(range(200))
@@ -179,10 +179,10 @@ def test_a_closed_image_is_called_closed() -> None:
 
 @pytest.mark.parametrize("name", ["jpeg-without-2-percent", "png-without-2-percent", "gif-without-2-percent"])
 def test_an_image_that_is_not_yet_read_is_read_as_its_file(name: str) -> None:
-    said: list[str] = []
-    photo = open_photo(opened(ODD[name].data), on_warning=said.append)
-    assert np.array_equal(photo, open_photo(ODD[name].data, on_warning=said.append))
-    assert len(said) == 2 and said[0] == said[1]
+    messages: list[str] = []
+    photo = open_photo(opened(ODD[name].data), on_warning=messages.append)
+    assert np.array_equal(photo, open_photo(ODD[name].data, on_warning=messages.append))
+    assert len(messages) == 2 and messages[0] == messages[1]
 
 
 # Arrays and tensors

@@ -11,9 +11,9 @@ from wordgaze.data.photo_ids import Match, Spelled, match_photos, spellings
 FOLDERS = {1: "data/train/a.jpg", 2: "data/val/a.jpg", 3: "data/val/b.jpg"}
 
 
-def photos(found: Match | str) -> Sequence[object]:
-    assert isinstance(found, Match), found
-    return found.photos
+def photos(match: Match | str) -> Sequence[object]:
+    assert isinstance(match, Match), match
+    return match.photos
 
 
 @pytest.mark.parametrize(
@@ -32,9 +32,11 @@ def test_names_ids_and_numbers(values: list[object], expected: list[object]) -> 
 
 
 def test_the_same_name_in_another_folder_is_another_photo() -> None:
-    one = {7: "val/1.jpg"}
-    assert photos(match_photos(one, [Spelled("train/1.jpg"), Spelled("val/1.jpg")])) == [None, 7]
-    assert photos(match_photos(one, [Spelled("train/1.jpg")])) == [7]  # its folder may be called anything
+    one_photo = {7: "val/1.jpg"}
+    assert photos(match_photos(one_photo, [Spelled("train/1.jpg"), Spelled("val/1.jpg")])) == [None, 7]
+    assert photos(match_photos(one_photo, [Spelled("train/1.jpg")])) == [
+        7
+    ]  # its folder may be called anything
 
 
 def test_accents_are_written_in_two_ways() -> None:
@@ -47,8 +49,8 @@ def test_a_name_that_is_another_photos_id_is_ambiguous() -> None:
     assert photos(match_photos(shifted, ids)) == [1, 2, 3]
     assert photos(match_photos(shifted, [Spelled(f"{n}.jpg", True) for n in (1, 2, 3)])) == [3, 1, 2]
     stems = [Spelled(str(value), is_name=True) for value in (1, 2, 3)]
-    found = match_photos(shifted, stems)
-    assert isinstance(found, str) and "'1' is the id of one photo and the file name of another" in found
+    match = match_photos(shifted, stems)
+    assert isinstance(match, str) and "'1' is the id of one photo and the file name of another" in match
 
 
 def test_endings_count_only_where_all_photos_have_numbers_of_their_own() -> None:
@@ -65,7 +67,7 @@ def test_the_first_few_stand_in_a_sentence() -> None:
 def test_ids_that_are_nearly_right_are_not_taken_for_names() -> None:
     """Numbered from 0 instead of 1: most are ids, all are numbers of names, of other photos."""
     counted = {number: f"img_{number - 1}.jpg" for number in range(1, 9)}
-    found = match_photos(counted, [Spelled(number) for number in range(8)])
-    assert isinstance(found, str) and "as ids 7 of the 8 photos are found, by file names 8" in found
+    match = match_photos(counted, [Spelled(number) for number in range(8)])
+    assert isinstance(match, str) and "as ids 7 of the 8 photos are found, by file names 8" in match
     coco = {number: f"COCO_{7 * number:012d}.jpg" for number in range(1, 9)}  # 7 is an id, too
     assert photos(match_photos(coco, [Spelled(7 * number) for number in coco])) == list(coco)

@@ -106,8 +106,8 @@ def test_transparency_is_put_on_white() -> None:
     assert pixels(open_photo(half)) == [WHITE, blended]
     assert pixels(open_photo(encoded(half, "WEBP", lossless=True, exact=True))) == [WHITE, blended]
 
-    grey = Image.fromarray(np.array([[[40, 0], [40, 255]]], np.uint8), "LA")
-    assert pixels(open_photo(encoded(grey, "PNG"))) == [WHITE, (40, 40, 40)]
+    gray = Image.fromarray(np.array([[[40, 0], [40, 255]]], np.uint8), "LA")
+    assert pixels(open_photo(encoded(gray, "PNG"))) == [WHITE, (40, 40, 40)]
 
 
 def test_a_transparent_color_is_put_on_white() -> None:
@@ -126,7 +126,7 @@ def test_a_transparent_color_is_put_on_white() -> None:
     assert pixels(open_photo(deep)) == [WHITE, (100, 100, 100)]
 
 
-def test_grey_palette_and_bilevel_photos() -> None:
+def test_gray_palette_and_bilevel_photos() -> None:
     assert pixels(open_photo(encoded(Image.new("L", (1, 1), 77), "PNG"))) == [(77, 77, 77)]
     palette = Image.new("P", (1, 1), 1)
     palette.putpalette([0, 0, 0, *BLUE])
@@ -147,7 +147,7 @@ def test_cmyk_keeps_its_colors() -> None:
 
 def test_deep_photos_are_scaled_and_not_cut() -> None:
     values = np.array([[0, 257, 25700, 65535]])
-    expected = [(grey,) * 3 for grey in (0, 1, 100, 255)]
+    expected = [(gray,) * 3 for gray in (0, 1, 100, 255)]
     short = Image.fromarray(values.astype(np.uint16))
     assert short.mode == "I;16"
     for file in (encoded(short, "PNG"), encoded(short, "TIFF")):
@@ -309,13 +309,13 @@ def test_no_file_stays_open_but_the_callers(tmp_path: Path) -> None:
     (tmp_path / "good.png").write_bytes(encoded(corners(), "PNG"))
     (tmp_path / "cut.png").write_bytes(encoded(corners(), "PNG")[:-40])
     (tmp_path / "text.png").write_text("text")
-    kept = []  # an error's traceback would keep the file alive
+    references = []  # an error's traceback would keep the file alive
     before = len(os.listdir("/proc/self/fd"))
-    kept.append(open_photo(tmp_path / "good.png"))
+    references.append(open_photo(tmp_path / "good.png"))
     for name in ("cut.png", "text.png"):
         with pytest.raises(PhotoError) as caught:
             open_photo(tmp_path / name)
-        kept.append(caught)
+        references.append(caught)
     assert len(os.listdir("/proc/self/fd")) == before
 
     with open(tmp_path / "good.png", "rb") as file:

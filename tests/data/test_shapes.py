@@ -25,7 +25,7 @@ def seen(scene: Scene) -> dict[str, tuple[str, Box]]:
     """What the pixels show, apart from what the scene says: kind -> (color, box)."""
     image = np.asarray(scene.image, int)
     islands, _ = ndimage.label(np.abs(image - image[0, 0]).sum(axis=-1) > 60)
-    found = {}
+    shapes = {}
     for number, (rows, columns) in enumerate(ndimage.find_objects(islands), start=1):
         island = islands[rows, columns] == number
         middle = np.median(image[rows, columns][island], axis=0)
@@ -38,8 +38,8 @@ def seen(scene: Scene) -> dict[str, tuple[str, Box]]:
             kind = "circle"
         else:
             kind = "triangle" if island[1].mean() < 0.25 else "cross"
-        found[kind] = (color, Box(kind, columns.start, rows.start, width, height))
-    return found
+        shapes[kind] = (color, Box(kind, columns.start, rows.start, width, height))
+    return shapes
 
 
 def is_true(caption: str, shapes: dict[str, tuple[str, Box]]) -> bool:

@@ -82,9 +82,9 @@ class Columns:
 def test_a_collection_of_photos(source: Any) -> None:
     photos = photos_of(source)
     assert photos is not None
-    found = [photo_in(item) for item in photos]
-    assert all(isinstance(photo, str | Path) for photo in found)
-    assert list(map(str, found)) == PATHS
+    paths = [photo_in(item) for item in photos]
+    assert all(isinstance(path, str | Path) for path in paths)
+    assert list(map(str, paths)) == PATHS
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_a_collection_of_photos(source: Any) -> None:
 def test_four_dimensions_are_several_photos(pixels: Any) -> None:
     photos = photos_of(pixels)
     assert photos is not None
-    found = [photo_in(item) for item in photos]
-    assert len(found) == 3 and all(photo.ndim == 3 for photo in found)
+    arrays = [photo_in(item) for item in photos]
+    assert len(arrays) == 3 and all(array.ndim == 3 for array in arrays)
 
 
 @pytest.mark.parametrize(

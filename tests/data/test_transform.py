@@ -366,17 +366,17 @@ def test_training_photos_depend_on_the_generator_alone() -> None:
     first, again = np.random.default_rng(3), np.random.default_rng(3)
     seen = []
     for _ in range(8):
-        (one, flipped), (other, also) = transform(ramp(), first), transform(ramp(), again)
-        assert torch.equal(one, other) and flipped == also
-        assert one.is_contiguous() and one.dtype == torch.float32
-        seen.append(one)
+        (pixels, flipped), (again_pixels, again_flipped) = transform(ramp(), first), transform(ramp(), again)
+        assert torch.equal(pixels, again_pixels) and flipped == again_flipped
+        assert pixels.is_contiguous() and pixels.dtype == torch.float32
+        seen.append(pixels)
     assert not any(torch.equal(seen[0], other) for other in seen[1:])
 
 
 def test_a_whole_photo_is_all_there_at_a_jittered_shape_and_place() -> None:
     rng = np.random.default_rng(0)
     transform = train_transform()
-    shapes, places = [], []
+    shapes, positions = [], []
     for _ in range(200):
         box, colors = shown(transform(ramp(), rng)[0])
         assert colors.min(axis=(1, 2)) == pytest.approx([0, 0], abs=0.02)
@@ -384,9 +384,9 @@ def test_a_whole_photo_is_all_there_at_a_jittered_shape_and_place() -> None:
         width, height = box[2:] - box[:2]
         assert max(width, height) == 96
         shapes.append(width / height / (320 / 240))
-        places.append(box[:2] / np.maximum(96 - np.array([width, height]), 1))
+        positions.append(box[:2] / np.maximum(96 - np.array([width, height]), 1))
     assert 0.73 < min(shapes) < 0.8 and 1.25 < max(shapes) < 1.37
-    assert np.max(places, axis=0)[1] == 1 and np.min(places, axis=0)[1] == 0
+    assert np.max(positions, axis=0)[1] == 1 and np.min(positions, axis=0)[1] == 0
 
 
 def test_a_window_shows_its_share_of_the_photo_anywhere_in_it() -> None:
@@ -430,14 +430,16 @@ def test_a_photo_that_is_to_be_cut_is_cut_in_training_too() -> None:
 
 @pytest.mark.parametrize("whole", [0.0, 1.0])
 def test_a_flipped_photo_is_mirrored_and_says_so(whole: float) -> None:
-    straight, said = train_transform(whole=whole, ratio=(1.0, 1.0))(ramp(240, 240), np.random.default_rng(5))
-    mirrored, also = train_transform(whole=whole, ratio=(1.0, 1.0), flip=1.0)(
+    straight, was_flipped = train_transform(whole=whole, ratio=(1.0, 1.0))(
         ramp(240, 240), np.random.default_rng(5)
     )
-    assert (said, also) == (False, True)
+    mirrored, is_flipped = train_transform(whole=whole, ratio=(1.0, 1.0), flip=1.0)(
+        ramp(240, 240), np.random.default_rng(5)
+    )
+    assert (was_flipped, is_flipped) == (False, True)
     torch.testing.assert_close(mirrored, straight.flip(2))
-    said_of_many = [train_transform(flip=0.5)(ramp(), np.random.default_rng(seed))[1] for seed in range(100)]
-    assert 30 < sum(said_of_many) < 70
+    flips = [train_transform(flip=0.5)(ramp(), np.random.default_rng(seed))[1] for seed in range(100)]
+    assert 30 < sum(flips) < 70
 
 
 def test_colors_are_jittered_and_stay_colors() -> None:
