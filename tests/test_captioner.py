@@ -22,11 +22,11 @@ import torch
 from PIL import Image, ImageOps
 from tests.model_folder import CARD, make_parts
 
-from wordgaze import captioner as module
 from wordgaze import hub
 from wordgaze.captioner import Caption, Captioner, CaptionWord, Explanation
 from wordgaze.captioning import pipeline
 from wordgaze.errors import ConfigError, ModelError, PhotoError, PhotoWarning
+from wordgaze.explanation import explainer
 from wordgaze.folder import FILES, load_folder, save_folder
 from wordgaze.generation.search import generate
 
@@ -430,7 +430,7 @@ def test_maps_are_the_attention_of_the_winning_caption(captioner: Captioner, pho
 def test_peaks_lie_on_the_photo_even_if_the_padding_has_more(
     captioner: Captioner, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = module.word_maps
+    real = explainer.word_maps
 
     def padded(*arguments: Any, **options: Any) -> Any:
         (maps,) = real(*arguments, **options)
@@ -440,7 +440,7 @@ def test_peaks_lie_on_the_photo_even_if_the_padding_has_more(
             word.map[2, 4] = 0.1
         return [maps]
 
-    monkeypatch.setattr(module, "word_maps", padded)
+    monkeypatch.setattr(explainer, "word_maps", padded)
     explanation = captioner.explain(photos[2])  # 200 x 40, in a 96 x 64 input: rows 1 and 2 of 4 show it
     assert {word.peak for word in explanation.words} == {(150, 37)}
 

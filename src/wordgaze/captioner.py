@@ -24,9 +24,9 @@ from wordgaze.data.sources import Photos, photos_of
 from wordgaze.data.transform import PhotoTransform
 from wordgaze.device import arithmetic, check_precision, find_device, one_thread_after_fork
 from wordgaze.errors import ConfigError, PhotoError, shown, wrong_kind
-from wordgaze.explanation.evidence import evidence
+from wordgaze.explanation.explainer import Explainer
 from wordgaze.explanation.explanation import ExplainedWord, Explanation, make_explanation
-from wordgaze.explanation.methods import DEFAULT_METHOD, WordMaps, available_methods, find_method, word_maps
+from wordgaze.explanation.methods import WordMaps
 from wordgaze.folder import ModelParts, save_folder
 from wordgaze.generation.caption import Caption, CaptionWord
 from wordgaze.generation.options import GenerationOptions, yes_or_no
@@ -84,6 +84,7 @@ class Captioner(
         self.tokenizer = parts.tokenizer
         self.transform = PhotoTransform(parts.preprocessing)
         self._checks = RequestChecks(parts, self.device)
+        self._explainer = Explainer(self.model, self.tokenizer, parts.preprocessing.hflip_tta)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -144,7 +145,7 @@ class Captioner(
     @property
     def methods(self) -> tuple[str, ...]:
         """Return the names of the ways to make maps, of :mod:`wordgaze.explanation.methods`."""
-        return available_methods(self.model.config.decoder.layers)
+        return self._explainer.methods
 
     def generation_options(self, **options: Any) -> GenerationOptions:
         """Return the model's defaults, overridden; raise ConfigError for an unknown name or a senseless value."""
@@ -265,7 +266,8 @@ class Captioner(
         the photo can't be read, ConfigError for an unknown method or option, and for a text that has no words or too
         many.
         """
-        method, raw, strict = self._method(method), yes_or_no("raw", raw), yes_or_no("strict", strict)
+        method = self._explainer.check_method(method)
+        raw, strict = yes_or_no("raw", raw), yes_or_no("strict", strict)
         generation = self.generation_options(**options)
         ids: Sequence[int] | None = None if text is None else encode_text(self.parts, text)
         sources = [("the photo", photo)]
@@ -281,12 +283,10 @@ class Captioner(
                 [generated] = generate_captions(self.parts, states, generation)
                 ids, caption = generated[0].token_ids, to_caption(self.parts, generated, generation)
         with self._arithmetic():
-            [maps] = self._word_maps(pixel_values, states, [ids], method, raw)
-            probabilities = [word.probability for word in maps.words]
-            bits = evidence(self.model, blank, ids, self.tokenizer.words(ids), probabilities)
+            [maps] = self._explainer.maps(pixel_values, states, [ids], method, raw)
+            bits = self._explainer.evidence(blank, ids, maps)
         if caption is None:
-            words = tuple(CaptionWord(word.text, word.probability) for word in maps.words)
-            caption = Caption(self.tokenizer.decode(ids), maps.log_probability, words)
+            caption = self._explainer.caption(ids, maps)
         return make_explanation(caption, maps, bits, image, geometry, method=method, raw=raw, source=photo)
 
     def explain_pixels(
@@ -302,7 +302,7 @@ class Captioner(
 
         As :meth:`explain`, for many photos. ``options``: of the captions, by default the model's.
         """
-        method, raw = self._method(method), yes_or_no("raw", raw)
+        method, raw = self._explainer.check_method(method), yes_or_no("raw", raw)
         self._checks.pixels(pixel_values)
         if texts is not None and (isinstance(texts, str) or any(isinstance(group, str) for group in texts)):
             raise wrong_kind("texts", texts, "a list of texts for each photo")
@@ -318,29 +318,7 @@ class Captioner(
                 captions = [[encode_text(self.parts, text) for text in group] for group in texts]
         with self._arithmetic():
             photos = zip(pixel_values.split(1), states.split(1), captions, strict=False)
-            return [self._word_maps(*photo, method, raw) for photo in photos]
-
-    def _word_maps(
-        self, pixel_values: Tensor, states: Tensor, captions: list[Sequence[int]], method: str, raw: bool
-    ) -> list[WordMaps]:
-        """Return the maps of ``captions``, ids of one photo's captions."""
-        return word_maps(
-            self.model,
-            states,
-            [(ids, self.tokenizer.words(ids)) for ids in captions],
-            method,
-            raw=raw,
-            pixel_values=pixel_values,
-            mirrored=self.parts.preprocessing.hflip_tta,
-        )
-
-    def _method(self, name: str | None) -> str:
-        """Return the name of a method that this model has; the default for None."""
-        name = DEFAULT_METHOD if name is None else name
-        if not isinstance(name, str):
-            raise wrong_kind("method", name, f"a name: {', '.join(self.methods)}")
-        find_method(name, self.model.config.decoder.layers, self.model.config.decoder.heads)
-        return name
+            return [self._explainer.maps(*photo, method, raw) for photo in photos]
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
