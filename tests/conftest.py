@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from wordgaze.captioner import Captioner
 
 ROOT = Path(__file__).resolve().parents[1]
+# A module of each extra that the extra `test` does not bring along.
+EXTRAS = {"demo": "gradio", "heif": "pillow_heif"}
 
 
 @pytest.fixture(scope="session")
@@ -105,6 +107,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if marker := item.get_closest_marker("extra"):
+        (extra,) = marker.args
+        pytest.importorskip(EXTRAS[extra], reason=f'needs {EXTRAS[extra]}: pip install "wordgaze[{extra}]"')
     if item.get_closest_marker("gpu"):
         import torch
 

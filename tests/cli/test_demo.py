@@ -183,7 +183,6 @@ def served(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Served]:
-    pytest.importorskip("gradio", reason='needs Gradio: pip install "wordgaze[demo]"')
     folder = tmp_path_factory.mktemp("files")
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     monkeypatch.chdir(folder)
@@ -196,6 +195,7 @@ def served(
     assert others <= {"0.0.0.0", "localhost", "unix"}
 
 
+@pytest.mark.extra("demo")
 def test_a_photo_in_its_report_out(served: Served, photos: list[Path], captioner: Captioner) -> None:
     path = served.upload("b.png", photos[0].read_bytes())
     assert served.folder in Path(path).parents
@@ -206,6 +206,7 @@ def test_a_photo_in_its_report_out(served: Served, photos: list[Path], captioner
     assert answer["message"].startswith("a.jpg is damaged") and not answer["report"]
 
 
+@pytest.mark.extra("demo")
 def test_neither_an_address_nor_a_path_is_taken_for_a_photo(served: Served, asked: list[str]) -> None:
     asked.clear()
     for path in (
@@ -223,12 +224,14 @@ def test_neither_an_address_nor_a_path_is_taken_for_a_photo(served: Served, aske
         served.open("/gradio_api/file=/etc/passwd")
 
 
+@pytest.mark.extra("demo")
 def test_uploads_have_a_limit(served: Served) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         served.upload("big.png", bytes(demo.MAX_BYTES + 1))
     assert refused.value.code == 413
 
 
+@pytest.mark.extra("demo")
 def test_only_this_machine_gets_an_answer(served: Served) -> None:
     port = int(served.url.rpartition(":")[2])
     # A page for everybody would be found at each of the loopback addresses, too.
@@ -240,14 +243,15 @@ def test_only_this_machine_gets_an_answer(served: Served) -> None:
     assert served.open("/").headers["Content-Security-Policy"].startswith("default-src 'self';")
 
 
+@pytest.mark.extra("demo")
 def test_the_page_names_no_other_host_to_load_from(served: Served) -> None:
     text = served.open("/").read().decode()
     text = re.sub(r"<meta[^>]*>", "", text)  # for those who link to the page; browsers ask nothing of them
     assert not re.findall(r'(?:src|href)="(https?:)?//', text)
 
 
+@pytest.mark.extra("demo")
 def test_a_port_that_is_taken_is_said(captioner: Captioner) -> None:
-    pytest.importorskip("gradio", reason='needs Gradio: pip install "wordgaze[demo]"')
     with socket.socket() as taken:
         taken.bind((demo.ADDRESS, 0))
         taken.listen()
@@ -262,10 +266,10 @@ def test_a_hosted_space_is_reached_by_its_proxy(monkeypatch: pytest.MonkeyPatch)
     assert demo.where() == ("0.0.0.0", None)
 
 
+@pytest.mark.extra("demo")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_clean_when_it_is_told_to(model_folder: Path, tmp_path: Path, number: signal.Signals) -> None:
-    pytest.importorskip("gradio", reason='needs Gradio: pip install "wordgaze[demo]"')
     process = subprocess.Popen(
         [sys.executable, "-m", "wordgaze", "demo", "--model", model_folder],
         env={**os.environ, "TMPDIR": str(tmp_path)},
@@ -286,11 +290,10 @@ def test_it_ends_clean_when_it_is_told_to(model_folder: Path, tmp_path: Path, nu
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.extra("demo")
 def test_it_can_be_ended_from_the_moment_it_says_where_it_is(
     captioner: Captioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("gradio", reason='needs Gradio: pip install "wordgaze[demo]"')
-
     class Impatient(io.StringIO):
         def write(self, text: str) -> int:
             if "until Ctrl-C" in text:

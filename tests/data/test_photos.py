@@ -203,8 +203,10 @@ def test_heif_without_its_package_says_what_to_install(monkeypatch: pytest.Monke
         open_photo(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
 
 
+@pytest.mark.extra("heif")
 def test_heif_is_read() -> None:
-    pillow_heif = pytest.importorskip("pillow_heif", reason="needs pillow-heif: pip install 'wordgaze[heif]'")
+    import pillow_heif
+
     buffer = io.BytesIO()
     pillow_heif.from_pillow(corners().resize((96, 64), Image.Resampling.NEAREST)).save(buffer, quality=95)
     assert_close(open_photo(buffer.getvalue()).resize((24, 16)), corners(), 8)
