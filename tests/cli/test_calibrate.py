@@ -102,7 +102,9 @@ def test_a_photo_that_can_not_be_read_leaves_the_folder_as_it_was(data: Data, mo
     shutil.copytree(data.folder, model.parent / "data")
     (model.parent / "data/photos/7.png").write_text("no photo")
     result = run("calibrate", model, *Data(model.parent / "data", model).files(), "--device", "cpu")
-    assert result.exit_code == 2 and "7.png: " in result.stderr and "one of the 100 judged" in result.stderr
+    assert (
+        result.exit_code == 2 and "7.png: " in result.stderr and "one of 100 photos to score" in result.stderr
+    )
     assert not (model / CONFIDENCE).exists()
 
 

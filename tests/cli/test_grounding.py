@@ -101,7 +101,7 @@ def test_one_split_is_measured(data: Path, model_folder: Path) -> None:
     assert result.exit_code == 0 and result.stderr == "", result.output
     assert json.loads((data / "out.json").read_text())["photos"] == 2
     every = run(data, model_folder, "--method", "last")
-    assert "all its splits are taken (test, train, val); --split test takes" in every.stderr
+    assert "all splits are taken (test, train, val); --split test takes" in every.stderr
     assert run(data, model_folder, "--split", "dev").exit_code == 2
 
 
@@ -114,15 +114,15 @@ def test_one_split_is_measured(data: Path, model_folder: Path) -> None:
         ),
         (
             {"annotations": []},
-            "has boxes in .*: it lists 4 of them, with no box; name files of the same photos",
+            "has boxes in .*: it lists 4 of them, without a box; name files of the same photos",
         ),
         (
             {"images": [{"id": 9, "width": 9, "height": 9}], "annotations": []},
-            "they are 2, 3, 7, .*, and its own 9;",
+            "their ids are 2, 3, 7, .*, but those of the boxes are 9;",
         ),
         (
             {"categories": [{"id": 1, "name": "zebra"}, {"id": 18, "name": "giraffe"}]},
-            "names a thing that has a box",
+            "names a thing with a box",
         ),
     ],
 )

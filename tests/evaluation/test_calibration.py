@@ -69,7 +69,7 @@ def test_too_few_of_a_kind_are_refused() -> None:
     features, _, _ = drawn(200)
     right = np.zeros(200)
     right[:29] = 1
-    with pytest.raises(DataError, match=r"of 200 captions 29 are right, and both.*30 at least"):
+    with pytest.raises(DataError, match=r"29 of 200 captions are right, but at least 30 right and 30 wrong"):
         fit_logistic(features, right)
     right[29] = 1
     fit_logistic(features, right)

@@ -175,11 +175,11 @@ def test_one_photo_and_empty_captions_score_zero() -> None:
 
 def test_mistakes_are_told_in_a_sentence() -> None:
     cider = CiderD({1: [["a", "cat"]], 2: [["a", "dog"]]})
-    with pytest.raises(DataError, match="photo 3 has no reference captions"):
+    with pytest.raises(DataError, match="Photo 3 has no reference captions"):
         cider.rewards([1, 3], [["a"], ["b"]])
-    with pytest.raises(DataError, match="2 captions came with 1 photo id"):
+    with pytest.raises(DataError, match="There are 2 captions but 1 photo id"):
         cider.rewards([1], [["a"], ["b"]])
-    with pytest.raises(DataError, match="photo 7 has no reference caption"):
+    with pytest.raises(DataError, match="Photo 7 has no reference caption"):
         CiderD({7: []})
     with pytest.raises(TypeError, match="not as one string"):
         cider.rewards([1], ["a cat"])

@@ -164,8 +164,8 @@ def test_much_said_on_stderr_fills_no_pipe(java: StandIn, metric: str) -> None:
     ("mode", "message"),
     [
         ("die", "Java program failed with status 1 (Exception in thread main: no memory); leave "),
-        ("garbage", "which is no score; pip install --force-reinstall pycocoevalcap"),
-        ("short", "which is no score; pip install --force-reinstall pycocoevalcap"),
+        ("garbage", "which is not a score; pip install --force-reinstall pycocoevalcap"),
+        ("short", "which is not a score; pip install --force-reinstall pycocoevalcap"),
         ("no java", "does not run; install a Java runtime"),
     ],
 )
@@ -190,7 +190,7 @@ def test_a_program_that_hangs_is_stopped_with_all_it_started(
     monkeypatch.setattr(external, "START_LIMIT", 3)
     start = time.monotonic()
     with pytest.raises(
-        ConfigError, match=f"{metric}'s Java program had not ended after 3 seconds and was stopped"
+        ConfigError, match=f"{metric}'s Java program ran for more than 3 seconds and was stopped"
     ):
         prepared(many)
     assert time.monotonic() - start < 30
@@ -227,7 +227,7 @@ def test_what_is_missing_is_said_in_a_sentence(java: StandIn, monkeypatch: pytes
         meteor(REFERENCES)
     monkeypatch.setenv("PATH", "")
     for metric, prepare in METRICS.items():
-        with pytest.raises(ConfigError, match=f"{metric} needs Java, and there is no java on the PATH"):
+        with pytest.raises(ConfigError, match=f"{metric} needs Java, but there is no java on the PATH"):
             prepare(REFERENCES)
 
 
@@ -238,7 +238,7 @@ def test_spice_works_with_old_java_only(java: StandIn, version: str, works: bool
     if works:
         assert spice(REFERENCES)
     else:
-        with pytest.raises(ConfigError, match="works with Java 8 to 14, and the java on the PATH is 17"):
+        with pytest.raises(ConfigError, match="needs Java 8 to 14, but the java on the PATH is version 17"):
             spice(REFERENCES)
 
 

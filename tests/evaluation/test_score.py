@@ -123,20 +123,20 @@ def test_photos_that_differ_are_told_in_a_sentence() -> None:
     with pytest.raises(DataError, match=r"1 have references but no caption \(b\)") as missing:
         score_captions({"a": "x", 3: "y"}, REFERENCES)
     assert "\n" not in str(missing.value)
-    with pytest.raises(DataError, match=r"2 a caption but no references \(4, 5\)"):
+    with pytest.raises(DataError, match=r"2 have a caption but no references \(4, 5\)"):
         score_captions({**CANDIDATES, 4: "x", 5: "y"}, REFERENCES)
     with pytest.raises(
-        DataError, match=r"1 have references but no caption .* and 1 a caption but no references"
+        DataError, match=r"1 have references but no caption .* and 1 have a caption but no references"
     ):
         score_captions({"a": "x", 3: "y", 4: "z"}, REFERENCES)
 
 
 def test_references_that_are_none_are_told_in_a_sentence() -> None:
-    with pytest.raises(DataError, match="there are no reference captions"):
+    with pytest.raises(DataError, match="There are no reference captions"):
         score_captions({}, {})
-    with pytest.raises(DataError, match="photo 1 has no reference caption"):
+    with pytest.raises(DataError, match="Photo 1 has no reference caption"):
         score_captions({1: "x"}, {1: []})
-    with pytest.raises(DataError, match="one string"):
+    with pytest.raises(DataError, match="a single string"):
         score_captions({1: "x"}, {1: "a cat"})
     with pytest.raises(DataError, match=f"no metric 'cider'; choose from {', '.join(METRICS)}"):
         score_captions(CANDIDATES, REFERENCES, metrics=["cider"])

@@ -74,8 +74,8 @@ def test_a_caption_of_little_cider_is_wrong(per_image: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{}", "lists no photos"),
-        ("[]", "lists no photos .an empty list"),
+        ("{}", "does not list scored photos"),
+        ("[]", "does not list scored photos .an empty list"),
         ('[{"image_id": 1}]', "a photo lacks its id, file, caption"),
         ("[3]", "a list at its top, of 3"),
         ("no", "no JSON, but text"),
@@ -152,7 +152,7 @@ def test_a_few_other_captions_are_left_out_and_many_refused(
     found = calibrate(captioner, [*other[:3], *photos[3:]])
     assert found.differing == 3
     assert [one.photo.photo_id for one in found.photos] == list(range(3, 160))
-    with pytest.raises(DataError, match="4 of 160 captions are others than those judged"):
+    with pytest.raises(DataError, match="4 of 160 captions differ from those scored"):
         calibrate(captioner, [*other[:4], *photos[4:]])
 
 
@@ -160,7 +160,7 @@ def test_photos_that_are_not_there_are_said(
     captioned: tuple[Captioner, list[JudgedPhoto], list[Caption]],
 ) -> None:
     captioner, photos, _ = captioned
-    with pytest.raises(DataError, match=r"nothere\.png: .*no such file.*one of the 1 judged"):
+    with pytest.raises(DataError, match=r"nothere\.png: .*no such file.*one of 1 photos"):
         calibrate(captioner, [photos[0]._replace(file=Path("nothere.png"))])
     with pytest.raises(DataError, match="have no files"):
         calibrate(captioner, [photos[0]._replace(file=None)])

@@ -130,7 +130,10 @@ def test_ids_as_text_are_the_same_ids(captions: Path, tmp_path: Path) -> None:
 def test_other_photos_are_left_out_and_missing_ones_said(captions: Path, tmp_path: Path) -> None:
     more = write_results(tmp_path / "more.json", {**FOUND, 4: "a bus", 5: "a train"})
     evaluation = evaluated(more, captions)
-    assert evaluation.warnings[0].startswith("2 captions of ") and "left out" in evaluation.warnings[0]
+    assert (
+        evaluation.warnings[0].startswith(f"{more}: 2 captions are of photos")
+        and "left out" in evaluation.warnings[0]
+    )
     assert evaluation.metrics == score_captions(FOUND, REFERENCES).metrics
     fewer = write_results(tmp_path / "fewer.json", {1: "a dog"})
     with pytest.raises(DataError, match=r"no caption for 2 of the 3 photos.*\(image_id 2, 3\)"):
@@ -203,7 +206,7 @@ def test_each_photo_in_a_file(captions: Path, tmp_path: Path) -> None:
     assert [float(row["CIDEr"]) for row in rows] == [value["CIDEr"] for value in values]
     assert rows[0]["references"] == " | ".join(REFERENCES[3])
     assert "hallucinated" not in rows[0]
-    with pytest.raises(ConfigError, match=r"each\.txt: can't tell.*\.json or \.csv"):
+    with pytest.raises(ConfigError, match=r"each\.txt: the name does not tell the format.*\.json or \.csv"):
         save_per_photo(evaluation, tmp_path / "each.txt")
 
 
@@ -225,7 +228,7 @@ def test_two_results_are_compared_photo_by_photo(captions: Path, tmp_path: Path)
     assert comparison.differences["CIDEr"].better == pytest.approx(1 - (2 / 3) ** 3 / 2, abs=0.03)
     values = evaluation.to_dict()["against"]
     assert values["differences"]["CIDEr"] == comparison.differences["CIDEr"]._asdict()
-    assert evaluation.warnings[0].startswith(f"1 caption of {results}")
+    assert evaluation.warnings[0].startswith(f"{results}: 1 caption is of a photo")
     row = next(row for row in evaluation.comparison_rows() if row[0] == "CIDEr")
     assert row[1:4] == (
         f"{evaluation.metrics['CIDEr']:.4f}",

@@ -166,7 +166,7 @@ def test_boxes_follow_a_photo_of_another_size_and_refuse_another_shape(
     after = measure_grounding(captioner, boxed(data)[:1], "last").references
     np.testing.assert_allclose(before[0].scores["uniform"], after[0].scores["uniform"], atol=1e-3)
     larger.resize((90, 120)).save(path)
-    with pytest.raises(DataError, match=r"2\.png is 90 x 120 pixels, and its boxes are for 120 x 90"):
+    with pytest.raises(DataError, match=r"2\.png is 90 x 120 pixels, but its boxes are for 120 x 90"):
         measure_grounding(captioner, boxed(data), "last")
 
 
@@ -177,7 +177,7 @@ def test_what_can_not_be_measured_is_said(captioner: Captioner, data: Path) -> N
         measure_grounding(captioner, boxed(data), batch_size=0)
     photos = boxed(data)
     (data / "photos/3.png").write_bytes(b"no photo")
-    with pytest.raises(DataError, match=r"3\.png: .*one of the 3 photos to measure"):
+    with pytest.raises(DataError, match=r"3\.png: .*one of 3 photos to measure"):
         measure_grounding(captioner, photos)
     (data / "photos/3.png").unlink()
     with pytest.raises(DataError, match="1 of the 4 photos"):
@@ -237,7 +237,7 @@ def test_faithfulness_tells_a_map_that_matters_from_one_that_does_not(
         )
         mean = np.mean(found.curves[kind]["map"], axis=0)
         assert curve["map"]["area"]["value"] == pytest.approx(np.trapezoid(mean, SHARES))
-    with pytest.raises(DataError, match="names a thing that has a box"):
+    with pytest.raises(DataError, match="names a thing with a box"):
         measure_faithfulness(captioner, boxed(data)[1:2])
 
 

@@ -198,9 +198,9 @@ ODD: dict[str, tuple[Any, str]] = {
         [*results()[:2], *results(of=file)[2:]],
         "photos are matched by the numbers that end their names",
     ),
-    "one twice": ([*results(), results()[0]], "repeated entries with the same caption count once"),
-    "one more": ([*results(), {"image_id": 999, "caption": "x"}], "1 caption of .* without references, and left out"),
-    "one more, failed": (lines([*results("file", file), {"file": "x.jpg", "error": "no photo"}]), "1 more failed"),
+    "one twice": ([*results(), results()[0]], "1 more entry has the same photo and caption as another"),
+    "one more": ([*results(), {"image_id": 999, "caption": "x"}], "1 caption is of a photo without references"),
+    "one more, failed": (lines([*results("file", file), {"file": "x.jpg", "error": "no photo"}]), "1 more photo with"),
     "an empty one": ([*results()[:2], {"image_id": 632, "caption": ""}], "1 of the 3 captions has no words"),
     "an empty cell": (table().replace("a bed and a shelf", ""), "1 of the 3 captions has no words"),
     "nan as text": (table().replace("a bed and a shelf", "nan"), "1 of the 3 captions is what programs write"),
@@ -211,7 +211,7 @@ ODD: dict[str, tuple[Any, str]] = {
     "half a character": ([*results()[:2], {"image_id": 632, "caption": "a \ud83d bed"}], "1 of the .* half a char"),
     "another language": (
         [{**row, "caption": "一个 男人 骑 摩托车"} for row in results()],
-        "no caption has a word of its photo's references",
+        "no caption shares a word with its photo's references",
     ),
 }  # fmt: skip
 
@@ -235,7 +235,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "ids of others": (
         [{"image_id": f"flickr_{name}", "caption": "a dog"} for name in "abcd"],
-        r"they are 139, 285, 632 \(files 'COCO_val2017_0.*'\), and its own 'flickr_a', 'flickr_b', 'flickr_c', \.\.\.; "
+        r"their ids are 139, 285, 632 \(files 'COCO_val2017_0.*'\), but those of the results are 'flickr_a', .*; "
         "spell them alike",
     ),
     "two captions": ([*results(), {"image_id": 285, "caption": "x"}], r"image_id 285 has two .*entry 3\); keep one"),
@@ -479,7 +479,7 @@ def karpathy(**splits: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("split", "photos", "note"),
     [
-        (None, [632], "of its splits test is taken; --split names another (train, val)"),
+        (None, [632], "the split test is taken; --split names another (train, val)"),
         ("test", [632], ""),
         ("val", [285], ""),
         ("all", [139, 285, 632], ""),
@@ -551,7 +551,10 @@ def test_boxes_belong_to_photos_however_they_are_spelled(
             boxes(lambda number: number + 5000),
             r"none of the 3 photos \(image_id 139, 285, 632\), but 5139, 5285, 5632",
         ),
-        (boxes(categories=[{"id": 23, "name": "Bär"}]), r"none of COCO's 80 categories, .*\(its own: Bär\)"),
+        (
+            boxes(categories=[{"id": 23, "name": "Bär"}]),
+            r"none of COCO's 80 categories, .*\(the file has: Bär\)",
+        ),
         (
             boxes(int, lambda number: FILES[{139: 285, 285: 139, 632: 632}[number]]),
             "by its id 139 is 'COCO_val2017_000000000285.jpg', by its file's name it is 285",

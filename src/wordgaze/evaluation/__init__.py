@@ -1,7 +1,7 @@
 """Captions and references in, scores out.
 
-`score` brings together the tokenizer (`ptb`) and the metrics (`bleu`, `rouge`, `cider`), all equal to
-pycocoevalcap's and without Java, and those that need Java (`external`). `metric` says what a metric hands over,
-`bootstrap` how far it could have come out otherwise, `chair` what captions name that is not there. Nothing here knows
-models or photos: captions, references, boxes and ids are plain values.
+``score`` joins the tokenizer (``ptb``), the metrics that equal pycocoevalcap's without Java (``bleu``, ``rouge``,
+``cider``), and those that need Java (``external``). ``metric`` is what a metric returns, ``bootstrap`` its intervals,
+``chair`` the objects that captions name and photos lack. Nothing here knows models or photos: captions, references,
+boxes and ids are plain values.
 """

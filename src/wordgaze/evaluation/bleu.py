@@ -9,22 +9,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# pycocoevalcap adds these to matches and to n-grams (after David Chiang's scorer), so that nothing is divided by
-# zero, and a caption without any match scores 0 but for rounding.
+# pycocoevalcap adds these to matches and n-grams (after David Chiang's scorer): nothing is divided by zero, and a
+# caption without a match scores 0 but for rounding.
 _TINY, _SMALL = 1e-15, 1e-9
 
 
 @dataclass(frozen=True)
 class BleuCounts:
-    """What BLEU needs to know of each of `P` photos: the counts of a set, or of a resampled one, are sums."""
+    """BLEU's counts of each of ``P`` photos; those of a set, or of a resampled one, are sums."""
 
-    matches: np.ndarray  # (P, n) n-grams of the caption that a reference has too, each as often as one has it
-    ngrams: np.ndarray  # (P, n) n-grams of the caption
-    length: np.ndarray  # (P,) words of the caption
-    reference_length: np.ndarray  # (P,) words of the reference closest in length; of two, of the shorter
+    # (P, n): n-grams of the caption that a reference has too, each as often as one has it
+    matches: np.ndarray
+    # (P, n): n-grams of the caption
+    ngrams: np.ndarray
+    # (P,): words of the caption
+    length: np.ndarray
+    # (P,): words of the reference closest in length, of two the shorter
+    reference_length: np.ndarray
 
     def corpus(self) -> list[float]:
-        """BLEU-1 to BLEU-n of the photos as one text."""
+        """Return BLEU-1 to BLEU-n of the photos as one text."""
         return _bleu(
             self.matches.sum(0).tolist(),
             self.ngrams.sum(0).tolist(),
@@ -33,13 +37,13 @@ class BleuCounts:
         )
 
     def each(self) -> np.ndarray:
-        """BLEU-1 to BLEU-n of every photo alone, `(P, n)`."""
+        """Return BLEU-1 to BLEU-n of every photo alone, (P, n)."""
         columns = (self.matches, self.ngrams, self.length, self.reference_length)
         rows = zip(*(column.tolist() for column in columns), strict=True)
         return np.array([_bleu(*row) for row in rows], float).reshape(self.matches.shape)
 
     def resampled(self, draws: np.ndarray) -> np.ndarray:
-        """BLEU-1 to BLEU-n of each draw of the photos, `(S, n)`; `draws` (S, P): how often each photo is in it."""
+        """Return BLEU-1 to BLEU-n of each draw, (S, n); ``draws`` (S, P) counts each photo in each draw."""
         columns = (self.matches, self.ngrams, self.length, self.reference_length)
         rows = zip(*((draws @ column).tolist() for column in columns), strict=True)
         return np.array([_bleu(*row) for row in rows], float).reshape(len(draws), -1)
@@ -58,7 +62,7 @@ def _bleu(matches: list[float], ngrams: list[float], length: float, reference_le
 def bleu_counts(
     candidates: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]], n: int = 4
 ) -> BleuCounts:
-    """The counts of tokenized candidates, one a photo, against that photo's tokenized references."""
+    """Count matches of tokenized candidates, one a photo, with that photo's tokenized references."""
     matches, ngrams = np.zeros((2, len(candidates), n), np.int64)
     closest = np.zeros(len(candidates), np.int64)
     for row, (words, group) in enumerate(zip(candidates, references, strict=True)):

@@ -1,4 +1,4 @@
-"""How far a score could have come out otherwise, had the photos been others of their kind."""
+"""Bootstrap intervals: how far a score could have come out otherwise with other photos of the same kind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from wordgaze.evaluation.metric import Resampled, Score
 
 SAMPLES, LEVEL = 2000, 0.95
-_BLOCK = 200  # draws at a time: all of them, of 5,000 photos, would take 80 MB
+# Draws at a time: all of them would take 80 MB for 5,000 photos.
+_BLOCK = 200
 
 
 class Difference(NamedTuple):
@@ -23,7 +24,7 @@ class Difference(NamedTuple):
 
 
 def bootstrap(photos: int, totals: Resampled, *, samples: int = SAMPLES, seed: int = 0) -> np.ndarray:
-    """What `totals` makes of `samples` draws of as many photos, with replacement (Efron 1979), `(samples, ...)`."""
+    """Return ``totals`` of ``samples`` draws of the photos with replacement (Efron 1979), (samples, ...)."""
     rng = np.random.default_rng(seed)
     even = np.full(photos, 1 / photos)
     blocks = [min(_BLOCK, samples - start) for start in range(0, samples, _BLOCK)]
@@ -31,7 +32,7 @@ def bootstrap(photos: int, totals: Resampled, *, samples: int = SAMPLES, seed: i
 
 
 def interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """The percentile interval of a bootstrap's values `(samples,)`."""
+    """Return the percentile interval of a bootstrap's values (samples,)."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -39,25 +40,25 @@ def interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
 def bootstrap_mean(
     values: Sequence[float] | np.ndarray, *, samples: int = SAMPLES, level: float = LEVEL, seed: int = 0
 ) -> tuple[float, float]:
-    """The interval of the mean of ``values`` (photos,)."""
+    """Return the interval of the mean of ``values`` (photos,)."""
     values = np.asarray(values, float)
     means = bootstrap(len(values), lambda draws: draws @ values / len(values), samples=samples, seed=seed)
     return interval(means, level)
 
 
 def intervals(scores: Mapping[str, Score]) -> dict[str, tuple[float, float]]:
-    """The interval of each score, all of the same photos.
+    """Return the interval of each score; all scores are of the same photos.
 
-    CIDEr's document frequencies stay those of the whole set: a draw repeats photos, and n-grams would seem common.
+    CIDEr's document frequencies stay those of the whole set: a draw repeats photos, so n-grams would seem common.
     """
     values = _bootstrap_all(list(scores.values()))
     return {name: interval(values[:, column]) for column, name in enumerate(scores)}
 
 
 def compare(ours: Mapping[str, Score], theirs: Mapping[str, Score]) -> dict[str, Difference]:
-    """Each of our scores less theirs of the same photos, drawn in pairs (Koehn 2004, section 4).
+    """Return our scores less theirs of the same photos, drawn in pairs (Koehn 2004, section 4).
 
-    Where a draw makes both equal, it counts half for either. CIDEr's document frequencies as in `intervals`.
+    A draw in which both are equal counts half for either. CIDEr's document frequencies as in ``intervals``.
     """
     values = _bootstrap_all([*ours.values(), *(theirs[name] for name in ours)])
     differences = {}
@@ -70,7 +71,7 @@ def compare(ours: Mapping[str, Score], theirs: Mapping[str, Score]) -> dict[str,
 
 
 def _bootstrap_all(scores: Sequence[Score]) -> np.ndarray:
-    """The same draws for all scores, `(samples, scores)`."""
+    """Resample all scores by the same draws: (samples, scores)."""
     return bootstrap(
         len(scores[0].each), lambda draws: np.stack([score.resampled(draws) for score in scores], axis=1)
     )

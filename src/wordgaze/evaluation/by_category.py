@@ -1,7 +1,7 @@
 """What captions are good and bad at: scores by the COCO category of the things in the photos.
 
-A thing is in a photo if its boxes or its references say so, as for ``chair``; people leave out much that has a box, so
-beside all photos with a thing there are those of which most people speak of it.
+A thing is in a photo if its boxes or its references say so, as for ``chair``. People leave out much that has a box, so
+the photos in which most people name the thing are counted apart.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from wordgaze.evaluation.categories import CATEGORIES, find_objects
 from wordgaze.evaluation.metric import Words
 
 RELIABLY = 0.75
-"""A name is right where the interval of how often the thing is there begins at this, guesswork where it ends below."""
+"""Names are right where the interval of how often the thing is there begins at this, guesswork where it ends below."""
 
 HARDLY = 0.2
-"""A thing is hardly ever named where the interval of how often ends below this."""
+"""A thing is hardly named where the interval of how often captions name it ends below this."""
 
 
 class PhotoRecord(NamedTuple):
@@ -33,11 +33,12 @@ class PhotoRecord(NamedTuple):
 
 
 class CategoryResult(NamedTuple):
-    """Of one category: the photos that have it, and what captions make of it.
+    """How captions treat one category.
 
-    ``boxed``: how many of ``photos`` have boxes of it. ``named``: the share of them whose caption names it;
-    ``named_by_most``: of those where more than half of the references do. ``right``: of the captions that name it, the
-    share whose photo has it. ``cider``: the mean of the photos that have it, with its 95 % interval.
+    ``photos``: how many have it; ``boxed``: how many of them have boxes of it. ``named``: the share of them whose
+    caption names it; ``named_by_most``: that share where more than half of the references name it. ``right``: of the
+    captions that name it, the share whose photo has it. ``cider``: the mean of the photos that have it, with its 95 %
+    interval.
     """
 
     category: str
@@ -63,19 +64,21 @@ class CategoryResult(NamedTuple):
 
 
 def by_category(photos: Sequence[PhotoRecord], fewest: int) -> list[CategoryResult]:
-    """The categories that ``fewest`` photos have at least, the most frequent first."""
-    spoken = [[_objects(reference) for reference in photo.references] for photo in photos]
-    there = [set(photo.boxed).union(*some) for photo, some in zip(photos, spoken, strict=True)]
+    """Return the categories that at least ``fewest`` photos have, the most frequent first."""
+    by_references = [[_objects(reference) for reference in photo.references] for photo in photos]
+    present = [set(photo.boxed).union(*objects) for photo, objects in zip(photos, by_references, strict=True)]
     named = [_objects(photo.caption) for photo in photos]
     cider = np.array([photo.cider for photo in photos])
-    found = []
+    results = []
     for category in CATEGORIES:
-        says = np.array([category in some for some in named])
-        has = np.array([category in some for some in there])
+        says = np.array([category in objects for objects in named])
+        has = np.array([category in objects for objects in present])
         if has.sum() < fewest:
             continue
-        most = np.array([2 * sum(category in one for one in some) > len(some) for some in spoken])
-        found.append(
+        most = np.array(
+            [2 * sum(category in objects for objects in group) > len(group) for group in by_references]
+        )
+        results.append(
             CategoryResult(
                 category,
                 photos=int(has.sum()),
@@ -87,7 +90,7 @@ def by_category(photos: Sequence[PhotoRecord], fewest: int) -> list[CategoryResu
                 cider_interval=bootstrap_mean(cider[has]),
             )
         )
-    return sorted(found, key=lambda one: -one.photos)
+    return sorted(results, key=lambda result: -result.photos)
 
 
 def _objects(words: Words) -> set[str]:

@@ -1,7 +1,7 @@
-"""Whether confidences hold: of captions that are 0.7 sure, are seven in ten right?
+"""Whether confidences hold: of the captions with a confidence of 0.7, are seven in ten right?
 
-Right is a caption whose own CIDEr is at least ``RIGHT_CIDER`` and that names no object which is in neither its photo's
-boxes nor its references (``chair``); where a photo's boxes aren't known, the references alone say what is there.
+A caption is right if its own CIDEr is at least ``RIGHT_CIDER`` and every object it names is in its photo's boxes or
+references (``chair``). Where a photo's boxes aren't known, the references alone say what is there.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ from wordgaze.evaluation.bootstrap import interval
 
 RIGHT_CIDER = 0.5
 USUALLY = 2 / 3
-"""What happens in this share of cases, and in more than half of them at the interval's unfavorable end, is "usual"."""
+"""Usually: in this share of cases, with an interval above one half."""
 
 FOLDS = 10
-RIDGE = 1.0  # on standardized features
-_PER_WEIGHT = 10  # right captions, and wrong ones, for each weight to fit (Peduzzi et al. 1996)
+# On standardized features.
+RIDGE = 1.0
+# Right captions, and wrong ones, for each weight to fit (Peduzzi et al. 1996).
+_PER_WEIGHT = 10
 _STEPS = 50
-_Z = 1.959963984540054  # of a 95 % interval
+# Of a 95 % interval.
+_Z = 1.959963984540054
 
 
 class Share(NamedTuple):
-    """How many of ``n`` have something: the share, and its 95 % Wilson interval (Wilson 1927). Of none: 0 to 1."""
+    """A share of ``n`` with its 95 % Wilson interval (Wilson 1927), which is 0 to 1 where ``n`` is 0."""
 
     value: float
     low: float
@@ -36,7 +39,7 @@ class Share(NamedTuple):
 
 
 def share(count: float, n: int) -> Share:
-    """``count`` of ``n``."""
+    """Return the share that ``count`` of ``n`` is."""
     if n == 0:
         return Share(math.nan, 0.0, 1.0, 0)
     value, spread = count / n, _Z**2 / n
@@ -46,16 +49,16 @@ def share(count: float, n: int) -> Share:
 
 
 def fit_logistic(features: np.ndarray, right: np.ndarray, ridge: float = RIDGE) -> tuple[float, np.ndarray]:
-    """The intercept and the weights (F,) of a logistic regression of ``right`` (P,) on ``features`` (P, F).
+    """Fit a logistic regression of ``right`` (P,) on ``features`` (P, F); return its intercept and weights (F,).
 
-    Newton's method (iteratively reweighted least squares); ``ridge`` holds down the weights, in standard deviations
-    of their features, not the intercept. Raises DataError where there are too few right or wrong captions.
+    By Newton's method (iteratively reweighted least squares). ``ridge`` penalizes the weights, in standard deviations
+    of their features, but not the intercept. Raises DataError where there are too few right or wrong captions.
     """
     least, needed = int(min(right.sum(), len(right) - right.sum())), _PER_WEIGHT * features.shape[1]
     if least < needed:
         raise DataError(
-            f"a confidence can't be fitted: of {len(right)} captions {int(right.sum())} are right, and both the right "
-            f"and the wrong must be {needed} at least; evaluate more photos"
+            f"A confidence can't be fitted: {int(right.sum())} of {len(right)} captions are right, but at least "
+            f"{needed} right and {needed} wrong ones are needed; evaluate more photos."
         )
     mean, scale = features.mean(0), features.std(0)
     scale = np.where(scale > 0, scale, 1.0)
@@ -64,9 +67,9 @@ def fit_logistic(features: np.ndarray, right: np.ndarray, ridge: float = RIDGE) 
     base = right.mean()
     weights = np.array([math.log(base / (1 - base)), *[0.0] * features.shape[1]])
     for _ in range(_STEPS):
-        chance = _logistic(inputs @ weights)
-        slope = inputs.T @ (right - chance) - penalty @ weights
-        step = np.linalg.solve((inputs.T * (chance * (1 - chance))) @ inputs + penalty, slope)
+        probabilities = _logistic(inputs @ weights)
+        slope = inputs.T @ (right - probabilities) - penalty @ weights
+        step = np.linalg.solve((inputs.T * (probabilities * (1 - probabilities))) @ inputs + penalty, slope)
         weights = weights + step
         if np.abs(step).max() < 1e-10:
             break
@@ -75,7 +78,7 @@ def fit_logistic(features: np.ndarray, right: np.ndarray, ridge: float = RIDGE) 
 
 
 def predict(intercept: float, weights: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """The confidences (P,) of ``features`` (P, F)."""
+    """Return the confidences (P,) of ``features`` (P, F)."""
     return _logistic(intercept + features @ weights)
 
 
@@ -84,12 +87,12 @@ def _logistic(logits: np.ndarray) -> np.ndarray:
 
 
 def cross_fitted(features: np.ndarray, right: np.ndarray, folds: int = FOLDS, seed: int = 0) -> np.ndarray:
-    """Each photo's confidence (P,) by a regression fitted without the tenth of the photos that it is in."""
+    """Return each photo's confidence (P,) by a regression that was fitted without its fold."""
     fold = np.random.default_rng(seed).permutation(len(right)) % folds
     confidence = np.empty(len(right))
-    for held in range(folds):
-        fitted = fit_logistic(features[fold != held], right[fold != held])
-        confidence[fold == held] = predict(*fitted, features[fold == held])
+    for held_out in range(folds):
+        fitted = fit_logistic(features[fold != held_out], right[fold != held_out])
+        confidence[fold == held_out] = predict(*fitted, features[fold == held_out])
     return confidence
 
 
@@ -102,7 +105,7 @@ class Bin(NamedTuple):
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray) -> list[Bin]:
-    """The captions by their confidence, rounded to tenths (an exact half goes up); empty bins are left out."""
+    """Return bins of captions by their confidence, rounded to tenths (an exact half goes up); no bin is empty."""
     tenths, bins = _tenths(confidence), []
     for tenth in np.unique(tenths):
         inside = tenths == tenth
@@ -112,9 +115,9 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> list[Bin]:
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """The expected calibration error: how far the bins' shares are from their confidences, in the mean over captions.
+    """Return the expected calibration error (Guo et al. 2017, section 2), with the bins of :func:`reliability`.
 
-    Guo et al. 2017, section 2, with the bins of :func:`reliability`.
+    That is the distance of a bin's share from its mean confidence, averaged over captions.
     """
     return float(np.abs(np.bincount(_tenths(confidence), confidence - right)).sum() / len(right))
 
@@ -124,9 +127,10 @@ def _tenths(confidence: np.ndarray) -> np.ndarray:
 
 
 def error_of_chance(confidence: np.ndarray, samples: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """What the calibration error of a perfect confidence would be of so few captions: 95 % of it lies between.
+    """Return the 95 % interval of the calibration error that a perfect confidence would have on as many captions.
 
-    Each caption is drawn right with its confidence; an error inside says nothing against the calibration.
+    Each caption is drawn as right with its confidence. An error inside the interval says nothing against the
+    calibration.
     """
     rng = np.random.default_rng(seed)
     drawn = [calibration_error(confidence, rng.random(len(confidence)) < confidence) for _ in range(samples)]
@@ -134,9 +138,9 @@ def error_of_chance(confidence: np.ndarray, samples: int = 1000, seed: int = 0) 
 
 
 def area_under_roc(confidence: np.ndarray, right: np.ndarray) -> float | None:
-    """How often a right caption has the higher confidence of a right and a wrong one; 0.5 is chance. A tie counts half.
+    """Return how often the right one of a right and a wrong caption has the higher confidence; 0.5 is chance.
 
-    None where all are right, or all wrong.
+    A tie counts half. None where all are right, or all wrong.
     """
     good, bad = confidence[right > 0], np.sort(confidence[right == 0])
     if len(good) == 0 or len(bad) == 0:
@@ -146,14 +150,14 @@ def area_under_roc(confidence: np.ndarray, right: np.ndarray) -> float | None:
 
 
 class Threshold(NamedTuple):
-    """Of ``wrong.n`` captions with a confidence under ``below``, so many are wrong."""
+    """The share of captions that are wrong among the ``wrong.n`` with a confidence under ``below``."""
 
     below: float
     wrong: Share
 
 
 def usually_wrong(confidence: np.ndarray, right: np.ndarray) -> Threshold | None:
-    """The highest threshold, in hundredths, under which captions are usually wrong; None where there is none.
+    """Return the highest threshold, in hundredths, under which captions are usually wrong; None if there is none.
 
     Usually: a share of ``USUALLY`` or more is wrong, and its interval begins above one half.
     """
@@ -168,7 +172,7 @@ def usually_wrong(confidence: np.ndarray, right: np.ndarray) -> Threshold | None
 def summary(
     confidence: Sequence[float] | np.ndarray, right: Sequence[bool] | np.ndarray
 ) -> dict[str, object]:
-    """All of it, as JSON has it."""
+    """Return all figures, as JSON has them."""
     confidence, right = np.asarray(confidence, float), np.asarray(right, float)
     threshold = usually_wrong(confidence, right)
     return {
@@ -176,7 +180,7 @@ def summary(
         "right": share(float(right.sum()), len(right))._asdict(),
         "mean_confidence": float(confidence.mean()),
         "reliability": [
-            {**one._asdict(), "right": one.right._asdict()} for one in reliability(confidence, right)
+            {**bin_._asdict(), "right": bin_.right._asdict()} for bin_ in reliability(confidence, right)
         ],
         "calibration_error": calibration_error(confidence, right),
         "calibration_error_of_chance": list(error_of_chance(confidence)),

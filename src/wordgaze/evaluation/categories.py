@@ -1,9 +1,9 @@
 """Which words of a caption name one of COCO's 80 categories.
 
-The boxes say where things are, the captions what they are called; this table joins them, for measuring maps. It prefers
-to miss a thing over naming a wrong one: a wrong one would blame a map for looking where the word points.
+Boxes say where things are, captions what they are called; this table joins them, for measuring maps. It would rather
+miss a thing than name a wrong one: a wrong one would blame a map for looking where the word points.
 
-How it was decided, for words that could be read in several ways:
+Rules for words that could be read in several ways:
 
 - COCO's own habits hold: a mug is a cup, a stove an oven, a hamburger a sandwich, a cupcake a cake, a monitor a tv, a
   panda a bear, luggage suitcases. Words that its annotators put into different categories are left out: computer, van,
@@ -12,9 +12,9 @@ How it was decided, for words that could be read in several ways:
   its own. ``_NOTHING`` lists names that contain a category's word and are no such thing: "bus stop", "toaster oven".
 - Sports are not their gear: "baseball", "tennis" and "skiing" name nothing, "bat", "racket" and "ball" do.
 - Colors are not fruit: "orange" alone counts after an article and before a word that can't be what it describes.
-- Verbs are not things: "tie", "train", "skis" and such don't count after "to", a pronoun or a person ("a man skis").
+- Verbs are not things: "tie", "train", "skis" and so on don't count after "to", a pronoun or a person ("a man skis").
 - "bike" is a bicycle, unless the caption speaks of motorcycles too.
-- "baby", "mother", "adult" and such are no people in a caption that names an animal ("a zebra and its mother").
+- "baby", "mother", "adult" and so on are not people in a caption that names an animal ("a zebra and its mother").
 - "couple", "family" and "crowd" are people, unless "of" follows ("a couple of zebras").
 - Toys, statues and pictures of things are not the things: "toy truck", "bear statue", "a painting of a woman".
 - Possessives ("a man's hand") and pronouns name nothing.
@@ -198,161 +198,59 @@ _NOTHING = """
 _IRREGULAR = {"man": "men", "woman": "women", "child": "children", "goose": "geese", "mouse": "mice"}
 _IRREGULAR |= {"ox": "oxen", "calf": "calves", "knife": "knives", "bus": "buses", "leaf": "leaves"}
 _ALSO_PLURAL = {"bus": ("busses",), "person": ("persons",), "scissors": ("scissor",)}
-_NO_PLURAL = {
-    "people",
-    "individuals",
-    "someone",
-    "somebody",
-    "audience",
-    "sheep",
-    "cattle",
-    "aircraft",
-    "luggage",
-}
-_NO_PLURAL |= {"broccoli", "brocolli", "brocoli", "broccolli", "skis", "scissors", "macbook"}
-_NO_PLURAL |= {"striped", "king", "riding", "boarding", "surfing", "golf", "roosevelt"}
+_NO_PLURAL = set(
+    """
+    people individuals someone somebody audience sheep cattle aircraft luggage broccoli brocolli
+    brocoli broccolli skis scissors macbook striped king riding boarding surfing golf roosevelt
+    """.split()
+)
 
 _ANIMALS = {"bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"}
-_OF_ANIMALS = {
-    "baby",
-    "babies",
-    "infant",
-    "adult",
-    "adults",
-    "mother",
-    "mothers",
-    "father",
-    "parent",
-    "parents",
-    "family",
-}
+_OF_ANIMALS = set("baby babies infant adult adults mother mothers father parent parents family".split())
 _LIKENESS_BEFORE = {"toy", "stuffed", "plush", "fake", "inflatable", "ceramic", "origami", "cartoon", "lego"}
-_LIKENESS_AFTER = {
-    "statue",
-    "statues",
-    "sculpture",
-    "sculptures",
-    "figurine",
-    "figurines",
-    "balloon",
-    "balloons",
-}
-_LIKENESS_AFTER |= {"costume", "costumes", "mask", "logo", "shaped", "themed", "painting", "drawing", "sign"}
-_LIKENESS_AFTER |= {"toy", "toys", "doll", "dolls", "magnet", "magnets"}
+_LIKENESS_AFTER = set(
+    """
+    statue statues sculpture sculptures figurine figurines balloon balloons costume costumes mask
+    logo shaped themed painting drawing sign toy toys doll dolls magnet magnets
+    """.split()
+)
 _LIKENESS_OF = _LIKENESS_AFTER | {"poster", "mural", "portrait", "carving", "cutout", "paintings", "drawings"}
-_ARTICLES = {
-    "a",
-    "an",
-    "the",
-    "one",
-    "two",
-    "three",
-    "some",
-    "his",
-    "her",
-    "their",
-    "this",
-    "that",
-    "another",
-    "its",
-}
+_ARTICLES = set("a an the one two three some his her their this that another its".split())
 
-_VERBS = {
-    "tie",
-    "ties",
-    "train",
-    "trains",
-    "skis",
-    "snowboard",
-    "snowboards",
-    "skateboard",
-    "skateboards",
-    "bat",
-}
-_VERBS |= {
-    "bats",
-    "bear",
-    "bears",
-    "book",
-    "books",
-    "fork",
-    "forks",
-    "sink",
-    "sinks",
-    "bowl",
-    "bowls",
-    "cup",
-    "duck",
-}
-_VERBS |= {
-    "ducks",
-    "groom",
-    "grooms",
-    "parent",
-    "ram",
-    "rams",
-    "plant",
-    "plants",
-    "phone",
-    "phones",
-    "bottle",
-}
-_VERBS |= {"boat", "boats", "ship", "ships", "mouse", "table", "tables", "bus", "crowd", "bike", "bikes"}
+_VERBS = set(
+    """
+    tie ties train trains skis snowboard snowboards skateboard skateboards bat bats bear bears book
+    books fork forks sink sinks bowl bowls cup duck ducks groom grooms parent ram rams plant plants
+    phone phones bottle boat boats ship ships mouse table tables bus crowd bike bikes
+    """.split()
+)
 _BEFORE_A_VERB = {"to", "he", "she", "it", "they", "who", "can", "will", "someone"}
 
-_DESCRIBING = {"orange", "remote"}  # only rarely the thing; and never before what they could describe
-_AFTER_A_THING = {
-    "on",
-    "in",
-    "is",
-    "with",
-    "sitting",
-    "sits",
-    "that",
-    "which",
-    "next",
-    "cut",
-    "sliced",
-    "being",
-    "at",
-}
-_AFTER_A_THING |= {
-    "to",
-    "near",
-    "beside",
-    "hanging",
-    "from",
-    "for",
-    "laying",
-    "lying",
-    "resting",
-    "while",
-    "up",
-    "by",
-}
-_AFTER_A_THING |= {"are", "inside", "into", "under", "against", "as"}
-_BEFORE_A_THING = _ARTICLES | {
-    "peeled",
-    "sliced",
-    "cut",
-    "half",
-    "whole",
-    "ripe",
-    "fresh",
-    "single",
-    "wii",
-    "game",
-    "of",
-}
-_BEFORE_A_THING |= {"tv", "video", "television", "black", "white", "small", "large"}
+# Rarely the thing, and never before what they could describe.
+_DESCRIBING = {"orange", "remote"}
+_AFTER_A_THING = set(
+    """
+    on in is with sitting sits that which next cut sliced being at to near beside hanging from for
+    laying lying resting while up by are inside into under against as
+    """.split()
+)
+_BEFORE_A_THING = _ARTICLES | set(
+    """
+    peeled sliced cut half whole ripe fresh single wii game of tv video television black white small
+    large
+    """.split()
+)
 _OF_MANY = {"couple", "couples", "family", "families", "crowd", "crowds"}
 _BICYCLES = {"bike", "bikes"}
 
 
 def find_objects(words: Sequence[str]) -> list[ObjectMention]:
-    """What ``words`` of a caption (lower case, no punctuation but inner hyphens and apostrophes) name, in order."""
+    """Return the objects that a caption names, in order.
+
+    ``words`` are in lower case, without punctuation but inner hyphens and apostrophes.
+    """
     plain = [word.replace("-", "") for word in words]
-    found: list[ObjectMention] = []
+    mentions: list[ObjectMention] = []
     start = 0
     while start < len(plain):
         length = next(
@@ -360,20 +258,20 @@ def find_objects(words: Sequence[str]) -> list[ObjectMention]:
         )
         category = _TABLE.get(_key(plain, start, length))
         mention = ObjectMention(category or "", start, start + length)
-        if category is not None and _is_meant(plain, mention, found):
-            found.append(mention)
+        if category is not None and _is_meant(plain, mention, mentions):
+            mentions.append(mention)
         start += length
-    categories = {mention.category for mention in found}
+    categories = {mention.category for mention in mentions}
     unsure: set[str] = set()
     if "motorcycle" in categories:
         unsure |= _BICYCLES
     if categories & _ANIMALS:
         unsure |= _OF_ANIMALS
-    return [mention for mention in found if plain[mention.start] not in unsure]
+    return [mention for mention in mentions if plain[mention.start] not in unsure]
 
 
-def _is_meant(words: Sequence[str], mention: ObjectMention, found: Sequence[ObjectMention]) -> bool:
-    """Whether the words before and after allow this reading of the mention's own."""
+def _is_meant(words: Sequence[str], mention: ObjectMention, earlier: Sequence[ObjectMention]) -> bool:
+    """Return whether the words around the mention allow this reading of its own."""
     before, after = words[: mention.start], words[mention.stop :]
     last, following = (before[-1] if before else ""), (after[0] if after else "")
     word = " ".join(words[mention.start : mention.stop])
@@ -389,7 +287,7 @@ def _is_meant(words: Sequence[str], mention: ObjectMention, found: Sequence[Obje
     if before[-1:] == ["of"] and len(before) > 1 and before[-2] in _LIKENESS_OF:
         return False
     if word in _VERBS:
-        by_person = bool(found) and found[-1].category == "person" and found[-1].stop == mention.start
+        by_person = bool(earlier) and earlier[-1].category == "person" and earlier[-1].stop == mention.start
         if by_person or last in _BEFORE_A_VERB:
             return False
     if word in _DESCRIBING:
@@ -403,7 +301,7 @@ def _key(words: Sequence[str], start: int, length: int) -> tuple[str, ...]:
 
 
 def _with_plurals(name: str) -> list[str]:
-    """The name itself, and its last word in the plural."""
+    """Return the name, and the name with its last word in the plural."""
     *rest, last = name.split()
     if last in _NO_PLURAL:
         plurals: tuple[str, ...] = ()
@@ -421,7 +319,7 @@ def _with_plurals(name: str) -> list[str]:
 
 
 def _table() -> dict[tuple[str, ...], str | None]:
-    """Every known name, as a tuple of its words, and its category; None for what only sounds like one."""
+    """Map every known name, as a tuple of its words, to its category, and names that only sound like one to None."""
     table: dict[tuple[str, ...], str | None] = {}
     for category in CATEGORIES:
         for name in (category, *_split(_NAMES[category])):
@@ -438,4 +336,5 @@ def _split(names: str) -> list[str]:
 
 
 _TABLE = _table()
-_SIZES = range(max(map(len, _TABLE)), 0, -1)  # longer names go before shorter ones
+# Longer names go before shorter ones.
+_SIZES = range(max(map(len, _TABLE)), 0, -1)

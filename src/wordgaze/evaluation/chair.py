@@ -1,4 +1,4 @@
-"""CHAIR: how much of what captions name is not there (Rohrbach et al. 2018, section 3)."""
+"""CHAIR: how many of the objects that captions name are not in the photo (Rohrbach et al. 2018, section 3)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from wordgaze.evaluation.metric import Score, Scores, Words, mean_score
 
 @dataclass(frozen=True)
 class Chair:
-    """The COCO objects that each of `P` captions names, word by word, and those of them that its photo lacks."""
+    """The COCO objects that each of ``P`` captions names, word by word, and those that its photo lacks."""
 
     named: tuple[tuple[str, ...], ...]
     hallucinated: tuple[tuple[str, ...], ...]
 
     def scores(self) -> Scores:
-        """CHAIRs, the share of captions that name an absent object, and CHAIRi, the share of names that are absent.
+        """Return CHAIRs and CHAIRi.
 
+        CHAIRs is the share of captions that name an absent object, CHAIRi the share of named objects that are absent.
         CHAIRi is 0 where no object is named.
         """
         absent = np.array([len(names) for names in self.hallucinated], float)
@@ -47,16 +48,16 @@ def chair(
     references: Sequence[Sequence[Words]],
     boxed: Sequence[Collection[str]],
 ) -> Chair:
-    """What tokenized captions name that is neither in their photo's boxes nor in any of its references.
+    """Find the objects that tokenized captions name, and those that are in neither their photo's boxes nor references.
 
-    `boxed` holds the categories of each photo's boxes, by COCO's names. An object named twice counts twice.
+    ``boxed`` holds the categories of each photo's boxes, by COCO's names. An object named twice counts twice.
     """
     named, hallucinated = [], []
     for words, group, categories in zip(candidates, references, boxed, strict=True):
-        there = {*categories, *(name for reference in group for name in _objects(reference))}
+        present = {*categories, *(name for reference in group for name in _objects(reference))}
         names = _objects(words)
         named.append(names)
-        hallucinated.append(tuple(name for name in names if name not in there))
+        hallucinated.append(tuple(name for name in names if name not in present))
     return Chair(tuple(named), tuple(hallucinated))
 
 

@@ -1,7 +1,7 @@
 """CIDEr-D of tokenized captions, the references prepared once (Vedantam et al. 2015, sections 4 and 5).
 
-An n-gram is an integer, a caption's n-grams are arrays of them; sums run in the order of the words, so that they
-agree with pycocoevalcap's to the last bit.
+An n-gram is an integer, and a caption's n-grams are arrays of them. Sums run in the order of the words, so that they
+equal pycocoevalcap's to the last bit.
 """
 
 from __future__ import annotations
@@ -16,47 +16,59 @@ import numpy as np
 from wordgaze.errors import DataError
 
 Id = TypeVar("Id", bound=Hashable)
-Tokens = Sequence[Hashable]  # words, or ids of words
-N = 4  # n-grams of one to four words
-SIGMA = 6.0  # of the length penalty, in words
+Tokens = Sequence[Hashable]
+"""Words, or token ids."""
+
+N = 4
+"""N-grams of one to four words."""
+
+SIGMA = 6.0
+"""Of the length penalty, in words."""
+
 _WORD_BITS = 31
 
 
 @dataclass(frozen=True)
 class _Ngrams:
-    """The different n-grams of one length in all sentences, sentence by sentence, as they first appear."""
+    """The distinct n-grams of one length in all sentences, sentence by sentence, in order of first appearance.
+
+    ``times``: how often each occurs in its sentence.
+    """
 
     sentence: np.ndarray
     ids: np.ndarray
-    times: np.ndarray  # how often, in that sentence
+    times: np.ndarray
 
 
 class _Vocabulary:
-    """Integer ids of words and n-grams; an n-gram is the id of its words but the last, and the last word's id."""
+    """Integer ids of words and n-grams; an n-gram's key joins the id of all words but the last with the last one's."""
 
     def __init__(self) -> None:
         self._words: dict[Hashable, int] = {}
-        self._keys = [np.empty(0, np.int64) for _ in range(N)]  # sorted; for single words unused
-        self._ids = [np.empty(0, np.int64) for _ in range(N)]  # of those keys
+        # Sorted keys and their ids, of each length; unused for single words.
+        self._keys = [np.empty(0, np.int64) for _ in range(N)]
+        self._ids = [np.empty(0, np.int64) for _ in range(N)]
 
     def copy(self) -> _Vocabulary:
-        """The same ids, free to learn more."""
+        """Return a vocabulary of the same ids that can learn more."""
         new = _Vocabulary()
         new._words, new._keys, new._ids = dict(self._words), list(self._keys), list(self._ids)
         return new
 
     def size(self, order: int) -> int:
-        """How many n-grams of `order` + 1 words are known; their ids are the numbers below."""
+        """Return how many n-grams of ``order`` + 1 words are known; their ids are the numbers below that."""
         return len(self._keys[order]) if order else len(self._words)
 
     def count(self, sentences: Sequence[Tokens], *, learn: bool) -> list[_Ngrams]:
-        """The n-grams of all sentences, per length; unknown ones get ids from `size` up, and keep them if `learn`."""
+        """Count the n-grams of all sentences, per length.
+
+        Unknown ones get ids from ``size`` up, and keep them if ``learn``.
+        """
         lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
         words = self._word_ids(sentences, learn)
         sentence = np.repeat(np.arange(len(sentences)), lengths)
-        remaining = np.repeat(np.cumsum(lengths), lengths) - np.arange(
-            len(words)
-        )  # words to the sentence's end
+        # Words to the sentence's end.
+        remaining = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(words))
         start, grams = np.arange(len(words)), words
         counts = [_tally(sentence, words)]
         for order in range(1, N):
@@ -82,11 +94,11 @@ class _Vocabulary:
 
     def _ngram_ids(self, order: int, keys: np.ndarray, learn: bool) -> np.ndarray:
         known, ids = self._keys[order], self._ids[order]
-        place, found = _find(known, keys)
+        positions, is_known = _find(known, keys)
         result = np.empty(len(keys), np.int64)
-        result[found] = ids[place[found]]
-        new, which = np.unique(keys[~found], return_inverse=True)
-        result[~found] = len(known) + which
+        result[is_known] = ids[positions[is_known]]
+        new, which = np.unique(keys[~is_known], return_inverse=True)
+        result[~is_known] = len(known) + which
         if learn:
             keys = np.concatenate([known, new])
             by_key = np.argsort(keys)
@@ -96,11 +108,11 @@ class _Vocabulary:
 
 
 def _find(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where in the sorted `keys` each wanted one is, and whether it is there."""
-    place = np.searchsorted(keys, wanted)
-    found = place < len(keys)
-    found[found] = keys[place[found]] == wanted[found]
-    return place, found
+    """Return the position of each wanted key in the sorted ``keys``, and whether it is there."""
+    positions = np.searchsorted(keys, wanted)
+    is_known = positions < len(keys)
+    is_known[is_known] = keys[positions[is_known]] == wanted[is_known]
+    return positions, is_known
 
 
 def _tally(sentence: np.ndarray, ids: np.ndarray) -> _Ngrams:
@@ -111,9 +123,9 @@ def _tally(sentence: np.ndarray, ids: np.ndarray) -> _Ngrams:
 
 
 class DocumentFrequencies:
-    """In how many photos' references each n-gram occurs: what CIDEr weights n-grams by.
+    """In how many photos' references each n-gram occurs; CIDEr weights n-grams by that.
 
-    `references` holds each photo's tokenized references.
+    ``references`` holds each photo's tokenized references.
     """
 
     def __init__(self, references: Iterable[Sequence[Tokens]]) -> None:
@@ -122,7 +134,8 @@ class DocumentFrequencies:
         self._vocabulary = _Vocabulary()
         self._ngrams = self._vocabulary.count(_flat(groups), learn=True)
         owner = _owners(groups)
-        self._times: list[np.ndarray] = []  # per length, by id
+        # Of each length, by id.
+        self._times: list[np.ndarray] = []
         for order, grams in enumerate(self._ngrams):
             size = max(1, self._vocabulary.size(order))
             self._times.append(np.bincount(np.unique(owner[grams.sentence] * size + grams.ids) % size))
@@ -138,22 +151,26 @@ def _owners(groups: Sequence[Sequence[Tokens]]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Postings:
-    """The references' n-grams of one length, to be found by (photo, n-gram)."""
+    """The references' n-grams of one length, by (photo, n-gram).
 
-    keys: np.ndarray  # sorted, different
-    start: np.ndarray  # of each key's entries
-    entries: np.ndarray  # how many it has
-    reference: np.ndarray  # of each entry
-    weight: np.ndarray  # tf-idf of each entry
-    norm: np.ndarray  # of each reference
+    ``keys`` are sorted and distinct; ``start`` and ``entries`` tell where each key's entries begin, and how many there
+    are. Each entry has its ``reference`` and its tf-idf ``weight``; ``norm`` is that of each reference.
+    """
+
+    keys: np.ndarray
+    start: np.ndarray
+    entries: np.ndarray
+    reference: np.ndarray
+    weight: np.ndarray
+    norm: np.ndarray
 
 
 class CiderD:
-    """CIDEr-D against fixed references, prepared once; then any number of candidate sets is scored fast.
+    """CIDEr-D against fixed references, which are prepared once, so that candidate sets are scored fast.
 
-    `references` maps a photo's id to its tokenized references, lists of words or of word ids. Document frequencies
-    are the references' own unless others are given, as for self-critical training on the whole training set's.
-    Scores are on pycocoevalcap's scale, 0 to 10. `DataError` where a photo has no reference.
+    ``references`` maps a photo's id to its tokenized references, lists of words or of token ids. Document frequencies
+    are the references' own unless others are given; self-critical training gives those of the whole training set.
+    Scores are on pycocoevalcap's scale, 0 to 10. Raises DataError where a photo has no reference.
     """
 
     def __init__(
@@ -165,7 +182,7 @@ class CiderD:
         for photo, group in references.items():
             if not group:
                 raise DataError(
-                    f"photo {photo} has no reference caption; give it one, or leave the photo out"
+                    f"Photo {photo} has no reference caption; give it one, or leave the photo out."
                 )
         groups = list(references.values())
         self._rows: dict[Hashable, int] = {photo: row for row, photo in enumerate(references)}
@@ -175,9 +192,11 @@ class CiderD:
         else:
             self._vocabulary = frequencies._vocabulary.copy()
             ngrams = self._vocabulary.count(_flat(groups), learn=True)
-        self._unknown = np.log(float(max(1, frequencies.photos)))  # the idf of an n-gram in no document
+        # The idf of an n-gram in no document.
+        self._unknown = np.log(float(max(1, frequencies.photos)))
         owner = _owners(groups)
-        self._width = np.bincount(owner, minlength=len(groups))  # references of each photo
+        # References of each photo.
+        self._width = np.bincount(owner, minlength=len(groups))
         self._first = np.cumsum(self._width) - self._width
         self._idf: list[np.ndarray] = []
         self._postings: list[_Postings] = []
@@ -189,24 +208,24 @@ class CiderD:
         self._bigrams = _bigrams(ngrams, len(owner))
 
     def rewards(self, photos: Sequence[Hashable], candidates: Sequence[Tokens]) -> np.ndarray:
-        """The score of each candidate against the references of the photo beside it, `(candidates,)` float64.
+        """Return the score of each candidate against the references of its photo, (candidates,) float64.
 
-        A photo may come any number of times, as the samples of self-critical training do. `DataError` where a
+        A photo may come any number of times, as the samples of self-critical training do. Raises DataError where a
         photo is unknown.
         """
         if len(photos) != len(candidates):
             raise DataError(
-                f"{len(candidates)} captions came with {len(photos)} photo ids; give one id a caption"
+                f"There are {len(candidates)} captions but {len(photos)} photo ids; give each caption one id."
             )
         try:
             photo = np.array([self._rows[photo] for photo in photos], np.int64)
         except KeyError as error:
             raise DataError(
-                f"photo {error.args[0]} has no reference captions; add them, or leave it out"
+                f"Photo {error.args[0]} has no reference captions; add them, or leave it out."
             ) from None
         ngrams = self._vocabulary.count(candidates, learn=False)
         width = self._width[photo]
-        # Each candidate has a pair with each of its photo's references; `shift` leads from reference to pair.
+        # Each candidate has a pair with each of its photo's references; ``shift`` leads from reference to pair.
         shift = np.cumsum(width) - width - self._first[photo]
         candidate = np.repeat(np.arange(len(photo)), width)
         reference = np.arange(len(candidate)) - shift[candidate]
@@ -216,21 +235,22 @@ class CiderD:
             known = grams.ids < len(idf)
             weight = grams.times * np.where(known, idf[np.where(known, grams.ids, 0)], self._unknown)
             norm = _norms(grams, weight, len(photo))
-            place, found = _find(posted.keys, photo[grams.sentence] * len(idf) + grams.ids)
-            found &= known
-            place, times = place[found], posted.entries[place[found]]
-            entry = np.arange(times.sum()) + np.repeat(posted.start[place] - np.cumsum(times) + times, times)
-            pair = np.repeat(shift[grams.sentence[found]], times) + posted.reference[entry]
-            # CIDEr-D clips the candidate's weight, so that repeating a word of the references wins nothing.
-            product = np.minimum(np.repeat(weight[found], times), posted.weight[entry]) * posted.weight[entry]
-            similarity = _sums(pair, product, len(candidate))
+            positions, matched = _find(posted.keys, photo[grams.sentence] * len(idf) + grams.ids)
+            matched &= known
+            positions, times = positions[matched], posted.entries[positions[matched]]
+            first = posted.start[positions] - np.cumsum(times) + times
+            entry = np.arange(times.sum()) + np.repeat(first, times)
+            pair = np.repeat(shift[grams.sentence[matched]], times) + posted.reference[entry]
+            # CIDEr-D clips the candidate's weight, so that repeating a word of the references gains nothing.
+            clipped = np.minimum(np.repeat(weight[matched], times), posted.weight[entry])
+            similarity = _sums(pair, clipped * posted.weight[entry], len(candidate))
             scale = norm[candidate] * posted.norm[reference]
             np.divide(similarity, scale, out=similarity, where=scale != 0)
             total += _sums(candidate, similarity * penalty, len(photo))
         return total / N / width * 10.0
 
     def score(self, candidates: Mapping[Id, Tokens]) -> tuple[float, np.ndarray]:
-        """The mean over the candidates, one a photo, and each one's score in their order."""
+        """Return the mean over the candidates, one a photo, and each one's score, in their order."""
         each = self.rewards(list(candidates), list(candidates.values()))
         return math.fsum(each) / max(1, len(each)), each
 
@@ -248,13 +268,13 @@ def _norms(grams: _Ngrams, weight: np.ndarray, sentences: int) -> np.ndarray:
     return np.sqrt(_sums(grams.sentence, weight * weight, sentences))
 
 
-def _sums(where: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
-    """Sums of the values by place, in their order, `(size,)`; float64 also where there are none."""
-    return np.bincount(where, values, size).astype(np.float64, copy=False)
+def _sums(indices: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
+    """Return the sums of the values of each index, in their order, (size,); float64 also where there are none."""
+    return np.bincount(indices, values, size).astype(np.float64, copy=False)
 
 
 def _bigrams(ngrams: Sequence[_Ngrams], sentences: int) -> np.ndarray:
-    """The sentences' lengths as pycocoevalcap's penalty takes them: in bigrams, not words."""
+    """Return the sentences' lengths as pycocoevalcap's penalty takes them: in bigrams, not words."""
     return _sums(ngrams[1].sentence, ngrams[1].times, sentences)
 
 

@@ -1,4 +1,4 @@
-"""What in captions makes scores mean something else than they seem to: said, since a low score alone says nothing."""
+"""Warnings on captions whose scores mean something else than they seem to; a low score alone says nothing."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from typing import NamedTuple
 from wordgaze.evaluation.ptb import tokenize
 
 _FEW = 0.05
-"""Fewer captions than this share are left to the scores: one of 5,000 in another script is no mistake of method."""
+"""A smaller share of captions gets no warning: one of 5,000 in another script is no mistake of method."""
 
-# Scripts that are written without spaces between words: Chinese and Japanese, whose words are short, and others.
+# Scripts without spaces between words: Chinese and Japanese, whose words are short, and others.
 _IDEOGRAPHS = "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3040-\u30ff\u3100-\u312f\u31f0-\u31ff\u3400-\u4dbf"
 _IDEOGRAPHS += "\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 _OTHERS = "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\u1b00-\u1b7f"
 _OTHERS += "\ua000-\ua48f\ua980-\ua9df\uaa60-\uaa7f"
 _RUNS = ((re.compile(f"[{_IDEOGRAPHS}]+"), 4), (re.compile(f"[{_OTHERS}]+"), 12))
-"""A run of their letters, and how long its words are at most in the mean where a text is segmented."""
+"""A run of their letters, and the longest mean length of its words where a text is segmented."""
 
 _SPECIAL = re.compile(
-    r"<[|/]?[A-Za-z_][\w|/.:+-]{0,30}>|<0x[0-9A-F]{2}>"  # <start> </s> <|endoftext|> <unk> <0x0A>
+    # <start> </s> <|endoftext|> <unk> <0x0A>
+    r"<[|/]?[A-Za-z_][\w|/.:+-]{0,30}>|<0x[0-9A-F]{2}>"
     r"|\[(?:CLS|SEP|PAD|UNK|MASK|BOS|EOS|ENC|DEC|START|END|INST|/INST)\]|\[unused\d+\]"
-    r"|\b(?:startseq|endseq)\b"  # of many tutorials
-    r"|(?<!\S)##(?=\w)|\u2581|\u0120[a-z]+ ?\u0120|(?<=\w)@@(?=\s|$)",  # pieces of words that were not put together
+    # Of many tutorials.
+    r"|\b(?:startseq|endseq)\b"
+    # Pieces of words that were not joined.
+    r"|(?<!\S)##(?=\w)|\u2581|\u0120[a-z]+ ?\u0120|(?<=\w)@@(?=\s|$)",
     re.IGNORECASE,
 )
 _LETTER = re.compile(r"\w")
@@ -32,8 +35,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def doubts(captions: Sequence[str], what: str) -> list[str]:
-    """Return sentences on ``captions``, which are ``what``: "captions of FILE"."""
-    found = [
+    """Return warnings on ``captions``, which are ``what``, such as "captions of FILE"."""
+    findings = [
         _unsegmented(captions),
         _special(captions),
         _broken(captions),
@@ -42,21 +45,23 @@ def doubts(captions: Sequence[str], what: str) -> list[str]:
     ]
     total = f"of the {len(captions):,} {what}"
     return [
-        f"{count:,} {total} {one if count == 1 else many}{why}" for count, one, many, why in found if count
+        f"{count:,} {total} {singular if count == 1 else plural}{why}"
+        for count, singular, plural, why in findings
+        if count
     ]
 
 
 class _Doubt(NamedTuple):
-    """How many captions, what is said of one, of many, and what goes on in both."""
+    """How many captions are odd, the verb for one, the verb for several, and the rest of the sentence."""
 
     number: int
-    one: str = ""
-    many: str = ""
+    singular: str = ""
+    plural: str = ""
     why: str = ""
 
 
 def _unsegmented(captions: Sequence[str]) -> _Doubt:
-    """Return those written without spaces between words."""
+    """Count captions written without spaces between words."""
     with_letters = [
         text for text in captions if not text.isascii() and any(run.search(text) for run, _ in _RUNS)
     ]
@@ -65,7 +70,7 @@ def _unsegmented(captions: Sequence[str]) -> _Doubt:
     single = [text for text in with_letters if len(text.split()) == 1 and len(text.strip()) > 1]
     long = False
     for run, most in _RUNS:
-        lengths = [len(found) for text in with_letters for found in run.findall(text)]
+        lengths = [len(letters) for text in with_letters for letters in run.findall(text)]
         long = long or (bool(lengths) and sum(lengths) / len(lengths) > most)
     if not long and 2 * len(single) <= len(with_letters):
         return _Doubt(0)
@@ -77,12 +82,12 @@ def _unsegmented(captions: Sequence[str]) -> _Doubt:
 
 
 def _special(captions: Sequence[str]) -> _Doubt:
-    """Return those with a tokenizer's marks."""
+    """Count captions with a tokenizer's marks."""
     marks = [set(_SPECIAL.findall(text)) for text in captions]
-    found = Counter(mark for some in marks for mark in sorted(some))
+    counts = Counter(mark for caption_marks in marks for mark in sorted(caption_marks))
     count = sum(map(bool, marks))
-    named = ", ".join(f"{mark} in {number:,}" for mark, number in found.most_common(5))
-    more = ", ..." if len(found) > 5 else ""
+    named = ", ".join(f"{mark} in {number:,}" for mark, number in counts.most_common(5))
+    more = ", ..." if len(counts) > 5 else ""
     why = f" marks of a tokenizer ({named}{more}), which count as words and change the scores; remove them"
     return _Doubt(count, "holds", "hold", why)
 
@@ -107,5 +112,5 @@ def _absent(captions: Sequence[str]) -> _Doubt:
 
 
 def _quoted(text: str) -> str:
-    """Return its beginning, with escapes for what can't be shown."""
+    """Return the beginning of ``text``, with escapes for what can't be shown."""
     return repr(text.strip()[:20])

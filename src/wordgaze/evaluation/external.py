@@ -1,8 +1,8 @@
-"""METEOR and SPICE by the Java programs that pycocoevalcap brings, each a process of its own.
+"""METEOR and SPICE by the Java programs of pycocoevalcap, each in a process of its own.
 
-A program reads a file and writes files in a temporary folder, so that no pipe can fill up and nothing is written beside
-its jar; it has a time limit, and is killed when we leave. Preparing a metric tries its program on one caption, so that
-whatever is missing is said before others are generated. Every error is a `ConfigError`.
+A program reads and writes files in a temporary folder, so that no pipe can fill up and nothing is written beside its
+jar. It has a time limit, and is killed when we leave. Preparing a metric tries its program on one caption, so that an
+error about what is missing comes before any caption is generated. Every error is a ConfigError.
 """
 
 from __future__ import annotations
@@ -26,35 +26,37 @@ from wordgaze.evaluation.metric import Score, Scorer, Scores, Words, mean_score
 
 # Seconds, meant for slow and busy machines: only what hangs should meet them.
 START_LIMIT = 300.0
-METEOR_LIMIT, SPICE_LIMIT = 0.2, 3.0  # more for every caption
+# More for every caption.
+METEOR_LIMIT, SPICE_LIMIT = 0.2, 3.0
 
 _METEOR_JAR = "meteor/meteor-1.5.jar"
 _SPICE_JAR = "spice/spice-1.0.jar"
 _SPICE_MODELS = ("spice/lib/stanford-corenlp-3.6.0.jar", "spice/lib/stanford-corenlp-3.6.0-models.jar")
 _SPICE_SOURCE = "https://nlp.stanford.edu/software/stanford-corenlp-full-2015-12-09.zip"
-_SPICE_JAVA = 14  # the last with the JavaScript engine by which SPICE writes its results
+# The last Java with the JavaScript engine by which SPICE writes its results.
+_SPICE_JAVA = 14
 
 
 # --- Is everything there? -----------------------------------------------------------------------------------
 def _check_meteor() -> None:
-    """Raises ConfigError unless Java runs and METEOR's jar is there."""
+    """Raise ConfigError unless Java runs and METEOR's jar is there."""
     _java_version("METEOR")
     _jar("METEOR", _METEOR_JAR)
 
 
 def _check_spice() -> None:
-    """Raises ConfigError unless a Java that SPICE works with runs, and its jar and models are there."""
+    """Raise ConfigError unless a Java that SPICE works with runs, and its jar and models are there."""
     version = _java_version("SPICE")
     if version > _SPICE_JAVA:
         raise ConfigError(
-            f"SPICE's Java program works with Java 8 to {_SPICE_JAVA}, and the java on the PATH is {version}; "
+            f"SPICE's Java program needs Java 8 to {_SPICE_JAVA}, but the java on the PATH is version {version}; "
             "put an older one first, or leave SPICE out."
         )
     folder = _jar("SPICE", _SPICE_JAR).parents[1]
     missing = [Path(name).name for name in _SPICE_MODELS if not (folder / name).is_file()]
     if missing:
         raise ConfigError(
-            f"SPICE needs {' and '.join(missing)} in {folder / 'spice' / 'lib'}, which pycocoevalcap does not bring; "
+            f"SPICE needs {' and '.join(missing)} in {folder / 'spice' / 'lib'}, which pycocoevalcap does not include; "
             f"take them from {_SPICE_SOURCE} (384 MB), or leave SPICE out."
         )
 
@@ -63,17 +65,18 @@ def _java_version(metric: str) -> int:
     remedy = f"install a Java runtime, or leave {metric} out"
     java = shutil.which("java")
     if java is None:
-        raise ConfigError(f"{metric} needs Java, and there is no java on the PATH; {remedy}.")
+        raise ConfigError(f"{metric} needs Java, but there is no java on the PATH; {remedy}.")
     try:
         done = subprocess.run(
             [java, "-version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=True
         )
-    except (OSError, subprocess.SubprocessError):  # macOS has a stand-in that only says where to get one
-        raise ConfigError(f"{metric} needs Java, and {java} does not run; {remedy}.") from None
-    found = re.search(rb'version "(?:1\.)?([0-9]+)', done.stderr + done.stdout)
-    if found is None:
-        raise ConfigError(f"{metric} needs Java, and {java} does not say its version; {remedy}.")
-    return int(found[1])
+    except (OSError, subprocess.SubprocessError):
+        # macOS has a stand-in that only says where to get Java.
+        raise ConfigError(f"{metric} needs Java, but {java} does not run; {remedy}.") from None
+    match = re.search(rb'version "(?:1\.)?([0-9]+)', done.stderr + done.stdout)
+    if match is None:
+        raise ConfigError(f"{metric} needs Java, but {java} does not tell its version; {remedy}.")
+    return int(match[1])
 
 
 def _jar(metric: str, name: str) -> Path:
@@ -81,7 +84,7 @@ def _jar(metric: str, name: str) -> Path:
     folders = list(package.submodule_search_locations or ()) if package else []
     if not folders:
         raise ConfigError(
-            f"{metric} needs pycocoevalcap, which brings its Java program; pip install pycocoevalcap, or leave "
+            f"{metric} needs pycocoevalcap, which includes its Java program; pip install pycocoevalcap, or leave "
             f"{metric} out."
         )
     jar = Path(folders[0], name)
@@ -101,14 +104,14 @@ def _folder() -> Iterator[Path]:
 
 
 def _run(metric: str, arguments: Sequence[object], folder: Path, limit: float) -> None:
-    """Runs Java in `folder`: stdin is its file `in`, stdout goes to `out`, stderr to `err`."""
+    """Run Java in ``folder``: stdin is its file ``in``, stdout goes to ``out``, stderr to ``err``."""
     command = ["java", "-Dfile.encoding=UTF-8", f"-Djava.io.tmpdir={folder}", *map(str, arguments)]
     with (
         (folder / "in").open("rb") as stdin,
         (folder / "out").open("wb") as out,
         (folder / "err").open("wb") as err,
     ):
-        # A group of its own, so that a `java` that is a script goes together with what it started.
+        # A group of its own, so that a ``java`` that is a script goes together with what it started.
         process = subprocess.Popen(
             command, cwd=folder, stdin=stdin, stdout=out, stderr=err, start_new_session=True
         )
@@ -116,7 +119,7 @@ def _run(metric: str, arguments: Sequence[object], folder: Path, limit: float) -
             status = process.wait(limit)
         except subprocess.TimeoutExpired:
             raise ConfigError(
-                f"{metric}'s Java program had not ended after {limit:.0f} seconds and was stopped; leave {metric} out, "
+                f"{metric}'s Java program ran for more than {limit:.0f} seconds and was stopped; leave {metric} out, "
                 "or try it on fewer photos."
             ) from None
         finally:
@@ -128,9 +131,9 @@ def _run(metric: str, arguments: Sequence[object], folder: Path, limit: float) -
             for name in ("err", "out")
             for line in (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
         ]
-        said = next(filter(None, lines), "it said nothing")
+        message = next(filter(None, lines), "it said nothing")
         raise ConfigError(
-            f"{metric}'s Java program failed with status {status} ({said:.200}); leave {metric} out."
+            f"{metric}'s Java program failed with status {status} ({message:.200}); leave {metric} out."
         )
 
 
@@ -144,14 +147,14 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 def _garbage(metric: str, answer: str) -> ConfigError:
     return ConfigError(
-        f"{metric}'s Java program answered {answer!r:.80}, which is no score; pip install --force-reinstall "
+        f"{metric}'s Java program answered {answer!r:.80}, which is not a score; pip install --force-reinstall "
         f"pycocoevalcap, or leave {metric} out."
     )
 
 
 # --- METEOR -------------------------------------------------------------------------------------------------
 def meteor(references: Sequence[Sequence[Words]]) -> Scorer:
-    """METEOR 1.5 for English, its words normalized (Denkowski and Lavie 2014), as pycocoevalcap calls it."""
+    """Prepare METEOR 1.5 for English, its words normalized (Denkowski and Lavie 2014), as pycocoevalcap calls it."""
     _check_meteor()
     _meteor_counts([["a", "dog"]], [[["a", "dog"]]])
 
@@ -168,7 +171,7 @@ def meteor(references: Sequence[Sequence[Words]]) -> Scorer:
 
 
 def _meteor_counts(candidates: Sequence[Words], references: Sequence[Sequence[Words]]) -> np.ndarray:
-    """METEOR's counts of each caption against the reference it scores best with, `(P, 23)`; sets' counts are sums."""
+    """Return METEOR's counts (P, 23) of each caption against its best reference; a set's counts are their sums."""
     with _folder() as folder:
         lines = [
             " ||| ".join(["SCORE", *(_line(words) for words in (*group, caption))])
@@ -184,7 +187,8 @@ def _meteor_counts(candidates: Sequence[Words], references: Sequence[Sequence[Wo
 
 
 def _line(words: Words) -> str:
-    return " ".join(words).replace("|||", "")  # which parts captions in METEOR's input
+    # ||| separates captions in METEOR's input.
+    return " ".join(words).replace("|||", "")
 
 
 def _meteor_row(answer: str) -> list[float]:
@@ -195,16 +199,18 @@ def _meteor_row(answer: str) -> list[float]:
     if len(row) != 23 or not np.isfinite(row).all():
         raise _garbage("METEOR", answer)
     matched, matched_reference = (sum(row[4 + side : 20 : 2]) for side in (0, 1))
+    # A caption equal to its reference is not in pieces, alone or in a set.
     if row[20] == 1 and [matched, matched_reference] == row[:2]:
-        row[20] = 0  # a caption equal to its reference is not in pieces, alone or in a set
+        row[20] = 0
     return row
 
 
 def meteor_value(counts: Sequence[float]) -> float:
-    """METEOR of a photo's or a set's counts, with its own parameters (Denkowski and Lavie 2014, section 3 and table 2).
+    """Return METEOR of a photo's or a set's counts, by its own parameters.
 
-    `counts`: words of caption and reference, function words of both, for each of four matchers the content words
-    matched in caption and reference and the function words in both, then chunks, and matched words of both.
+    See Denkowski and Lavie 2014, section 3 and table 2. ``counts``: words of caption and reference, function words of
+    both; for each of four matchers the matched content words of caption and reference, and the matched function words
+    of both; then chunks, and matched words of both.
     """
     sides = []
     for side in (0, 1):
@@ -223,12 +229,13 @@ def meteor_value(counts: Sequence[float]) -> float:
     return float(mean * (1 - 0.6 * pieces**0.2))
 
 
-_MATCHERS = (1.0, 0.6, 0.8, 0.6)  # equal words, stems, synonyms, paraphrases
+# Equal words, stems, synonyms, paraphrases.
+_MATCHERS = (1.0, 0.6, 0.8, 0.6)
 
 
 # --- SPICE --------------------------------------------------------------------------------------------------
 def spice(references: Sequence[Sequence[Words]]) -> Scorer:
-    """SPICE 1.0 (Anderson et al. 2016), as pycocoevalcap calls it but without a cache on disk."""
+    """Prepare SPICE 1.0 (Anderson et al. 2016), as pycocoevalcap calls it, but without a cache on disk."""
     _check_spice()
     _spice_values([["a", "dog"]], [[["a", "dog"]]])
 
@@ -240,7 +247,7 @@ def spice(references: Sequence[Sequence[Words]]) -> Scorer:
 
 
 def _spice_values(candidates: Sequence[Words], references: Sequence[Sequence[Words]]) -> np.ndarray:
-    """The F of all of a caption's propositions, for each `(P,)`."""
+    """Return the F of all propositions of each caption, (P,)."""
     photos = [
         {"image_id": row, "test": " ".join(caption), "refs": [" ".join(words) for words in group]}
         for row, (caption, group) in enumerate(zip(candidates, references, strict=True))
@@ -254,8 +261,8 @@ def _spice_values(candidates: Sequence[Words], references: Sequence[Sequence[Wor
         except FileNotFoundError:
             raise _garbage("SPICE", "nothing") from None
     try:
-        found = {item["image_id"]: float(item["scores"]["All"]["f"]) for item in json.loads(text)}
-        each = np.array([found[row] for row in range(len(photos))], float)
+        scores = {item["image_id"]: float(item["scores"]["All"]["f"]) for item in json.loads(text)}
+        each = np.array([scores[row] for row in range(len(photos))], float)
     except (ValueError, KeyError, TypeError):
         raise _garbage("SPICE", text) from None
     if not np.isfinite(each).all():

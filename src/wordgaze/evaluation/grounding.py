@@ -1,16 +1,16 @@
 """Do maps point at what their words name? Maps and boxes in, scores with intervals out.
 
 Letters: N patches of the model's input (row by row), photo pixels (h, w). All is measured on the photo's own pixels:
-each pixel has the value of the patch over it, and zero where the input did not show it. Three scores of a map, for a
-word that names a category:
+each pixel has the value of the patch over it, or zero where the input did not show it. A map of a word that names a
+category gets three scores:
 
 - pointing: whether the peak, the pixel under the center of the highest patch, lies in a box of that category (Zhang et
   al. 2016, section 4.1, without their tolerance of 15 pixels);
 - mass: the share of the attention inside these boxes, each patch's spread evenly over its pixels of the photo;
 - auc: the area under the ROC curve of the pixels' values, inside the boxes against outside; ties count half.
 
-Crowd boxes count as boxes: what they hold is of the category. An object that the input's crop cuts away stays in: its
-word is a trial that no map can pass.
+Crowd boxes count as boxes: what they hold is of the category. An object that the input's crop cuts away stays in: no
+map can pass its word's trial.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ from wordgaze.evaluation.bootstrap import bootstrap, interval
 
 METRICS = ("pointing", "mass", "auc")
 CONTROLS = ("center", "uniform", "other_word", "other_photo")
-"""What a map must beat: a Gaussian about the photo's center (a quarter of each side wide), no idea at all, the mean
-score of the maps of the caption's other words, and that of the same word's maps from other photos."""
+"""What a map must beat: a Gaussian at the photo's center (a quarter of each side wide), a uniform map, the mean score
+of the maps of the caption's other words, and that of the same word's maps of other photos."""
 
 GROUPS: dict[str, Callable[[str], bool]] = {
     "all": lambda category: True,
     "person": lambda category: category == "person",
     "other": lambda category: category != "person",
 }
-_CENTER_WIDTH = 0.25  # standard deviation of the center's Gaussian, in sides of the photo
+# Standard deviation of the center's Gaussian, in sides of the photo.
+_CENTER_WIDTH = 0.25
 
 
 @dataclass(frozen=True)
 class View:
-    """How the patches lie over a photo: ``cells`` (h, w), the patch over each pixel, from 1, 0 where there is none.
+    """How the patches lie over a photo: ``cells`` (h, w), the patch over each pixel from 1, or 0 where there is none.
 
-    ``points`` (N, 2): x, y of the pixel under each patch's center; ``shown`` (N,): whether a patch holds any photo.
+    ``points`` (N, 2): x, y of the pixel under each patch's center; ``shown`` (N,): whether a patch shows any photo.
     """
 
     cells: np.ndarray
@@ -65,7 +66,7 @@ class Target:
         return not self._inside[1:].any()
 
     def scores(self, maps: np.ndarray) -> np.ndarray:
-        """The METRICS of maps (M, N): (M, 3); nan for an area that is not defined, where boxes cover all."""
+        """Return the METRICS (M, 3) of maps (M, N); nan for an area that is not defined, where boxes cover all."""
         maps = np.asarray(maps, float)
         peaks = self.view.points[np.where(self.view.shown, maps, -1).argmax(axis=1)]
         on_photo = np.where(self._total[1:] > 0, maps, 0)
@@ -82,7 +83,7 @@ class Target:
 
     @cached_property
     def center(self) -> np.ndarray:
-        """The METRICS (3,) of the Gaussian about the photo's center, pixel by pixel."""
+        """The METRICS (3,) of the Gaussian at the photo's center, pixel by pixel."""
         height, width = self.mask.shape
         down, across = (
             (2 * np.arange(side) + 1 - side) / (2 * side * _CENTER_WIDTH) for side in (height, width)
@@ -94,13 +95,13 @@ class Target:
 
     @cached_property
     def uniform(self) -> np.ndarray:
-        """The METRICS (3,) of no idea at all: a pixel drawn from the whole photo."""
+        """The METRICS (3,) of a uniform map: a pixel drawn from the whole photo."""
         share = self.mask.mean()
         return np.array([share, share, 0.5 if share < 1 else np.nan])
 
 
 def box_mask(boxes: Iterable[tuple[float, float, float, float]], shape: tuple[int, ...]) -> np.ndarray:
-    """(h, w) bool: pixels whose center lies in a box; of a box too small for any, the pixel under its center."""
+    """Return a mask (h, w) of pixels whose center lies in a box, or under the center of a box too small for any."""
     mask = np.zeros(shape, bool)
     for x, y, width, height in boxes:
         rows = np.ceil([y - 0.5, y + height - 0.5]).astype(int).clip(0, shape[0])
@@ -112,7 +113,7 @@ def box_mask(boxes: Iterable[tuple[float, float, float, float]], shape: tuple[in
 
 
 def area_under_roc(values: np.ndarray, inside: np.ndarray, total: np.ndarray) -> float:
-    """Of cells with ``values``, each with so many pixels ``inside`` of ``total``; nan when all are on one side."""
+    """Return the area for cells with ``values`` and pixels ``inside`` of ``total``; nan when all are on one side."""
     levels, order = np.unique(values, return_inverse=True)
     positive = np.bincount(order, inside, len(levels))
     negative = np.bincount(order, total - inside, len(levels))
@@ -122,9 +123,9 @@ def area_under_roc(values: np.ndarray, inside: np.ndarray, total: np.ndarray) ->
 
 
 class PointingTrial(NamedTuple):
-    """A word that names a category which has boxes in its photo.
+    """A word that names a category with boxes in its photo.
 
-    ``scores``: METRICS (3,) of its ``map`` and of the CONTROLS; one that could not be had is not there.
+    ``scores``: METRICS (3,) of its ``map`` and of those CONTROLS that could be had.
     """
 
     photo: Hashable
@@ -134,11 +135,11 @@ class PointingTrial(NamedTuple):
 
 
 def summary(trials: Sequence[PointingTrial]) -> dict[str, Any]:
-    """What is reported of ``trials``: every value as ``{"value", "low", "high", "n"}``, by GROUPS where it says so.
+    """Return the report on ``trials``, every value as ``{"value", "low", "high", "n"}``.
 
-    ``pointing``, ``mass`` and ``auc`` of the maps, and the pointing of each control under its name, by groups;
-    ``difference``: pointing less a control's, word by word; ``controls``: their mass and auc; ``categories``: a row
-    each.
+    By GROUPS: ``pointing``, ``mass`` and ``auc`` of the maps, the pointing of each control under its name,
+    ``difference`` (pointing less a control's, word by word) and ``controls`` (their mass and auc). ``categories`` has a
+    row for each.
     """
     gaps = {name: _scores(trials, "map", "pointing") - _scores(trials, name, "pointing") for name in CONTROLS}
     return {
@@ -165,32 +166,34 @@ def _category(trials: Sequence[PointingTrial]) -> dict[str, Any]:
 
 
 def mean_over_photos(values: np.ndarray, photos: Sequence[Hashable]) -> dict[str, Any]:
-    """The mean of ``values`` (trials,), and its 95 % interval over resampled photos; nan are left out.
+    """Return the mean of ``values`` (trials,) and its 95 % interval over resampled photos; nan are left out.
 
-    Photos are drawn, not words: the words of a photo stand or fall together.
+    Photos are drawn, not words, since the words of a photo are not independent.
     """
     known = np.isfinite(values)
     if not known.any():
         return {"value": None, "low": None, "high": None, "n": 0}
     numbers: dict[Hashable, int] = {}
-    drawn = [
-        numbers.setdefault(photo, len(numbers)) for photo, kept in zip(photos, known, strict=True) if kept
+    rows = [
+        numbers.setdefault(photo, len(numbers))
+        for photo, is_known in zip(photos, known, strict=True)
+        if is_known
     ]
-    sums, counts = np.bincount(drawn, values[known]), np.bincount(drawn)
+    sums, counts = np.bincount(rows, values[known]), np.bincount(rows)
     low, high = interval(bootstrap(len(numbers), lambda draws: draws @ sums / (draws @ counts)))
     return {"value": float(values[known].mean()), "low": low, "high": high, "n": int(known.sum())}
 
 
 def _grouped(trials: Sequence[PointingTrial], values: np.ndarray) -> dict[str, Any]:
-    found = {}
+    means = {}
     for group, belongs in GROUPS.items():
-        chosen = [index for index, trial in enumerate(trials) if belongs(trial.category)]
-        found[group] = mean_over_photos(values[chosen], [trials[index].photo for index in chosen])
-    return found
+        members = [index for index, trial in enumerate(trials) if belongs(trial.category)]
+        means[group] = mean_over_photos(values[members], [trials[index].photo for index in members])
+    return means
 
 
 def _scores(trials: Sequence[PointingTrial], which: str, metric: str) -> np.ndarray:
-    """(trials,), nan where there is none."""
+    """Return a score of each trial (trials,); nan where there is none."""
     column = METRICS.index(metric)
     return np.array(
         [trial.scores[which][column] if which in trial.scores else np.nan for trial in trials], float

@@ -1,13 +1,13 @@
 """Penn Treebank words of captions as pycocoevalcap gets them from Stanford's PTBTokenizer 3.4.1, without Java.
 
-A list of rules, each a regular expression for a token and, for some, for what must follow it. At every place
-the rule that reads furthest wins, what must follow included, and of two that read equally far the earlier one.
-The rules are the Penn Treebank's conventions (clitics split off, brackets spelled out, abbreviations with their
-stop) and what the Java program was seen to do; where that is odd, the rule says so.
+Each rule is a regular expression for a token and, for some, for what must follow it. At every position the rule that
+matches furthest wins, what must follow included; of two that match equally far, the earlier one. The rules are the
+Penn Treebank's conventions (clitics split off, brackets spelled out, abbreviations with their stop) and what the Java
+program was seen to do; where that is odd, the rule says so.
 
-Known to differ from the Java program: it lower-cases a Greek sigma beside digits by its own idea of where a
-word ends, takes an emoji for two characters where an address needs two, reads a tag whose quotation is open on
-into the next caption, and takes a line break other than "\n" for the end of the caption.
+Known to differ: the Java program lower-cases a Greek sigma beside digits by its own idea of where a word ends, takes an
+emoji for two characters where an address needs two, reads a tag with an open quotation on into the next caption, and
+takes a line break other than "\n" for the end of the caption.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _SYMBOLS = _codes(
 
 
 class _Shapes(dict[int, str]):
-    """A table for `str.translate` that works out a character's kind when it is first met."""
+    """A table for ``str.translate`` that finds a character's kind when it first occurs."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -278,7 +278,7 @@ _RULES = [
     _rule("[“”«»‹›‘’‚„‟‛`\x91-\x94]{1,2}", write=_quotes),
     # A quoted word keeps its first letters ...
     _rule("'", then="[A-Za-z][^ \t\n\r\xa0]"),
-    # ... but behind a curly quote "’dog" loses its "d".
+    # ... but after a curly quote "’dog" loses its "d".
     _rule(f"{_NOT}|{_CLITIC}", write=_quotes),
     _rule(f"''|{_APOSTROPHE}", write=_quotes),
     _rule('"|&(?i:quot);', write=lambda token: "''" if token in ('"', "&quot;") else token),
@@ -289,8 +289,8 @@ _RULES = [
 ]
 
 # --- The lexer ----------------------------------------------------------------------------------------------
-# Most of a caption is plain words, of which the rules can make nothing else: ASCII letters before a space or the
-# line's end, a comma between at most, and two letters or more with the stop that ends the line.
+# Most of a caption is plain words, for which the rules can give nothing else: ASCII letters before a space or the
+# line's end, with at most a comma between, and two letters or more with the stop that ends the line.
 _PLAIN = re.compile(f"(?:[A-Za-z]*,?(?: +(?!{_SPACE})|(?=\n)))*(?:([A-Za-z]{{2,}}|)\\.(?=\n))?")
 _KEEPS_STOP = re.compile(f"(?i:{_TITLES}|mfg|mtg|{_NUMBERED}|{_ABBREVIATIONS}|{_CAPITALIZED_ABBREVIATIONS})")
 _IN_TWO = frozenset(["cannot", "gonna", "gotta", "lemme", "gimme", "wanna"])
@@ -298,44 +298,43 @@ _LINE_BREAK = re.compile("[\n\r\x0b\x0c\x85\u2028\u2029]")
 
 
 def _words(text: str, end: int) -> list[str]:
-    """Words of `text[:end]`; what comes after is only looked at."""
+    """Return the words of ``text[:end]``; what comes after is only looked at."""
     shape = text if text.isascii() else text.translate(_SHAPES)
     words: list[str] = []
-    place = 0
-    while place < end:
-        plain = _PLAIN.match(shape, place)
-        if plain and plain.end() > place and not (plain[1] and _KEEPS_STOP.fullmatch(plain[1])):
-            found = plain[0].lower().replace(",", " ").replace(".", " ").split()
-            if not _IN_TWO.isdisjoint(found):
-                found = [
-                    part for word in found for part in ([word[:3], word[3:]] if word in _IN_TWO else [word])
-                ]
-            words += found
-            place = plain.end()
+    position = 0
+    while position < end:
+        plain = _PLAIN.match(shape, position)
+        if plain and plain.end() > position and not (plain[1] and _KEEPS_STOP.fullmatch(plain[1])):
+            plain_words = plain[0].lower().replace(",", " ").replace(".", " ").split()
+            if _IN_TWO.isdisjoint(plain_words):
+                words += plain_words
+            else:
+                for word in plain_words:
+                    words += [word[:3], word[3:]] if word in _IN_TWO else [word]
+            position = plain.end()
             continue
-        place, token = _next(text, shape, place)
-        if token[-1:].isspace() and not text[place:end].strip():
-            token = (
-                token.rstrip()
-            )  # an address with a no-break space, at the end of a line, which is stripped
+        position, token = _next(text, shape, position)
+        # An address with a no-break space at the end of a line, which is stripped.
+        if token[-1:].isspace() and not text[position:end].strip():
+            token = token.rstrip()
         token = token.lower()
         if token and token not in PUNCTUATION:
             words.append(token)
     return words
 
 
-def _next(text: str, shape: str, place: int) -> tuple[int, str]:
-    """Where the token at `place` ends, and how it is written; "" where there is only space or nothing known."""
-    furthest, end, write = place, place + 1, _as("")
+def _next(text: str, shape: str, position: int) -> tuple[int, str]:
+    """Return where the token at ``position`` ends, and how it is written: "" for space, or for what no rule knows."""
+    furthest, end, write = position, position + 1, _as("")
     for pattern, writer in _RULES:
-        found = pattern.match(shape, place)
-        if found and found.end() > furthest:
-            furthest, end, write = found.end(), found.end(1), writer
-    return end, write(text[place:end])
+        match = pattern.match(shape, position)
+        if match and match.end() > furthest:
+            furthest, end, write = match.end(), match.end(1), writer
+    return end, write(text[position:end])
 
 
 def tokenize(caption: str) -> list[str]:
-    """The lower-case words of one caption, without punctuation.
+    """Return the lower-case words of one caption, without punctuation.
 
     A word may hold a no-break space: "1 1/2" is one. Line breaks of any kind count as spaces.
     """
@@ -344,9 +343,9 @@ def tokenize(caption: str) -> list[str]:
 
 
 def tokenize_all(captions: Iterable[str]) -> list[list[str]]:
-    """The words of each caption as pycocoevalcap finds them, which tokenizes all as one text, a line each.
+    """Return the words of each caption as pycocoevalcap finds them, which tokenizes all as one text, a line each.
 
-    That differs from `tokenize` where a caption's end depends on the next caption: in "near exit S." the stop
+    That differs from ``tokenize`` where a caption's end depends on the next caption: in "near exit S." the stop
     belongs to the letter, unless the next one starts with a word such as "The".
     """
     words: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""Captions that say something twice, the mark of a search or a training gone wrong."""
+"""Captions that repeat themselves, a sign that search or training went wrong."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from collections.abc import Sequence
 
 
 def repeats(words: Sequence[str], size: int = 3) -> bool:
-    """Whether the same ``size`` words come twice in a row of ``words``."""
+    """Return whether ``words`` hold the same run of ``size`` words twice."""
     runs = [tuple(words[index : index + size]) for index in range(len(words) - size + 1)]
     return len(set(runs)) < len(runs)

@@ -7,25 +7,24 @@ from collections.abc import Sequence
 BETA = 1.2
 
 
-def common_length(one: Sequence[str], other: Sequence[str]) -> int:
-    """Length of the longest common subsequence.
+def common_length(first: Sequence[str], second: Sequence[str]) -> int:
+    """Return the length of the longest common subsequence.
 
-    Bit-parallel (Hyyrö 2004): a row of the usual table is one integer, and a bit of it is 0 where the length
-    grows by one.
+    Bit-parallel (Hyyrö 2004): a row of the usual table is one integer, whose bit is 0 where the length grows by one.
     """
-    places: dict[str, int] = {}
-    for position, word in enumerate(one):
-        places[word] = places.get(word, 0) | 1 << position
-    everywhere = (1 << len(one)) - 1
+    positions: dict[str, int] = {}
+    for position, word in enumerate(first):
+        positions[word] = positions.get(word, 0) | 1 << position
+    everywhere = (1 << len(first)) - 1
     row = everywhere
-    for word in other:
-        match = row & places.get(word, 0)
+    for word in second:
+        match = row & positions.get(word, 0)
         row = (row + match | row - match) & everywhere
-    return len(one) - row.bit_count()
+    return len(first) - row.bit_count()
 
 
 def rouge_l(candidate: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """F of the best precision and the best recall, which may be those of two different references.
+    """Return F of the best precision and the best recall, which may be of two different references.
 
     A caption without words counts as one empty word, as in pycocoevalcap: only another empty one equals it.
     """

@@ -58,11 +58,11 @@ def _cider(references: Sequence[Sequence[Words]]) -> Scorer:
 
 
 def _apart(words: Words) -> Words:
-    """Words split at no-break spaces too ("1 1/2"), as pycocoevalcap does for BLEU and CIDEr, but not ROUGE-L."""
+    """Split words at no-break spaces too ("1 1/2"), as pycocoevalcap does for BLEU and CIDEr, but not for ROUGE-L."""
     return " ".join(words).split()
 
 
-# The place for a metric: it prepares every photo's references once, and gives a function of one caption a photo.
+# Each prepares every photo's references once, and returns a function of one caption a photo.
 METRICS: dict[str, Metric] = {
     "BLEU": _bleu,
     "ROUGE_L": _rouge_l,
@@ -73,12 +73,12 @@ METRICS: dict[str, Metric] = {
 DEFAULT_METRICS = ("BLEU", "ROUGE_L", "CIDEr")
 CIDER_PHOTOS = 100
 """With fewer photos CIDEr means little: an n-gram weighs log(photos / photos whose references have it), and few photos
-don't tell frequent from rare. Of one photo it is 0; of 50 of a published system's 5,000 it was a tenth too high."""
+don't tell frequent from rare. On one photo it is 0; on 50 of a published system's 5,000 it was a tenth too high."""
 
 
 @dataclass(frozen=True)
 class CaptionScores:
-    """`metrics` of the whole set, and `per_photo` those of each photo by its id; `scores` holds both, to resample."""
+    """``metrics`` of the whole set, ``per_photo`` those of each photo by its id, and the ``scores``, to resample."""
 
     metrics: dict[str, float]
     per_photo: dict[Any, dict[str, float]]
@@ -86,9 +86,9 @@ class CaptionScores:
 
 
 class CaptionScorer:
-    """Fixed references, tokenized and prepared once, against which any number of candidate sets is scored.
+    """Scores candidate sets against fixed references, which are tokenized and prepared once.
 
-    `references` maps a photo's id to its captions. `DataError` where there are none, or a metric is unknown.
+    ``references`` maps a photo's id to its captions. Raises DataError where there are none, or a metric is unknown.
     """
 
     def __init__(
@@ -97,25 +97,25 @@ class CaptionScorer:
         names = [metrics] if isinstance(metrics, str) else list(metrics)
         for name in names:
             if name not in METRICS:
-                raise DataError(f"there is no metric {name!r}; choose from {', '.join(METRICS)}")
+                raise DataError(f"There is no metric {name!r}; choose from {', '.join(METRICS)}.")
         if not references:
-            raise DataError("there are no reference captions; score against those of one photo at least")
+            raise DataError("There are no reference captions; give those of at least one photo.")
         for photo, captions in references.items():
             if isinstance(captions, str):
                 raise DataError(
-                    f"the references of photo {photo} are one string; make them a list of captions"
+                    f"The references of photo {photo} are a single string; give a list of captions."
                 )
             if not captions:
                 raise DataError(
-                    f"photo {photo} has no reference caption; give it one, or leave the photo out"
+                    f"Photo {photo} has no reference caption; give it one, or leave the photo out."
                 )
-        self._photos = dict.fromkeys(references)  # in their order
+        self._photos = dict.fromkeys(references)
         words = iter(tokenize_all(caption for captions in references.values() for caption in captions))
         grouped = [[next(words) for _ in captions] for captions in references.values()]
         self._scorers = [METRICS[name](grouped) for name in names]
 
     def score(self, candidates: Mapping[Any, str]) -> CaptionScores:
-        """Scores of one caption for each of the references' photos; `DataError` where the photos differ."""
+        """Score one caption for each of the references' photos; raise DataError where the photos differ."""
         missing = [photo for photo in self._photos if photo not in candidates]
         unknown = [photo for photo in candidates if photo not in self._photos]
         if missing or unknown:
@@ -136,15 +136,15 @@ def score_captions(
     references: Mapping[Any, Sequence[str]],
     metrics: Iterable[str] = DEFAULT_METRICS,
 ) -> CaptionScores:
-    """Scores of one caption a photo against the photo's references; `DataError` where the photos differ."""
+    """Score one caption a photo against the photo's references; raise DataError where the photos differ."""
     return CaptionScorer(references, metrics).score(candidates)
 
 
 def fingerprint(references: Mapping[Any, Sequence[str]]) -> str:
-    """Twelve hexadecimal digits of what captions are scored against: equal ones mean that scores compare.
+    """Return twelve hexadecimal digits of what captions are scored against: equal ones mean that scores compare.
 
-    Of the photos' ids, every reference's text and the tokenizer's version; the order of photos and references, and
-    whether ids are numbers or texts, make no difference.
+    They depend on the photos' ids, every reference's text and the tokenizer's version, and not on the order of photos
+    and references, or on whether ids are numbers or texts.
     """
     split = sorted([str(photo), sorted(captions)] for photo, captions in references.items())
     return hashlib.sha256(json.dumps([ptb.VERSION, split]).encode()).hexdigest()[:12]
@@ -153,14 +153,14 @@ def fingerprint(references: Mapping[Any, Sequence[str]]) -> str:
 def _difference(missing: Sequence[Hashable], unknown: Sequence[Hashable]) -> str:
     parts = []
     if missing:
-        parts.append(f"{len(missing)} have references but no caption ({some(missing)})")
+        parts.append(f"{len(missing)} have references but no caption ({first_few(missing)})")
     if unknown:
-        parts.append(f"{len(unknown)} a caption but no references ({some(unknown)})")
+        parts.append(f"{len(unknown)} have a caption but no references ({first_few(unknown)})")
     return (
-        f"the photos of captions and references differ: {' and '.join(parts)}; give both for the same photos"
+        f"The photos of captions and references differ: {' and '.join(parts)}; give both for the same photos."
     )
 
 
-def some(photos: Sequence[Hashable]) -> str:
-    """The first few, for a sentence."""
-    return ", ".join(map(str, photos[:3])) + (", ..." if len(photos) > 3 else "")
+def first_few(values: Sequence[Hashable]) -> str:
+    """Return the first few of ``values``, for a sentence."""
+    return ", ".join(map(str, values[:3])) + (", ..." if len(values) > 3 else "")

@@ -1,7 +1,7 @@
-"""Averages the weights of several models, and adds what other stages of training have learned.
+"""Averages the weights of several models, and adds what other stages of training learned.
 
-For runs that began from the same weights and went different ways: what each learned by heart differs, and the mean
-knows less of it (Wortsman et al. 2022, model soups). What a stage changed in its weights can be added to a model that
+This is for runs that began from the same weights and went different ways: what each memorized differs, and the mean
+keeps less of it (Wortsman et al. 2022, model soups). What a stage changed in its weights can be added to a model that
 was trained otherwise (Ilharco et al. 2023, task arithmetic).
 """
 
@@ -28,16 +28,16 @@ Stage = tuple[AnyPath, AnyPath]
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings that the saved model is given instead of the last model's; None leaves it as it is."""
+    """Settings of the saved model; None keeps the last model's."""
 
     length_penalty: float | None = None
     stretch: float | None = None
     mirrored: bool | None = None
 
     def apply(self, parts: ModelParts) -> ModelParts:
-        """Return ``parts`` with these settings; raises ConfigError for values that make no sense."""
-        shown = {"max_aspect_change": self.stretch, "hflip_tta": self.mirrored}
-        given = {name: value for name, value in shown.items() if value is not None}
+        """Return ``parts`` with these settings; raise ConfigError for values that make no sense."""
+        settings = {"max_aspect_change": self.stretch, "hflip_tta": self.mirrored}
+        given = {name: value for name, value in settings.items() if value is not None}
         parts = replace(parts, preprocessing=replace(parts.preprocessing, **given))  # type: ignore[arg-type]
         if self.length_penalty is None:
             return parts
@@ -55,9 +55,9 @@ def average(
 ) -> None:
     """Save in ``out`` the mean of the models in ``folders``, plus ``scale`` times the mean change of the ``stages``.
 
-    Tokenizer, preprocessing and search are the last model's, but for ``settings``. ``round_bits``: see
-    :func:`rounded`. The card and the confidence speak of one model alone, and stay only where that model is written as
-    it is. Raises ConfigError, also where ``out`` is one of the models, and ModelError.
+    Tokenizer, preprocessing and search are the last model's, except for ``settings``. ``round_bits``: see
+    :func:`rounded`. The card and the confidence describe one model, and are kept only where that model is written
+    unchanged. Raises ConfigError, also where ``out`` is one of the models, and ModelError.
     """
     given = [*folders, *chain.from_iterable(stages)]
     check_output_folder(out)
@@ -83,26 +83,27 @@ def average(
 
 
 def load_alike(folders: Iterable[AnyPath], like: AnyPath) -> dict[Path, ModelParts]:
-    """Load each model once; raises ModelError where one has other sizes, or another tokenizer, than ``like``."""
+    """Load each model once; raise ModelError where one differs from ``like`` in sizes or tokenizer."""
     like, models = Path(like), {}
     for folder in dict.fromkeys([like, *map(Path, folders)]):
         models[folder] = load_folder(folder)
         if _shape(folder, models[folder]) != _shape(like, models[like]):
             raise ModelError(
-                f"{folder} differs from {like} in its sizes or tokenizer, so their weights have no mean; "
+                f"{folder} differs from {like} in its sizes or tokenizer, so their weights can't be averaged; "
                 "name models of the same config and tokenizer."
             )
     return models
 
 
 def mean_of(states: Sequence[Weights]) -> tuple[dict[str, Tensor], set[str]]:
-    """Return the mean of the weights, the models weighing the same, and the names of those that all models share.
+    """Return the mean of the weights, and the names of those that all models share.
 
-    Shared weights keep their bits; of a single model none count as shared. Counts (of batch norm) are the last model's.
+    Shared weights keep their bits; those of a single model don't count as shared. Counts (of batch norm) are the last
+    model's.
     """
     last = states[-1]
     shared = {
-        name for name, tensor in last.items() if all(torch.equal(each[name], tensor) for each in states)
+        name for name, tensor in last.items() if all(torch.equal(state[name], tensor) for state in states)
     }
     mean = {
         name: tensor.clone()
@@ -120,7 +121,8 @@ def with_learned(
     total = dict(weights)
     for after, before in stages:
         for name, tensor in total.items():
-            if tensor.is_floating_point():  # else a count of batch norm's
+            # Else a count of batch norm.
+            if tensor.is_floating_point():
                 total[name] = tensor + (after[name] - before[name]) * (scale / len(stages))
     return total
 
@@ -128,8 +130,8 @@ def with_learned(
 def rounded(weights: Weights, shared: set[str], bits: int) -> dict[str, Tensor]:
     """Return ``weights`` with the matrices that are not ``shared`` rounded row by row, so that they compress better.
 
-    A row of standard deviation s becomes multiples of the largest power of two that is no more than s / 2**bits; of
-    that step the root mean square error is 0.29. float16 keeps such numbers exactly, most of its last bits being zero.
+    A row of standard deviation s becomes multiples of the largest power of two that is at most s / 2**bits; the root
+    mean square error is 0.29 of that step. float16 keeps such numbers exactly, and most of their last bits are zero.
     """
     result = dict(weights)
     for name, tensor in weights.items():

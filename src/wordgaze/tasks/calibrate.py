@@ -1,4 +1,4 @@
-"""Learns from judged captions how sure a model may be of one: what ``wordgaze caption --confidence`` prints."""
+"""Fits confidences to scored captions: what ``wordgaze caption --confidence`` prints."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     from wordgaze.captioner import Caption, Captioner
     from wordgaze.tasks.evaluate import CaptionEvaluator
 
-_OTHERWISE = 0.02  # so many captions may differ from those judged: another machine rounds otherwise
+# The share of captions that may differ from those scored, since another machine rounds differently.
+_MAX_DIFFERING = 0.02
 
 
 class JudgedPhoto(NamedTuple):
-    """A photo of the set ``name``, its caption, and what ``wordgaze evaluate`` found.
+    """A photo of the set ``name``, its caption, and its scores by ``wordgaze evaluate``.
 
     ``absent``: the objects that the caption names and that are in neither boxes nor references; ``boxed``: whether
     the photo's boxes were known.
@@ -50,12 +51,12 @@ class JudgedPhoto(NamedTuple):
 
     @property
     def right(self) -> bool:
-        """As :mod:`wordgaze.evaluation.calibration` says."""
+        """Whether the caption is right, by the rule of :mod:`wordgaze.evaluation.calibration`."""
         return self.cider >= RIGHT_CIDER and not self.absent
 
 
 class SurePhoto(NamedTuple):
-    """A judged photo, and the confidence of its caption by a regression that was not fitted on it."""
+    """A scored photo, and the confidence of its caption by a regression that was not fitted on it."""
 
     photo: JudgedPhoto
     confidence: float
@@ -65,7 +66,7 @@ class SurePhoto(NamedTuple):
 class Calibration:
     """``confidence``, fitted on all ``photos``; the figures are of regressions that had not seen the photo.
 
-    ``differing``: photos that were left out, since the model captions them otherwise here than it was judged by.
+    ``differing``: photos left out because the model's caption here is not the one that was scored.
     """
 
     confidence: Confidence
@@ -73,44 +74,53 @@ class Calibration:
     differing: int
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``wordgaze calibrate --json`` writes: of all photos, of each set, and each photo's confidence."""
+        """Return what ``wordgaze calibrate --json`` writes: figures of all photos and each set, every confidence."""
         sets: dict[str, list[SurePhoto]] = {}
-        for one in self.photos:
-            sets.setdefault(one.photo.name, []).append(one)
+        for sure in self.photos:
+            sets.setdefault(sure.photo.name, []).append(sure)
         return {
             **_summary(self.photos),
             "folds": FOLDS,
             "differing": self.differing,
             "confidence": self.confidence.to_dict(),
-            "sets": {name: _summary(some) for name, some in sets.items()},
+            "sets": {name: _summary(photos) for name, photos in sets.items()},
             "captions": {
                 name: [
-                    {"image_id": one.photo.photo_id, "confidence": one.confidence, "right": one.photo.right}
-                    for one in some
+                    {
+                        "image_id": sure.photo.photo_id,
+                        "confidence": sure.confidence,
+                        "right": sure.photo.right,
+                    }
+                    for sure in photos
                 ]
-                for name, some in sets.items()
+                for name, photos in sets.items()
             },
         }
 
 
 def _summary(photos: Sequence[SurePhoto]) -> dict[str, Any]:
-    return summary([one.confidence for one in photos], [one.photo.right for one in photos])
+    return summary([sure.confidence for sure in photos], [sure.photo.right for sure in photos])
 
 
-_JUDGED = "give what `wordgaze evaluate --per-image OUT.json` wrote"
+_REMEDY = "give what `wordgaze evaluate --per-image OUT.json` wrote"
 
 
 def read_judged(path: str | os.PathLike[str]) -> tuple[JudgedPhoto, ...]:
-    """The photos in a JSON file of ``wordgaze evaluate --per-image``, a set named like the file; raises DataError."""
+    """Return the photos in a JSON file of ``wordgaze evaluate --per-image``, a set named like the file.
+
+    Raises DataError.
+    """
     path = Path(path)
-    rows = read_json(path, _JUDGED)
+    rows = read_json(path, _REMEDY)
     if not isinstance(rows, list) or not rows:
-        raise DataError(f"{path} lists no photos ({kind_of_json(rows) or 'an object'}); {_JUDGED}.")
+        raise DataError(
+            f"{path} does not list scored photos ({kind_of_json(rows) or 'an object'}); {_REMEDY}."
+        )
     try:
         return tuple(_judged(path.stem, row) for row in rows)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise DataError(
-            f"{path}: a photo lacks its id, file, caption, references or CIDEr ({kind_of_json(rows)}); {_JUDGED}."
+            f"{path}: a photo lacks its id, file, caption, references or CIDEr ({kind_of_json(rows)}); {_REMEDY}."
         ) from None
 
 
@@ -119,7 +129,7 @@ def _judged(name: str, row: dict[str, Any]) -> JudgedPhoto:
     cider, absent = float(row["CIDEr"]), row.get("hallucinated")
     texts = [caption, *(references if isinstance(references, list) else [None]), *(absent or [])]
     if not all(isinstance(text, str) for text in texts) or not np.isfinite(cider):
-        raise ValueError("no text, or no score")
+        raise ValueError("a text or a score is missing")
     if absent is None:
         absent = chair(tokenize_all([caption]), [tokenize_all(references)], [()]).hallucinated[0]
     return JudgedPhoto(
@@ -135,11 +145,11 @@ def _judged(name: str, row: dict[str, Any]) -> JudgedPhoto:
 
 
 def check_model_folder(folder: AnyPath) -> None:
-    """Raise ModelError where a confidence can't be put into ``folder``: it is none, or a link to the bundled model."""
+    """Raise ModelError where ``folder`` can't get a confidence: it is missing, or a link to the bundled model."""
     path = Path(folder)
     if not path.is_dir():
         raise ModelError(
-            f"There is no model folder {one_line(path)}; name a folder on this machine, as `wordgaze train` writes it."
+            f"There is no model folder {one_line(path)}; name a folder on this machine, as `wordgaze train` writes."
         )
     if path.is_symlink() and path.samefile(model_files(None)[0].parent):
         raise ModelError(
@@ -154,15 +164,15 @@ def calibrate(
     batch_size: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Calibration:
-    """Fits a confidence to the captions that ``captioner`` was judged by, captioning the photos once more.
+    """Fit a confidence to the captions that ``captioner`` was scored by, captioning the photos again.
 
-    ``advance`` is called after each photo. Raises DataError when a photo can't be read, when more than a few captions
-    are others than those judged, and when there are too few right or wrong ones.
+    ``advance`` is called after each photo. Raises DataError where a photo can't be read, where more than a few captions
+    differ from those scored, and where too few are right or wrong.
     """
     judged = list(photos)
     files = [photo.file for photo in judged if photo.file is not None]
     if len(files) < len(judged):
-        raise DataError("The judged photos have no files; evaluate the model with --images.")
+        raise DataError("The scored photos have no files; evaluate the model with --images.")
     captions = _captions(captioner, files, batch_size, advance)
     same: list[JudgedPhoto] = []
     features: list[tuple[float, ...]] = []
@@ -171,9 +181,9 @@ def calibrate(
             same.append(photo)
             features.append(caption.features())
     differing = len(judged) - len(same)
-    if differing > _OTHERWISE * len(judged):
+    if differing > _MAX_DIFFERING * len(judged):
         raise DataError(
-            f"{differing} of {len(judged)} captions are others than those judged; evaluate this model, with its own "
+            f"{differing} of {len(judged)} captions differ from those scored; evaluate this model with its own "
             "settings, and calibrate it by that."
         )
     return fit(same, np.array(features), differing)
@@ -187,18 +197,18 @@ def evaluate_and_calibrate(
     batch_size: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[Calibration, tuple[str, ...]]:
-    """Captions the evaluator's photos, a set called ``name``, scores the captions, and fits a confidence to them.
+    """Caption the evaluator's photos, a set called ``name``, score the captions, and fit a confidence to them.
 
-    Returns it with the warnings on photos and references. Gives what :func:`calibrate` gives of an evaluation of the
-    same model, photos and references. ``advance`` is called after each photo. Raises DataError as it does.
+    Return it with the warnings on photos and references. The result is that of :func:`calibrate` by an evaluation of
+    the same model, photos and references, and so are the errors. ``advance`` is called after each photo.
     """
     photos = list(evaluator.photos.values())
     warnings: list[str] = []
     captions: dict[PhotoId, Caption] = {}
     results = _captions(captioner, [photo.path for photo in photos], batch_size, advance)
-    for photo, (caption, remarks) in zip(photos, results, strict=True):
+    for photo, (caption, photo_warnings) in zip(photos, results, strict=True):
         captions[photo.photo_id] = caption
-        warnings += [f"{one_line(photo.path)}: {remark}" for remark in remarks]
+        warnings += [f"{one_line(photo.path)}: {warning}" for warning in photo_warnings]
     evaluation = evaluator.evaluate(
         {photo_id: caption.text for photo_id, caption in captions.items()}, warnings
     )
@@ -210,28 +220,27 @@ def evaluate_and_calibrate(
 def _captions(
     captioner: Captioner, files: Sequence[Path], batch_size: int | None, advance: Callable[[], None]
 ) -> Iterator[tuple[Caption, tuple[str, ...]]]:
-    """Each photo's caption by the model's own search, and warnings; raises DataError when one can't be read."""
-    from wordgaze.tasks.caption_files import caption_files  # here: figures alone need no torch
+    """Yield each photo's caption by the model's own search, with its warnings; raise DataError for one not read."""
+    # Here, since figures alone need no torch.
+    from wordgaze.tasks.caption_files import caption_files
 
     sized: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
     for result in caption_files(captioner, files, **sized):
         if result.caption is None:
-            raise DataError(
-                f"{one_line(result.file)}: {result.error} (one of the {len(files)} judged photos)."
-            )
+            raise DataError(f"{one_line(result.file)}: {result.error} (one of {len(files)} photos to score).")
         yield result.caption, result.warnings
         advance()
 
 
 def fit(photos: Sequence[JudgedPhoto], features: np.ndarray, differing: int = 0) -> Calibration:
-    """The calibration by the ``features`` (P, F) of the photos' captions; raises DataError for too few photos."""
+    """Calibrate by the ``features`` (P, F) of the photos' captions; raise DataError for too few photos."""
     right = np.array([photo.right for photo in photos], float)
-    sure = cross_fitted(features, right)
+    confidences = cross_fitted(features, right)
     intercept, weights = fit_logistic(features, right)
-    threshold = usually_wrong(sure, right)
+    threshold = usually_wrong(confidences, right)
     confidence = Confidence(
         intercept,
         dict(zip(FEATURES, weights.tolist(), strict=True)),
         None if threshold is None else threshold.below,
     )
-    return Calibration(confidence, tuple(map(SurePhoto, photos, sure.tolist())), differing)
+    return Calibration(confidence, tuple(map(SurePhoto, photos, confidences.tolist())), differing)

@@ -22,7 +22,7 @@ from wordgaze.generation.options import GenerationOptions
 
 @dataclass(frozen=True)
 class CaptionedFile:
-    """A photo's file with its caption, or with what is wrong with it; ``warnings`` say what may be.
+    """A photo's file with its caption or its error; ``warnings`` tell what may be wrong.
 
     ``file``: as :func:`wordgaze.data.listing.as_photo` returns it.
     """
@@ -33,22 +33,19 @@ class CaptionedFile:
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what ``wordgaze caption --json`` prints of it."""
+        """Return what ``wordgaze caption --json`` prints."""
         values = {"error": self.error} if self.caption is None else self.caption.to_dict()
         warnings = {"warnings": list(self.warnings)} if self.warnings else {}
         return {"file": str(self.file), **values, **warnings}
 
 
 def require_confidence(captioner: Captioner, options: GenerationOptions) -> None:
-    """Raise ConfigError when captions would have no confidence: samples, and those of a model never calibrated."""
+    """Raise ConfigError where captions would have no confidence: samples, and those of a model without calibration."""
     if options.sample:
-        raise ConfigError(
-            "A sampled caption has no confidence; it is of the best one that a search finds: --no-sample."
-        )
+        raise ConfigError("A sampled caption has no confidence; give --no-sample, or leave out --confidence.")
     if captioner.parts.confidence is None:
         raise ConfigError(
-            "This model has no confidence: its folder holds no confidence.json; calibrate it "
-            "with `wordgaze calibrate`, or leave out --confidence."
+            "The model's folder has no confidence.json; make it with `wordgaze calibrate`, or leave out --confidence."
         )
 
 
@@ -60,20 +57,20 @@ def caption_files(
     *,
     strict: bool = False,
 ) -> Iterator[CaptionedFile]:
-    """Yield a result a file, in order; a photo that can't be read is a result, too, and stops nothing.
+    """Yield a result for each file, in order, also for a photo that can't be read.
 
     ``options``: by default the model's. ``strict``: refuse photos that are cut short. At most two batches are held as
     pixels, however many files there are. Raises ConfigError for ``batch_size``.
     """
-    chosen = captioner.parts.generation if options is None else options
-    batch_size = captioner.check_batch(batch_size, files, chosen)
+    options = captioner.parts.generation if options is None else options
+    batch_size = captioner.check_batch(batch_size, files, options)
 
     def pixel_values(photo: Image.Image) -> Tensor:
         return captioner.transform(photo)[0]
 
     photos = ((file, _source(file)) for file in map(as_photo, files))
     with closing(read_photos(photos, pixel_values, strict=strict, ahead=batch_size)) as opened:
-        for photo in caption_photos(opened, partial(captioner.caption_pixels, options=chosen), batch_size):
+        for photo in caption_photos(opened, partial(captioner.caption_pixels, options=options), batch_size):
             error = None if photo.error is None else str(photo.error)
             yield CaptionedFile(photo.label, photo.caption, error, photo.warnings)
 

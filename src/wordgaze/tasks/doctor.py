@@ -1,4 +1,4 @@
-"""What is installed, what this machine can do, and what is missing for which feature."""
+"""Looks at what is installed, what this machine can do, and what is missing for which feature."""
 
 from __future__ import annotations
 
@@ -44,15 +44,16 @@ _EXTRAS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: what was seen, and if anything is amiss, what that costs and what to do.
+    """The result for one thing: what was seen and, if something is wrong, what that costs and what to do.
 
-    ``note``: nothing is missing, but something else can go wrong, or slowly.
+    ``needed``: without it there are no captions. ``note``: nothing is missing, but something else can go wrong, or
+    slowly.
     """
 
     name: str
     detail: str
     problem: str = ""
-    needed: bool = False  # no caption without it
+    needed: bool = False
     error: Exception | None = None
     note: str = ""
 
@@ -62,7 +63,7 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Looks at one thing after the other, slow ones last; never raises for what it finds."""
+    """Look at one thing after another, slow ones last; never raise for what is wrong."""
     yield Finding("wordgaze", __version__)
     yield Finding("python", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
     for name, module in _FOR_CAPTIONS.items():
@@ -82,10 +83,11 @@ def examine() -> Iterator[Finding]:
     yield _look("a caption", _caption, needed=True)
 
 
-def _look(name: str, at: Callable[[], Finding], needed: bool = False) -> Finding:
+def _look(name: str, examine_one: Callable[[], Finding], needed: bool = False) -> Finding:
     try:
-        return replace(at(), needed=needed)
-    except Exception as error:  # a broken installation fails in any way it likes; the doctor goes on
+        return replace(examine_one(), needed=needed)
+    except Exception as error:
+        # A broken installation can fail in any way; the doctor goes on.
         text = " ".join(str(error).split()) or type(error).__name__
         return Finding(name, "does not work", text, needed, error)
 
@@ -97,7 +99,8 @@ def _needed_package(name: str, module: str) -> Finding:
         return Finding(name, "not installed", "captions: reinstall wordgaze")
     imported = import_module(module)
     if name == "torch":
-        detail = imported.__version__  # it says which build this is, as in 2.13.0+cpu; the metadata need not
+        # It tells the build, as in 2.13.0+cpu; the metadata need not.
+        detail = imported.__version__
     elif name == "torchvision":
         detail += f", {imported.torchvision_status()}"
     return Finding(name, detail)
@@ -118,7 +121,7 @@ def _transformers(name: str, feature: str, remedy: str) -> Finding:
         return finding
     return replace(
         finding,
-        note='fails beside this torch with "Could not import module", as torchvision\'s native part does not load; '
+        note='fails with "Could not import module", since torchvision\'s native part does not load with this torch; '
         "`import wordgaze.compat` before transformers, or install torch and torchvision of one build",
     )
 
@@ -129,7 +132,8 @@ def _java() -> Finding:
     if java is None:
         return Finding("java", "not installed", remedy)
     done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30)
-    if done.returncode != 0:  # macOS has a stand-in that only says where to get one
+    # macOS has a stand-in that only says where to get Java.
+    if done.returncode != 0:
         return Finding("java", f"{java} does not run", remedy)
     return Finding("java", ((done.stderr or done.stdout).splitlines() or [java])[0])
 
@@ -137,21 +141,21 @@ def _java() -> Finding:
 def _photo_formats() -> Finding:
     from PIL import features
 
-    there = {name: features.check(name) for name in ("webp", "avif")}
-    lacking = [name for name, found in there.items() if not found]
-    detail = ", ".join(["jpeg", "png", *(name for name, found in there.items() if found)])
-    problem = f"{' and '.join(lacking)} photos: pip install --force-reinstall Pillow" if lacking else ""
+    supported = {name: features.check(name) for name in ("webp", "avif")}
+    missing = [name for name, is_supported in supported.items() if not is_supported]
+    detail = ", ".join(["jpeg", "png", *(name for name, is_supported in supported.items() if is_supported)])
+    problem = f"{' and '.join(missing)} photos: pip install --force-reinstall Pillow" if missing else ""
     return Finding("photo formats", detail, problem)
 
 
 def _devices() -> Finding:
     import torch
 
-    found = [f"cpu ({torch.get_num_threads()} threads)"]
-    found += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    devices = [f"cpu ({torch.get_num_threads()} threads)"]
+    devices += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
-        found.append("mps")
-    return Finding("devices", ", ".join(found))
+        devices.append("mps")
+    return Finding("devices", ", ".join(devices))
 
 
 def _load() -> Finding:
@@ -185,7 +189,7 @@ def _bundled_model() -> Finding:
 
 
 def _caption() -> Finding:
-    """The whole path, on a plain picture: the only proof that captions work."""
+    """Caption a plain picture: only that proves that captions work."""
     from PIL import Image
 
     from wordgaze.captioner import Captioner

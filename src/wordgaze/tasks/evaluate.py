@@ -44,8 +44,8 @@ PER_PHOTO_SUFFIXES = (".json", ".csv")
 class ScoredPhoto(NamedTuple):
     """One photo's caption with its own scores.
 
-    ``file`` is None where the captions file names none; ``hallucinated``, the objects that the caption names and the
-    photo lacks, is None where the photo's boxes aren't known.
+    ``file`` is None where the captions file names none. ``hallucinated`` lists the objects that the caption names and
+    the photo lacks; it is None where the photo's boxes aren't known.
     """
 
     photo_id: PhotoId
@@ -67,7 +67,7 @@ class ScoredPhoto(NamedTuple):
 
 
 class Objects(NamedTuple):
-    """What CHAIR was measured on: photos that the file of boxes lists, and names of objects in their captions."""
+    """What CHAIR was measured on: photos that the file of boxes lists, and mentions of objects in their captions."""
 
     images: int
     mentions: int
@@ -75,7 +75,7 @@ class Objects(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Other captions of the same photos: their file, their scores, and how far ours are from them."""
+    """Other captions of the same photos: their file, their scores, and our scores less theirs."""
 
     file: str
     metrics: dict[str, float]
@@ -90,8 +90,8 @@ class Comparison:
 class Evaluation:
     """``metrics`` of the whole set with their 95 % bootstrap ``intervals``, and every photo's.
 
-    ``photos``: the worst (by CIDEr, else by the last metric) first. ``fingerprint``: of the references and the
-    tokenizer. ``warnings``: sentences about what the scores leave out or can't say.
+    ``photos``: the worst first, by CIDEr or else by the last metric. ``fingerprint``: of the references and the
+    tokenizer. ``warnings``: sentences on what the scores leave out or can't tell.
     """
 
     metrics: dict[str, float]
@@ -104,7 +104,7 @@ class Evaluation:
 
     @property
     def distinct(self) -> int:
-        """How many different captions there are."""
+        """The number of distinct captions."""
         return len({photo.caption for photo in self.photos})
 
     @property
@@ -113,7 +113,7 @@ class Evaluation:
         return sum(repeats(photo.caption.split()) for photo in self.photos) / len(self.photos)
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``wordgaze evaluate --json`` writes."""
+        """Return what ``wordgaze evaluate --json`` writes."""
         values: dict[str, Any] = {
             "metrics": self.metrics,
             "intervals": {name: list(ends) for name, ends in self.intervals.items()},
@@ -131,7 +131,7 @@ class Evaluation:
         return values
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """Name, value and interval of everything in the table."""
+        """Return the table's rows: name, value and interval."""
         values = self.to_dict()
         rows = [
             (name, f"{value:.4f}", "{:.3f} to {:.3f}".format(*self.intervals[name]))
@@ -146,7 +146,7 @@ class Evaluation:
         ]
 
     def comparison_rows(self) -> list[tuple[str, str, str, str, str, str]]:
-        """Metric, our value, theirs, the difference, its interval, and how sure it is that ours is better."""
+        """Return rows of metric, our value, theirs, the difference, its interval, and how sure ours is better."""
         if self.against is None:
             return []
         theirs = self.against.metrics
@@ -164,11 +164,10 @@ class Evaluation:
 
 
 class CaptionEvaluator:
-    """What captions are held against, read, checked and prepared before any caption is made.
+    """Scores captions against references, which are read, checked and prepared before any caption is made.
 
-    ``photos`` with their references; ``against``: a results file whose captions are to be compared; ``instances``: a
-    COCO instances file, for CHAIR over those of the photos that it lists. Raises DataError, and ConfigError where a
-    metric can't be had.
+    ``photos`` come with their references. ``against``: a results file to compare with. ``instances``: a COCO instances
+    file, for CHAIR on those photos that it lists. Raises DataError, and ConfigError where a metric can't be had.
     """
 
     def __init__(
@@ -179,21 +178,21 @@ class CaptionEvaluator:
         against: str | os.PathLike[str] | None = None,
         instances: str | os.PathLike[str] | None = None,
     ) -> None:
-        chosen = choose_metrics(metrics)
+        metric_names = choose_metrics(metrics)
         notes = photos.notes if isinstance(photos, CaptionSet) else ()
         self.photos = {photo.photo_id: photo for photo in photos}
         references = {photo_id: photo.captions for photo_id, photo in self.photos.items()}
-        # Files first: what is wrong with them shows at once.
-        found = None if against is None else results_of(against, self.photos)
+        # Files first, so that mistakes in them show at once.
+        other_results = None if against is None else results_of(against, self.photos)
         self._boxed = {} if instances is None else categories_seen(Path(instances), self.photos)
-        self._scorer = CaptionScorer(references, chosen)
+        self._scorer = CaptionScorer(references, metric_names)
         self._fingerprint = fingerprint(references)
         self._words = {photo_id: tokenize_all(references[photo_id]) for photo_id in self._boxed}
-        every = [text for photo in self.photos.values() for text in photo.captions]
-        self._warnings: tuple[str, ...] = (*notes, *doubts(every, "references"))
+        texts = [text for photo in self.photos.values() for text in photo.captions]
+        self._warnings: tuple[str, ...] = (*notes, *doubts(texts, "references"))
         self._against: tuple[str, Scores, Scores] | None = None
-        if against is not None and found is not None:
-            captions, warnings = found
+        if against is not None and other_results is not None:
+            captions, warnings = other_results
             self._warnings += (
                 *warnings,
                 *doubts(list(captions.values()), f"captions of {os.fspath(against)}"),
@@ -202,7 +201,7 @@ class CaptionEvaluator:
             self._against = os.fspath(against), scores, self._chair(captions)[1]
 
     def evaluate(self, captions: Mapping[PhotoId, str], warnings: Sequence[str] = ()) -> Evaluation:
-        """The scores of one caption a photo; raises DataError where the photos differ."""
+        """Score one caption a photo; raise DataError where the photos differ."""
         scored = self._scorer.score(captions)
         objects, chair_scores = self._chair(captions)
         absent = dict(zip(self._boxed, objects.hallucinated, strict=True))
@@ -218,16 +217,17 @@ class CaptionEvaluator:
             )
             for photo_id, photo in self.photos.items()
         ]
-        own = doubts(list(captions.values()), "captions")
+        caption_warnings = doubts(list(captions.values()), "captions")
         comparison = None
         if self._against is not None:
-            file, scores, their_chair = self._against
-            totals = {name: float(score.total) for name, score in {**scores, **their_chair}.items()}
-            differences = {**_compare(scored.scores, scores), **_compare(chair_scores, their_chair)}
+            file, scores, other_chair = self._against
+            totals = {name: float(score.total) for name, score in {**scores, **other_chair}.items()}
+            differences = {**_compare(scored.scores, scores), **_compare(chair_scores, other_chair)}
             comparison = Comparison(file, totals, differences)
-        words = [scored.metrics[name] for name in ("Bleu_1", "ROUGE_L") if name in scored.metrics]
-        if any(captions.values()) and words and max(words) < 1e-6:  # BLEU is never quite 0
-            own.append(_STRANGERS)
+        overlaps = [scored.metrics[name] for name in ("Bleu_1", "ROUGE_L") if name in scored.metrics]
+        # BLEU is never quite 0.
+        if any(captions.values()) and overlaps and max(overlaps) < 1e-6:
+            caption_warnings.append(_NO_COMMON_WORD)
         few = len(photos) < CIDER_PHOTOS and "CIDEr" in scored.metrics
         return Evaluation(
             {**scored.metrics, **{name: score.total for name, score in chair_scores.items()}},
@@ -236,11 +236,11 @@ class CaptionEvaluator:
             self._fingerprint,
             Objects(len(self._boxed), sum(map(len, objects.named))) if self._boxed else None,
             comparison,
-            (*warnings, *own, *self._warnings, *([_few(len(photos))] if few else [])),
+            (*warnings, *caption_warnings, *self._warnings, *([_few(len(photos))] if few else [])),
         )
 
     def _chair(self, captions: Mapping[PhotoId, str]) -> tuple[Chair, Scores]:
-        """Of the boxed photos; no scores where there are none."""
+        """Return CHAIR of the boxed photos, and its scores, which are empty where there are no such photos."""
         words = tokenize_all(captions[photo_id] for photo_id in self._boxed)
         objects = chair(words, list(self._words.values()), list(self._boxed.values()))
         return objects, objects.scores() if self._boxed else {}
@@ -250,28 +250,28 @@ def _compare(ours: Scores, theirs: Scores) -> dict[str, Difference]:
     return compare(ours, theirs) if ours else {}
 
 
-_STRANGERS = (
-    "no caption has a word of its photo's references, so all scores are 0; are they in the same language, and of the "
-    "same photos?"
+_NO_COMMON_WORD = (
+    "no caption shares a word with its photo's references, so all scores are 0; check that they are in the same "
+    "language, and of the same photos"
 )
 
 
 def _few(photos: int) -> str:
     return (
-        f"CIDEr means little with {photos} photo{'s' if photos > 1 else ''}: it weighs words by how few photos' "
-        f"references have them, and fewer than {CIDER_PHOTOS} don't tell frequent from rare"
+        f"CIDEr means little with {photos} photo{'s' if photos > 1 else ''}: it weights words by how few photos' "
+        f"references have them, and fewer than {CIDER_PHOTOS} photos don't tell frequent from rare words"
     )
 
 
 def choose_metrics(names: Iterable[str]) -> tuple[str, ...]:
-    """The metrics that ``names`` mean, whatever their case; raises ConfigError for others."""
+    """Return the metrics of ``names``, in any case; raise ConfigError for an unknown one."""
     known = {name.lower(): name for name in METRICS}
-    chosen = []
+    metrics = []
     for name in names:
         if name.lower() not in known:
             raise ConfigError(f"{name} is not a metric; choose from {', '.join(METRICS)}.")
-        chosen.append(known[name.lower()])
-    return tuple(dict.fromkeys(chosen)) or DEFAULT_METRICS
+        metrics.append(known[name.lower()])
+    return tuple(dict.fromkeys(metrics)) or DEFAULT_METRICS
 
 
 def evaluate_model(
@@ -283,11 +283,10 @@ def evaluate_model(
     strict: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Captions the evaluator's photos and scores the captions.
+    """Caption the evaluator's photos and score the captions.
 
-    ``options``, ``batch_size`` and ``strict`` as of ``caption_files``; its warnings go with the scores. ``advance`` is
-    called after each photo. Raises DataError when a photo can't be read: scores of the rest would
-    not compare.
+    ``options``, ``batch_size`` and ``strict`` as of ``caption_files``, whose warnings go with the scores. ``advance``
+    is called after each photo. Raises DataError where a photo can't be read: scores of the rest would not compare.
     """
     # Here, since scoring a results file needs no torch.
     from wordgaze.tasks.caption_files import caption_files
@@ -302,7 +301,7 @@ def evaluate_model(
         warnings += [f"{one_line(result.file)}: {warning}" for warning in result.warnings]
         if result.caption is None:
             raise DataError(
-                f"{one_line(result.file)}: {result.error} (one of the {len(photos)} photos to score)."
+                f"{one_line(result.file)}: {result.error} (one of {len(photos)} photos to score)."
             )
         captions[photo.photo_id] = result.caption.text
         advance()
@@ -310,20 +309,20 @@ def evaluate_model(
 
 
 def evaluate_results(results: str | os.PathLike[str], evaluator: CaptionEvaluator) -> Evaluation:
-    """Scores the captions of a results file, in any format of :func:`read_results`.
+    """Score the captions of a results file, in any format of :func:`~wordgaze.data.results.read_results`.
 
-    Captions of photos without references are left out, with a warning. Raises DataError when a photo has no caption.
+    Captions of photos without references are left out, with a warning. Raises DataError where a photo has no caption.
     """
     return evaluator.evaluate(*results_of(results, evaluator.photos))
 
 
 def save_per_photo(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
-    """Writes each photo's caption, references and scores, worst first, as .json or .csv by the suffix of ``path``."""
+    """Write each photo's caption, references and scores, worst first, as .json or .csv by the suffix of ``path``."""
     path = Path(path)
     check_per_photo_path(path)
     rows = [photo.to_dict() for photo in evaluation.photos]
     text = io.StringIO(newline="")
-    # A file name's bytes that are no text leave JSON as escapes, and CSV as they came.
+    # Bytes of a file name that are not text become escapes in JSON, and stay as they are in CSV.
     if path.suffix.lower() == ".json":
         write_text(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n", errors="backslashreplace")
         return
@@ -335,8 +334,8 @@ def save_per_photo(evaluation: Evaluation, path: str | os.PathLike[str]) -> None
 
 
 def check_per_photo_path(path: str | os.PathLike[str]) -> None:
-    """Raises ConfigError when :func:`save_per_photo` could not tell what to write."""
+    """Raise ConfigError where :func:`save_per_photo` could not tell what to write."""
     if Path(path).suffix.lower() not in PER_PHOTO_SUFFIXES:
         raise ConfigError(
-            f"{os.fspath(path)}: can't tell what to write; end it in {' or '.join(PER_PHOTO_SUFFIXES)}."
+            f"{os.fspath(path)}: the name does not tell the format; end it in {' or '.join(PER_PHOTO_SUFFIXES)}."
         )

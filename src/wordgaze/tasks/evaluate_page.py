@@ -1,4 +1,4 @@
-"""An evaluation as one HTML file, to keep and to send: the scores, and the worst and the best photos."""
+"""An evaluation as one HTML file, to keep or send: the scores, and the worst and best photos."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from wordgaze.data.photos import open_photo
 from wordgaze.errors import PhotoError
 from wordgaze.tasks.evaluate import Evaluation, ScoredPhoto
 
-SHOWN = 24  # photos at either end
-_LONGEST = 320  # pixels
+SHOWN = 24
+"""Photos at either end."""
+
+_LONGEST = 320
+"""Pixels of a photo's longer side."""
 
 
 def evaluation_page(evaluation: Evaluation, title: str) -> str:
-    """A page without scripts, and with nothing from elsewhere; photos are in it where their files can be read."""
+    """Return a page without scripts and external parts; it embeds the photos whose files can be read."""
     worst = evaluation.photos[:SHOWN]
     best = evaluation.photos[len(worst) :][::-1][:SHOWN]
     parts = {
@@ -37,7 +40,7 @@ def _against(evaluation: Evaluation) -> str:
         return ""
     columns = ("", "value", "against", "difference", "95 % interval", "better")
     heading = f"<h2>Against {html.escape(evaluation.against.file)}</h2>"
-    hint = '<p class="scores">“better”: the share of draws of the photos in which this one is.</p>'
+    hint = '<p class="scores">“better”: the share of draws of the photos in which this system is better.</p>'
     return heading + _table(columns, evaluation.comparison_rows()) + hint
 
 
@@ -68,8 +71,10 @@ def _picture(photo: ScoredPhoto) -> str:
     if photo.file is None:
         return ""
     try:
-        picture = open_photo(photo.file, on_warning=lambda _: None)  # said when it was captioned
-    except PhotoError:  # scores need no pictures
+        # Warnings came when the photo was captioned.
+        picture = open_photo(photo.file, on_warning=lambda _: None)
+    except PhotoError:
+        # Scores need no pictures.
         return ""
     picture.thumbnail((_LONGEST, _LONGEST))
     file = io.BytesIO()

@@ -29,7 +29,8 @@ from wordgaze.explanation.methods import DEFAULT_METHOD
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.tasks.references import check_categories, files_of, photos_to_caption
 
-_SHAPE_TOLERANCE = 0.02  # relative; photos are resized to whole pixels
+# Relative: photos are resized to whole pixels.
+_SHAPE_TOLERANCE = 0.02
 
 
 class BoxedPhoto(NamedTuple):
@@ -44,7 +45,7 @@ class BoxedPhoto(NamedTuple):
 class Grounding:
     """The trials on reference captions, and on the model's own.
 
-    ``cut_away``: how many of the reference trials name something that the model's input did not show.
+    ``cut_away``: how many of the reference trials name something outside the model's input.
     """
 
     method: str
@@ -54,9 +55,9 @@ class Grounding:
     cut_away: int
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``wordgaze grounding --json`` writes; the top level is of reference captions.
+        """Return what ``wordgaze grounding --json`` writes, with reference captions at the top level.
 
-        ``halves`` are the photos with even and with odd ids, without those whose id is no number.
+        ``halves`` are the photos with even and with odd ids; photos whose id is not a number are in neither.
         """
         return {
             "method": self.method,
@@ -82,9 +83,9 @@ def boxed_photos(
     instances: str | os.PathLike[str],
     split: str | None = None,
 ) -> tuple[BoxedPhoto, ...]:
-    """The photos of ``captions`` that have boxes in ``instances``; raises DataError when there are none.
+    """Return the photos of ``captions`` that have boxes in ``instances``; raise DataError where there are none.
 
-    ``split``: one of the captions' file, by default all.
+    ``split``: one of the captions file, by default all.
     """
     return with_boxes(photos_to_caption(captions, images, split), captions, instances)
 
@@ -92,38 +93,38 @@ def boxed_photos(
 def with_boxes(
     photos: CaptionSet, captions: str | os.PathLike[str], instances: str | os.PathLike[str]
 ) -> tuple[BoxedPhoto, ...]:
-    """Return those of ``photos``, of the file ``captions``, that have boxes; raises DataError when there are none."""
+    """Return those of ``photos``, of the file ``captions``, that have boxes; raise DataError where there are none."""
     boxes = read_instances(instances)
     check_categories(boxes, instances, "grounding")
     ids = boxes.ids_of(files_of({photo.photo_id: photo for photo in photos}), instances)
-    found = tuple(
+    boxed = tuple(
         _boxed(photo, boxes, ids[photo.photo_id])
         for photo in photos
         if photo.photo_id in ids and boxes.boxes[ids[photo.photo_id]]
     )
-    if not found:
+    if not boxed:
         names = spellings(photo.photo_id for photo in photos)
         why = (
-            f"it lists {len(ids)} of them, with no box"
+            f"it lists {len(ids)} of them, without a box"
             if ids
-            else f"they are {names}, and its own {spellings(boxes.sizes) or 'none at all'}"
+            else f"their ids are {names}, but those of the boxes are {spellings(boxes.sizes) or 'missing'}"
         )
         raise DataError(
             f"None of the {len(photos)} photos of {captions} has boxes in {instances}: {why}; name files of the same "
             "photos."
         )
-    return found
+    return boxed
 
 
-def _boxed(photo: CaptionedPhoto, instances: Instances, own: PhotoId) -> BoxedPhoto:
-    """``own``: the photo's id in ``instances``."""
-    size = width, height = instances.sizes[own]
+def _boxed(photo: CaptionedPhoto, instances: Instances, instances_id: PhotoId) -> BoxedPhoto:
+    """Return ``photo`` with its boxes; ``instances_id`` is its id in ``instances``."""
+    size = width, height = instances.sizes[instances_id]
     by_category = defaultdict(list)
-    for box in instances.boxes[own]:
+    for box in instances.boxes[instances_id]:
         by_category[box.category].append(
             (box.x / width, box.y / height, box.width / width, box.height / height)
         )
-    return BoxedPhoto(photo, size, {category: tuple(some) for category, some in by_category.items()})
+    return BoxedPhoto(photo, size, {category: tuple(boxes) for category, boxes in by_category.items()})
 
 
 def measure_grounding(
@@ -136,28 +137,27 @@ def measure_grounding(
     batch_size: int = BATCH_SIZE,
     advance: Callable[[], None] = lambda: None,
 ) -> Grounding:
-    """Scores the maps of all words of ``photos``' captions, and of captions of the model's own, that name a category.
+    """Score the maps of words that name a category, in the photos' captions and in the model's own.
 
     ``method`` and ``raw`` as of ``Captioner.explain``; ``options``: of generation, by default the model's.
-    ``advance`` is called after each photo. Raises DataError when a photo can't be read, or is not the one that its
-    boxes belong to.
+    ``advance`` is called after each photo. Raises DataError where a photo can't be read, or does not match its boxes.
     """
     references: list[MappedCaption] = []
     generated: list[MappedCaption] = []
-    for some, pixel_values, scenes in batches(captioner, photos, batch_size):
-        texts = [boxed.photo.captions for boxed in some]
-        for found, into in (
+    for batch, pixel_values, scenes in batches(captioner, photos, batch_size):
+        texts = [boxed.photo.captions for boxed in batch]
+        for explained, captions in (
             (captioner.explain_pixels(pixel_values, texts, method, raw=raw), references),
             (captioner.explain_pixels(pixel_values, None, method, raw=raw, options=options), generated),
         ):
-            for scene, maps in zip(scenes, found, strict=True):
-                into += [mapped(scene, one.texts, one.maps) for one in maps]
-        for _ in some:
+            for scene, maps_of_photo in zip(scenes, explained, strict=True):
+                captions += [mapped(scene, maps.texts, maps.maps) for maps in maps_of_photo]
+        for _ in batch:
             advance()
     on_references, on_generated = trials(references), trials(generated)
     if not on_references and not on_generated:
         raise DataError(
-            f"No caption of these {len(photos)} photos names a thing that has a box in its photo; name other photos."
+            f"No caption of these {len(photos)} photos names a thing with a box in its photo; name other photos."
         )
     return Grounding(
         method=DEFAULT_METHOD if method is None else method,
@@ -174,18 +174,18 @@ def measure_grounding(
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A photo as it is measured on: its id, and where things of each category are."""
+    """A photo to measure on: its id, and where things of each category are."""
 
     photo_id: PhotoId
     targets: Mapping[str, Target]
 
 
 def scene_of(boxed: BoxedPhoto, geometry: Geometry, grid: tuple[int, int]) -> Scene:
-    """Boxes and patches over the photo's own pixels; raises DataError when the boxes are of another photo."""
+    """Lay boxes and patches over the photo's own pixels; raise DataError where the boxes are of another photo."""
     (width, height), (boxed_width, boxed_height) = geometry.photo_size, boxed.size
     if abs(width * boxed_height / (height * boxed_width) - 1) > _SHAPE_TOLERANCE:
         raise DataError(
-            f"{boxed.photo.path} is {width} x {height} pixels, and its boxes are for {boxed_width} x {boxed_height}; "
+            f"{boxed.photo.path} is {width} x {height} pixels, but its boxes are for {boxed_width} x {boxed_height}; "
             "name the photos that the boxes were drawn on."
         )
     patches = grid[0] * grid[1]
@@ -196,8 +196,8 @@ def scene_of(boxed: BoxedPhoto, geometry: Geometry, grid: tuple[int, int]) -> Sc
         shown=geometry.inside(grid).ravel(),
     )
     targets = {
-        category: Target(view, [(x * width, y * height, w * width, h * height) for x, y, w, h in some])
-        for category, some in boxed.boxes.items()
+        category: Target(view, [(x * width, y * height, w * width, h * height) for x, y, w, h in boxes])
+        for category, boxes in boxed.boxes.items()
     }
     return Scene(boxed.photo.photo_id, targets)
 
@@ -205,7 +205,7 @@ def scene_of(boxed: BoxedPhoto, geometry: Geometry, grid: tuple[int, int]) -> Sc
 def batches(
     captioner: Captioner, photos: Sequence[BoxedPhoto], batch_size: int
 ) -> Iterator[tuple[Sequence[BoxedPhoto], Tensor, list[Scene]]]:
-    """Yield some photos at a time, with their ``pixel_values`` (B, 3, H, W) and scenes."""
+    """Yield batches of photos with their ``pixel_values`` (B, 3, H, W) and scenes."""
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
     labelled = ((boxed, boxed.photo.path) for boxed in photos)
@@ -218,7 +218,7 @@ def batches(
                     warn(f"{path}: {message}", PhotoWarning)
                 if photo.content is None:
                     raise DataError(
-                        f"{path}: {photo.error} (one of the {len(photos)} photos to measure)."
+                        f"{path}: {photo.error} (one of {len(photos)} photos to measure)."
                     ) from photo.error
                 pixels, geometry = photo.content
                 pixel_values.append(pixels)
@@ -236,7 +236,7 @@ class MappedCaption:
     mentions: tuple[ObjectMention, ...]
 
     def map_of(self, mention: ObjectMention) -> np.ndarray:
-        """(N,): the mean of its words' maps."""
+        """Return the mean (N,) of its words' maps."""
         return self.maps[mention.start : mention.stop].mean(axis=0)
 
     def name_of(self, mention: ObjectMention) -> str:
@@ -244,22 +244,22 @@ class MappedCaption:
 
 
 def mapped(scene: Scene, words: tuple[str, ...], maps: np.ndarray) -> MappedCaption:
-    """``maps`` (words, H_p, W_p) or (words, N)."""
+    """Return a caption with its ``maps``, (words, H_p, W_p) or (words, N)."""
     mentions = tuple(mention for mention in find_objects(words) if mention.category in scene.targets)
     return MappedCaption(scene, words, maps.reshape(len(words), -1), mentions)
 
 
 def trials(captions: Sequence[MappedCaption]) -> list[PointingTrial]:
-    """Every word of ``captions`` that names a category of its photo's boxes, with its controls.
+    """Return a trial for every word of ``captions`` that names a category of its photo's boxes, with its controls.
 
-    The other words are those of the caption that name nothing of that category. From each other photo comes the first
-    map of the same word; where no other photo has the word, there is no such control.
+    The other words are those of the caption that name nothing of that category. Each other photo gives the first map
+    of the same word; where no other photo has the word, this control is left out.
     """
     elsewhere: dict[str, dict[PhotoId, np.ndarray]] = defaultdict(dict)
     for caption in captions:
         for mention in caption.mentions:
             elsewhere[caption.name_of(mention)].setdefault(caption.scene.photo_id, caption.map_of(mention))
-    found = []
+    results = []
     for caption in captions:
         photo_id = caption.scene.photo_id
         for mention in caption.mentions:
@@ -276,37 +276,37 @@ def trials(captions: Sequence[MappedCaption]) -> list[PointingTrial]:
                 if other.category == mention.category
                 for index in range(other.start, other.stop)
             }
-            others = [one for index, one in enumerate(caption.maps) if index not in same]
-            away = [one for other, one in elsewhere[name].items() if other != photo_id]
-            for control, maps in (("other_word", others), ("other_photo", away)):
+            of_words = [word_map for index, word_map in enumerate(caption.maps) if index not in same]
+            of_photos = [word_map for other, word_map in elsewhere[name].items() if other != photo_id]
+            for control, maps in (("other_word", of_words), ("other_photo", of_photos)):
                 if maps:
                     scores[control] = target.scores(np.stack(maps)).mean(axis=0)
-            found.append(PointingTrial(photo_id, mention.category, name, scores))
-    return found
+            results.append(PointingTrial(photo_id, mention.category, name, scores))
+    return results
 
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
-"""Of the patches that are blanked or shown; closer together where maps tell most."""
+"""Of the patches that are blanked or shown; closer together where maps differ most."""
 
 
 @dataclass(frozen=True)
 class Faithfulness:
     """Deletion and insertion curves (Petsiuk et al. 2018, section 3.2) of one word a photo.
 
-    ``curves``: ``deletion`` or ``insertion`` → ``map`` or ``random`` → (words, SHARES), the word's probability once so
-    large a share of the patches is blank (shown, on an otherwise blank photo), the ones with the most attention first.
+    ``curves``: ``deletion`` or ``insertion`` → ``map`` or ``random`` → (words, SHARES), the word's probability once
+    that share of the patches is blank, or shown on a blank photo; patches with the most attention come first.
     """
 
     words: tuple[tuple[PhotoId, str], ...]
     curves: Mapping[str, Mapping[str, np.ndarray]]
 
     def to_dict(self) -> dict[str, Any]:
-        """The mean curves, the areas under them, and the map's area less the random one, with intervals over photos."""
+        """Return the mean curves, the areas under them, and the map's area less the random one, with intervals."""
         photos = [photo_id for photo_id, _ in self.words]
-        found: dict[str, Any] = {}
-        for order, curves in self.curves.items():
+        results: dict[str, Any] = {}
+        for kind, curves in self.curves.items():
             areas = {name: np.trapezoid(curve, SHARES, axis=1) for name, curve in curves.items()}
-            found[order] = {
+            results[kind] = {
                 **{
                     name: {
                         "curve": curve.mean(axis=0).tolist(),
@@ -316,7 +316,7 @@ class Faithfulness:
                 },
                 "difference": mean_over_photos(areas["map"] - areas["random"], photos),
             }
-        return {"words": len(self.words), "shares": list(SHARES), "curves": found}
+        return {"words": len(self.words), "shares": list(SHARES), "curves": results}
 
 
 def measure_faithfulness(
@@ -328,17 +328,17 @@ def measure_faithfulness(
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> Faithfulness:
-    """Whether words need the patches that their maps show, more than patches drawn with ``seed``.
+    """Measure whether words need the patches that their maps show more than patches drawn with ``seed``.
 
-    Of each photo the first word of its first caption that names a category with boxes; photos without are passed over.
-    Blank is the mean color, as in the padding. Only patches that show any photo are blanked.
+    Each photo gives the first word of its first caption that names a category with boxes; photos without such a word
+    are skipped. Blank is the mean color, as in the padding. Only patches that show any photo are blanked.
     """
     rng = np.random.default_rng(seed)
     words: list[tuple[PhotoId, str]] = []
-    found: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
-    for some, pixel_values, scenes in batches(captioner, photos, 1):
+    curves: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
+    for (boxed,), pixel_values, scenes in batches(captioner, photos, 1):
         advance()
-        text = some[0].photo.captions[0]
+        text = boxed.photo.captions[0]
         maps = captioner.explain_pixels(pixel_values, [[text]], method, raw=raw)[0][0]
         caption = mapped(scenes[0], maps.texts, maps.maps)
         if not caption.mentions:
@@ -350,31 +350,32 @@ def measure_faithfulness(
             "map": np.argsort(-np.where(shown, caption.map_of(mention), -1), kind="stable")[: shown.sum()],
             "random": rng.permutation(np.flatnonzero(shown)),
         }
-        inputs, places = [], []
+        inputs, keys = [], []
         for name, order in orders.items():
             for share in SHARES:
                 first = np.isin(np.arange(shown.size), order[: round(share * len(order))])
                 for kind, blank in (("deletion", first), ("insertion", ~first)):
                     inputs.append(_blanked(pixel_values[0], blank.reshape(captioner.model.grid)))
-                    places.append((kind, name))
+                    keys.append((kind, name))
         probabilities = _probabilities(captioner, torch.stack(inputs), text, mention)
-        for key in dict.fromkeys(places):
-            found[key].append(
-                np.array([one for one, place in zip(probabilities, places, strict=True) if place == key])
-            )
+        by_key: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for key, probability in zip(keys, probabilities, strict=True):
+            by_key[key].append(probability)
+        for key, curve in by_key.items():
+            curves[key].append(np.array(curve))
     if not words:
-        raise DataError("No first caption of these photos names a thing that has a box; name other photos.")
+        raise DataError("No first caption of these photos names a thing with a box; name other photos.")
     return Faithfulness(
         tuple(words),
         {
-            kind: {name: np.stack(found[kind, name]) for name in ("map", "random")}
+            kind: {name: np.stack(curves[kind, name]) for name in ("map", "random")}
             for kind in ("deletion", "insertion")
         },
     )
 
 
 def _blanked(pixel_values: Tensor, blank: np.ndarray) -> Tensor:
-    """``pixel_values`` (3, H, W) with the patches of ``blank`` (H_p, W_p) in the mean color."""
+    """Return ``pixel_values`` (3, H, W) with the patches of ``blank`` (H_p, W_p) in the mean color."""
     height, width = pixel_values.shape[1:]
     rows, columns = np.arange(height) * blank.shape[0] // height, np.arange(width) * blank.shape[1] // width
     return pixel_values.masked_fill(torch.from_numpy(blank[np.ix_(rows, columns)]), 0)
@@ -383,7 +384,7 @@ def _blanked(pixel_values: Tensor, blank: np.ndarray) -> Tensor:
 def _probabilities(
     captioner: Captioner, pixel_values: Tensor, text: str, mention: ObjectMention
 ) -> Sequence[float]:
-    """That of a mention's words in ``text``, for each of ``pixel_values`` (B, 3, H, W)."""
+    """Return the probability of a mention's words in ``text`` for each of ``pixel_values`` (B, 3, H, W)."""
     maps = captioner.explain_pixels(pixel_values, [[text]] * len(pixel_values), "last", raw=True)
-    said = [one.words[mention.start : mention.stop] for (one,) in maps]
-    return [float(np.prod([word.probability for word in words])) for words in said]
+    mentioned = [maps_of_text.words[mention.start : mention.stop] for (maps_of_text,) in maps]
+    return [float(np.prod([word.probability for word in words])) for words in mentioned]

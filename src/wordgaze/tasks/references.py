@@ -1,4 +1,4 @@
-"""What captions and maps are measured against: reference captions and boxes, of one split and of the same photos."""
+"""What captions and maps are measured against: the reference captions and boxes of the same photos."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from wordgaze.data.photo_ids import spellings
 from wordgaze.data.readers.caption_file import NO_FILE, CaptionedPhoto
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.evaluation.categories import CATEGORIES
-from wordgaze.evaluation.score import some
+from wordgaze.evaluation.score import first_few
 from wordgaze.files import one_line
 
 TEST_SPLIT, ALL_SPLITS = "test", "all"
-"""The split that references are of unless another is asked for, and what asks for all."""
+"""The default split of references, and the name that asks for all."""
 
 
 def reference_photos(captions: str | os.PathLike[str], split: str | None = None) -> CaptionSet:
-    """The photos of a captions file; published references often name no photo files, and need none here.
+    """Return the photos of a captions file, which need not name files, as published references often don't.
 
     ``split``: one of the file's, or ``all``; by default the test set of a file with several. Raises DataError.
     """
     default = None if split == ALL_SPLITS else TEST_SPLIT
     photos = read_captions(captions, split=_split(split), needs_files=False, default_split=default)
     if split is None and photos.split is not None:
-        others = ", ".join(one for one in photos.splits if one != photos.split)
+        others = ", ".join(name for name in photos.splits if name != photos.split)
         return _noted(
-            photos, f"{captions}: of its splits {photos.split} is taken; --split names another ({others})"
+            photos, f"{captions}: the split {photos.split} is taken; --split names another ({others})"
         )
     return photos
 
@@ -40,7 +40,7 @@ def reference_photos(captions: str | os.PathLike[str], split: str | None = None)
 def photos_to_caption(
     captions: str | os.PathLike[str], images: str | os.PathLike[str], split: str | None = None
 ) -> CaptionSet:
-    """The photos that the file ``captions`` names; raises DataError when any is not in the folder ``images``.
+    """Return the photos that the file ``captions`` names; raise DataError where one is not in the folder ``images``.
 
     ``split``: one of the file's, by default all.
     """
@@ -48,34 +48,34 @@ def photos_to_caption(
     missing = [_below(photo.path, images) for photo in photos if not photo.path.is_file()]
     if missing:
         splits = (
-            f" (of its splits {', '.join(photos.splits)}; --split takes one)"
+            f" (in its splits {', '.join(photos.splits)}; --split takes one)"
             if _of_all_splits(photos)
             else ""
         )
         are = "is" if len(missing) == 1 else "are"
         raise DataError(
             f"{len(missing)} of the {len(photos)} photos that {captions} names{splits} {are} not in {images} "
-            f"({some(missing)}); name the folder that holds them all."
+            f"({first_few(missing)}); name the folder that holds them all."
         )
     if split is None and len(photos.splits) > 1:
         splits = ", ".join(photos.splits)
         return _noted(
-            photos, f"{captions}: all its splits are taken ({splits}); --split test takes the test set alone"
+            photos, f"{captions}: all splits are taken ({splits}); --split test takes the test set alone"
         )
     return photos
 
 
 def check_scores_path(paths: Iterable[str | os.PathLike[str]]) -> None:
-    """Raise ConfigError where scores would be written under the name of a photo: some photos stand in no file."""
+    """Raise ConfigError where scores would be written under a photo's name; not every photo is a file already."""
     for path in paths:
         if Path(path).suffix.lower() in PHOTO_SUFFIXES:
             raise ConfigError(
-                f"{one_line(path)} has the name of a photo, and text is to be written; end it in .json or .html."
+                f"{one_line(path)} has the suffix of a photo, but the output is text; end its name in .json or .html."
             )
 
 
 def reference_files(captions: str | os.PathLike[str], photos: CaptionSet) -> list[Path]:
-    """Return the files that ``photos`` were read from, and their own: inputs, to check outputs by."""
+    """Return the photos' files, and the files that their captions were read from, to check outputs against."""
     files = [photo.path for photo in photos if photo.path != NO_FILE]
     texts = [file.with_suffix(".txt") for file in files] if Path(captions).is_dir() else [Path(captions)]
     return [*files, *texts]
@@ -104,8 +104,8 @@ def categories_seen(path: Path, photos: Mapping[PhotoId, CaptionedPhoto]) -> dic
     ids = instances.ids_of(files_of(photos), path)
     if not ids:
         raise DataError(
-            f"{path} lists none of the {len(photos)} photos (image_id {some(list(photos))}), but "
-            f"{spellings(instances.sizes) or 'none at all'}; name the instances file that belongs to the captions."
+            f"{path} lists none of the {len(photos)} photos (image_id {first_few(list(photos))}), but "
+            f"{spellings(instances.sizes) or 'no photo'}; name the instances file that belongs to the captions."
         )
     return {
         photo_id: {box.category for box in instances.boxes[ids[photo_id]]}
@@ -114,13 +114,13 @@ def categories_seen(path: Path, photos: Mapping[PhotoId, CaptionedPhoto]) -> dic
     }
 
 
-def check_categories(instances: Instances, path: str | os.PathLike[str], who: str) -> None:
-    """Raise DataError where none of the file's categories is one of COCO's, whose names ``who`` knows."""
+def check_categories(instances: Instances, path: str | os.PathLike[str], measure: str) -> None:
+    """Raise DataError where the file has none of COCO's categories, which ``measure`` knows by name."""
     known = instances.categories.values()
     if not set(CATEGORIES) & set(known):
         raise DataError(
-            f"{os.fspath(path)} has none of COCO's 80 categories, which {who} knows (its own: "
-            f"{some(list(known)) or 'none'}); name a COCO instances file."
+            f"{os.fspath(path)} has none of COCO's 80 categories, which {measure} knows (the file has: "
+            f"{first_few(list(known)) or 'none'}); name a COCO instances file."
         )
 
 
