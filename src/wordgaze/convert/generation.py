@@ -65,8 +65,11 @@ def search_defaults(checkpoint: Checkpoint, inner: str, positions: int) -> Searc
     # Ids after the start token can be as many as the row has positions: the last one is not read.
     longest = fields.whole("max_new_tokens", fields.whole("max_length", _NEW_TOKENS + 1, 2) - 1)
     longest = min(longest, positions)
-    shortest = max(fields.whole("min_length", 0, 0) - 1, 0)
-    shortest = min(fields.whole("min_new_tokens", shortest, 0), longest)
+    # Their min_length counts the start token, ours the end instead; their min_new_tokens counts neither.
+    shortest = fields.whole("min_length", 0, 0)
+    if "min_new_tokens" in values:
+        shortest = fields.whole("min_new_tokens", 0, 0) + 1
+    shortest = min(shortest, longest)
     options = {ours: fields.get(name, default) for name, (ours, default) in _OURS.items()}
     if not options["sample"] and "top_k" not in values:
         options["top_k"] = 0  # what is said of sampling holds for a model that samples
