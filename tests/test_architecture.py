@@ -17,36 +17,36 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "wordgaze"
 
-# Room → the rooms it may import, besides itself and EVERYWHERE. The rows stand in the order of the data.
-EVERYWHERE: dict[str, set[str]] = {
+# What every room may import.
+GROUND: dict[str, set[str]] = {
     "errors": set(),
     "compat": set(),
     "files": {"errors"},
     "device": {"errors"},
 }
-LAYERS = [
-    *("data", "text", "model", "generation", "explanation", "evaluation"),
-    *("folder", "hub", "convert", "training", "captioning", "captioner", "tasks"),
-]
-_MODEL = {"data", "text", "model", "generation"}
-ROOMS: dict[str, set[str]] = {
-    "data": set(),
-    "text": set(),
-    "model": set(),
-    "generation": {"model"},
-    "explanation": _MODEL,
-    "evaluation": {"text"},
-    "folder": _MODEL,
-    "hub": {*_MODEL, "folder"},
-    "convert": {*_MODEL, "folder", "hub"},
-    "training": {*_MODEL, "evaluation", "folder", "hub", "convert"},
-    "captioning": {"data", "generation", "folder"},
-    "captioner": set(LAYERS[:11]),
-    "tasks": set(LAYERS[:12]),
-    "cli": {*LAYERS, "demo"},
-    "demo": {*LAYERS, "cli"},
-    "__main__": {"cli"},  # `python -m wordgaze`
-}
+
+
+def room_table() -> dict[str, set[str]]:
+    """Return the rooms that each room may import besides itself and the ground, lower rooms first."""
+    rooms: dict[str, set[str]] = {"data": set(), "text": set(), "model": set()}
+    rooms["generation"] = {"model"}
+    rooms["explanation"] = {"data", "text", "model", "generation"}
+    rooms["evaluation"] = {"text"}
+    rooms["folder"] = {"data", "text", "model", "generation"}
+    rooms["hub"] = {"data", "text", "model", "generation", "folder"}
+    rooms["convert"] = set(rooms)
+    rooms["training"] = set(rooms) - {"explanation"}
+    rooms["captioning"] = {"data", "generation", "folder"}
+    rooms["captioner"] = set(rooms)
+    rooms["tasks"] = set(rooms)
+    rooms["cli"] = {*rooms, "demo"}
+    rooms["demo"] = set(rooms)
+    # `python -m wordgaze`
+    rooms["__main__"] = {"cli"}
+    return rooms
+
+
+ROOMS = room_table()
 # Each imports torchvision, or may.
 NEED_COMPAT = {"timm", "torchvision", "lightning", "transformers"}
 # The caption path never waits for transformers: only these may import it, and only inside a function.
@@ -69,11 +69,12 @@ class Import:
 
 
 def room_of(path: Path, package: Path) -> str:
+    """Return the folder or file of ``package`` that ``path`` is in."""
     return path.relative_to(package).parts[0].removesuffix(".py")
 
 
 def lazy_homes(package: Path) -> dict[str, str]:
-    """``Captioner`` → ``wordgaze.captioner``, from the package's own table."""
+    """Return the package's own table: ``Captioner`` → ``wordgaze.captioner``."""
     for node in ast.parse((package / "__init__.py").read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_HOMES":
             return dict(ast.literal_eval(node.value))
@@ -126,19 +127,20 @@ def sources(folder: Path) -> list[Path]:
 
 
 def forbidden_rooms(package: Path) -> list[str]:
-    """Imports against the table, as ``room/file.py:line imports room``."""
-    found = []
+    """Return imports against the table, as ``room/file.py:line imports room``."""
+    culprits = []
     for path in sources(package):
         room = room_of(path, package)
-        allowed = {room} | (
-            EVERYWHERE[room] if room in EVERYWHERE else set(EVERYWHERE) | ROOMS.get(room, set())
-        )
-        if room == "__init__":  # the lazy root: names of ours under TYPE_CHECKING only, checked by running it
+        allowed = {room} | (GROUND[room] if room in GROUND else set(GROUND) | ROOMS.get(room, set()))
+        # The lazy root imports names of ours under TYPE_CHECKING only, which running it checks.
+        if room == "__init__":
             continue
         for entry in imports(path, package):
             if entry.room is not None and entry.room not in allowed:
-                found.append(f"{path.relative_to(package)}:{entry.line} imports {entry.room or 'wordgaze'}")
-    return found
+                culprits.append(
+                    f"{path.relative_to(package)}:{entry.line} imports {entry.room or 'wordgaze'}"
+                )
+    return culprits
 
 
 def imports_compat(path: Path, package: Path) -> bool:
@@ -170,19 +172,29 @@ def places_of_compat(folder: Path, package: Path) -> dict[str, list[str]]:
     return places
 
 
+def long_functions(path: Path, lines: int) -> list[str]:
+    """Return the functions of more than ``lines`` lines, decorators not counted, as ``file.py:name has n lines``."""
+    return [
+        f"{path.name}:{node.name} has {length} lines"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (length := (node.end_lineno or 0) - node.lineno + 1) > lines
+    ]
+
+
 def stray_transformers(package: Path) -> list[str]:
-    found = []
+    culprits = []
     for path in sources(package):
         for entry in imports(path, package):
             may = room_of(path, package) in MAY_USE_TRANSFORMERS and entry.inside_function
             if entry.module.split(".")[0] == "transformers" and not may:
-                found.append(f"{path.relative_to(package)}:{entry.line} imports {entry.module}")
-    return found
+                culprits.append(f"{path.relative_to(package)}:{entry.line} imports {entry.module}")
+    return culprits
 
 
 def test_every_room_is_listed_and_every_listed_room_is_there() -> None:
-    found = {room_of(path, PACKAGE) for path in sources(PACKAGE)}
-    assert found == {*ROOMS, *EVERYWHERE, "__init__"}
+    rooms = {room_of(path, PACKAGE) for path in sources(PACKAGE)}
+    assert rooms == {*ROOMS, *GROUND, "__init__"}
 
 
 def test_imports_go_upstream_only() -> None:
@@ -198,6 +210,13 @@ def test_compat_comes_before_what_imports_torchvision(folder: str) -> None:
 def test_compat_is_imported_in_one_place_a_room(folder: str) -> None:
     places = places_of_compat(ROOT / folder, PACKAGE)
     assert {room: files for room, files in places.items() if len(files) > 1} == {}
+
+
+@pytest.mark.parametrize("folder", ["src/wordgaze", "scripts", "demo"])
+def test_no_function_has_over_60_lines_and_no_file_over_500(folder: str) -> None:
+    assert [culprit for path in sources(ROOT / folder) for culprit in long_functions(path, 60)] == []
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in sources(ROOT / folder)}
+    assert {path: length for path, length in lengths.items() if length > 500} == {}
 
 
 def test_transformers_stays_off_the_caption_path() -> None:
@@ -254,6 +273,7 @@ def package(tmp_path: Path) -> Path:
         ("evaluation", "import importlib\nimportlib.import_module('wordgaze.generation.a')", "generation"),
         ("training", "from wordgaze.explanation import a", "explanation"),
         ("training", "from wordgaze import Captioner", "captioner"),
+        ("convert", "from wordgaze.training import a", "training"),
         ("folder", "from wordgaze.hub import a", "hub"),
         ("hub", "from wordgaze import Captioner", "captioner"),
         ("captioning", "from wordgaze import Captioner", "captioner"),
@@ -318,6 +338,14 @@ def test_a_second_place_for_compat_is_found(package: Path) -> None:
     (package / "model" / "inner" / "b.py").write_text("import wordgaze.compat")
     (package / "data" / "b.py").write_text("def f():\n    from wordgaze import compat")
     assert places_of_compat(package, package) == {"model": ["model/__init__.py", "model/inner/b.py"]}
+
+
+def test_a_long_function_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(
+        "@decorated\nasync def f():\n    a\n    b\n\nclass C:\n    def g():\n        a"
+    )
+    assert long_functions(tmp_path / "a.py", 2) == ["a.py:f has 3 lines"]
+    assert long_functions(tmp_path / "a.py", 3) == []
 
 
 @pytest.mark.parametrize(

@@ -15,19 +15,9 @@ if TYPE_CHECKING:
     from wordgaze.data.captions import CaptionSet
     from wordgaze.tasks.evaluate import Evaluation
 
-# What makes sense for captions in a file; the rest is of the model that would make them.
+# Flags that apply to captions in a file; the others are for the model that would make them.
 _OF_FILES = (
-    "captions",
-    "split",
-    "results",
-    "metrics",
-    "against",
-    "instances",
-    "json_path",
-    "per_image",
-    "html_path",
-    "debug",
-    "threads",
+    "captions split results metrics against instances json_path per_image html_path debug threads".split()
 )
 
 
@@ -95,44 +85,34 @@ def command(
 ) -> None:
     """Score a model on the photos that a captions file names, or captions that are in a file already.
 
-    Intervals are of 95 %, by drawing photos anew (bootstrap); with --against the same photos are drawn for both, and
-    "better" is the share of draws in which this one is. CIDEr's weights stay those of the whole set.
+    Intervals are of 95 %, by resampling photos (bootstrap); with --against both systems get the same draws, and
+    "better" is the share of draws in which this system is. CIDEr's weights stay those of the whole set.
     """
     _check_way_in(context, images, results)
 
     from wordgaze.files import model_files
-    from wordgaze.tasks.evaluate import (
-        CaptionEvaluator,
-        check_per_photo_path,
-        evaluate_model,
-        evaluate_results,
-    )
+    from wordgaze.tasks import evaluate as task
 
     if per_image is not None:
-        check_per_photo_path(per_image)
+        task.check_per_photo_path(per_image)
     outputs = list(given(json_path=json_path, per_image=per_image, html_path=html_path).values())
     inputs = given(results=results, against=against, instances=instances).values()
     photos = _references(
         captions, images, split, outputs, [*inputs, *(model_files(model) if results is None else [])]
     )
-    evaluator = CaptionEvaluator(
-        photos, metrics.replace(",", " ").split(), against=against, instances=instances
-    )
+    names = metrics.replace(",", " ").split()
+    evaluator = task.CaptionEvaluator(photos, names, against=against, instances=instances)
     if results is not None:
-        evaluation = evaluate_results(results, evaluator)
+        evaluation = task.evaluate_results(results, evaluator)
     else:
         from wordgaze.captioner import Captioner
 
         captioner = Captioner.from_pretrained(model, device, precision, mirrored)
         generation = captioner.generation_options(**given(**options))
+        sized = given(batch_size=batch_size)
         with progress(len(photos), lines=False) as advance:
-            evaluation = evaluate_model(
-                captioner,
-                evaluator,
-                options=generation,
-                batch_size=batch_size,
-                strict=strict,
-                advance=advance,
+            evaluation = task.evaluate_model(
+                captioner, evaluator, options=generation, **sized, strict=strict, advance=advance
             )
     for warning in evaluation.warnings:
         if warning not in photos.notes:
@@ -151,13 +131,13 @@ def _check_way_in(context: click.Context, images: str | None, results: str | Non
         and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
     ]
     if results is not None and of_a_model:
-        raise click.UsageError(f"--results brings its own captions; leave out {' and '.join(of_a_model)}.")
+        raise click.UsageError(f"--results has captions already; leave out {' and '.join(of_a_model)}.")
 
 
 def _references(
     captions: str, images: str | None, split: str | None, outputs: Sequence[str], inputs: Sequence[Any]
 ) -> CaptionSet:
-    """Return the photos to score, once no output would be written over one of them or of ``inputs``."""
+    """Return the photos to score; raise ConfigError where an output would be written over them or ``inputs``."""
     from wordgaze.files import check_outputs
     from wordgaze.tasks.references import (
         check_scores_path,
@@ -172,7 +152,8 @@ def _references(
     )
     check_outputs(outputs, reference_files(captions, photos))
     check_scores_path(outputs)
-    for note in photos.notes:  # before what they may explain
+    # Before errors that they may explain.
+    for note in photos.notes:
         click.echo(f"wordgaze: {note}", err=True)
     return photos
 

@@ -60,9 +60,7 @@ def command(
     """
     if text is not None and (ignored := given(**options)):
         flags = ", ".join("--" + name.replace("_", "-") for name in ignored)
-        raise click.UsageError(
-            f"--text brings its own caption, so nothing is searched for; leave out {flags}."
-        )
+        raise click.UsageError(f"--text gives the caption, so there is no search; leave out {flags}.")
 
     listing = photos_given(paths, files_from, hidden, exclude)
 
