@@ -107,7 +107,7 @@ def test_the_rest_is_done_when_some_fail(model: list[str], mixed: Path, tmp_path
             ["--text", "a dog", "--num-beams", "2", "--seed", "1"],
             "leave out --num-beams, --seed.",
         ),
-        ("maps.png", ["--text", "a dog", "--no-sample"], "nothing is searched for; leave out --sample."),
+        ("maps.png", ["--text", "a dog", "--no-sample"], "there is no search; leave out --sample."),
         ("maps.png", ["--batch-size", "2"], "No such option"),
         ("maps.png", ["--text", "..."], "holds no words"),
         ("maps.png", ["--model", "./nothere"], "does not exist"),
