@@ -9,8 +9,8 @@ HYBRID = EncoderConfig("test_efficientnet", features="map", blocks=2, width=32, 
 FUSED = EncoderConfig("test_vit", beside="test_efficientnet", width=48)
 
 
-def moved(module: nn.Module) -> nn.Module:
-    """Move all weights a little, so that none is zero as it was drawn."""
+def perturbed(module: nn.Module) -> nn.Module:
+    """Move all weights a little, so that none stays at an initial zero, and return the module."""
     for parameter in module.parameters():
         parameter.data += 0.02 * randn_like(parameter)
     return module

@@ -20,13 +20,14 @@ DESKTOP = {"viewport": {"width": 1280, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 DARK = {**DESKTOP, "color_scheme": "dark"}
 
-PATIENCE = 120_000  # milliseconds; a machine may be busy with something else
+TIMEOUT = 120_000  # milliseconds; a machine may be busy with something else
 
 Visit = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
+    """Start the browser once for all tests."""
     playwright = pytest.importorskip(
         "playwright.sync_api", reason='needs Playwright: pip install "wordgaze[browser]"'
     )
@@ -40,6 +41,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def pictures(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the screenshots."""
     given = os.environ.get("WORDGAZE_SCREENSHOTS")
     folder = Path(given) if given else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,9 +51,9 @@ def pictures(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def visit(chromium: Any) -> Iterator[Visit]:
-    """``visit(url, **context)`` gives a page, in a context of its own.
+    """Return ``visit(url, **context)``, which opens a page in a context of its own.
 
-    At the end, whatever was visited must have asked nothing of any other host, and have had no error.
+    At the end, no page may have asked anything of another host, or have had an error.
     """
     contexts, asked, errors = [], [], []
 
@@ -63,7 +65,7 @@ def visit(chromium: Any) -> Iterator[Visit]:
 
     def go(url: str, **context: Any) -> Any:
         contexts.append(chromium.new_context(**(context or DESKTOP)))
-        contexts[-1].set_default_timeout(PATIENCE)
+        contexts[-1].set_default_timeout(TIMEOUT)
         page = contexts[-1].new_page()
         watch(page)
         page.goto(url)
@@ -77,13 +79,14 @@ def visit(chromium: Any) -> Iterator[Visit]:
 
 
 def is_local(url: str) -> bool:
+    """Return whether ``url`` stays on this machine."""
     parts = urlsplit(url)
     return parts.scheme in ("file", "data", "blob", "about") or parts.hostname == "127.0.0.1"
 
 
 @contextmanager
 def still(page: Any, *selectors: str) -> Iterator[None]:
-    """Nothing of ``selectors`` moves or changes its size meanwhile."""
+    """Check that nothing of ``selectors`` moves or changes its size meanwhile."""
 
     def places() -> list[Any]:
         return [page.locator(selector).first.bounding_box() for selector in selectors]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.browser.conftest import DARK, PATIENCE, PHONE, Visit
+from tests.browser.conftest import DARK, PHONE, TIMEOUT, Visit
 
 pytestmark = pytest.mark.browser
 
@@ -132,7 +132,7 @@ def test_too_many_pixels_get_a_sentence(uploaded: Any) -> None:
 
 def test_too_many_bytes_get_a_sentence(chromium: Any, address: str, pictures: Path) -> None:
     page = chromium.new_page()  # not watched: Gradio itself reports this on the console, too
-    page.set_default_timeout(PATIENCE)
+    page.set_default_timeout(TIMEOUT)
     page.goto(address)
     photo = {"name": "big.jpg", "mimeType": "image/jpeg", "buffer": bytes(21 * 1024**2)}
     page.locator("input[type=file]").first.set_input_files(photo)

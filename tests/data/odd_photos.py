@@ -24,7 +24,7 @@ class OddPhoto:
     data: bytes
     tolerance: float | None = None  # mean difference from `expected`; None: refused
     expected: str = "rgb"  # or "gray", "white", "black"
-    words: str | None = None  # a pattern, of the warning or the refusal; None: not a word
+    message: str | None = None  # the pattern of the warning or the refusal; None: neither
 
 
 def photo() -> Image.Image:
@@ -80,50 +80,50 @@ def _cut() -> Iterator[OddPhoto]:
     }
     for name, data in whole.items():
         if name == "avif":  # whose decoder takes few files that are filled up
-            yield OddPhoto("avif-half", data[: len(data) // 2], words="damaged")
+            yield OddPhoto("avif-half", data[: len(data) // 2], message="damaged")
             continue
         expected = "gray" if name == "jpeg-gray" else "rgb"
         ends = {"jpeg": 2, "png": 12}  # what stands after the last pixel
         if end := ends.get(name.partition("-")[0]):
             yield OddPhoto(f"{name}-without-end", data[:-end], 7, expected, _ALL)
         yield OddPhoto(f"{name}-without-2-percent", data[: -len(data) // 50], 9, expected, f"{_CUT}|{_ALL}")
-        yield OddPhoto(f"{name}-of-80-percent", data[: len(data) * 8 // 10], words=_FEW)
-        yield OddPhoto(f"{name}-half", data[: len(data) // 2], words=_FEW)
+        yield OddPhoto(f"{name}-of-80-percent", data[: len(data) * 8 // 10], message=_FEW)
+        yield OddPhoto(f"{name}-half", data[: len(data) // 2], message=_FEW)
     data = whole["jpeg"]
     yield OddPhoto(
-        "jpeg-with-zeros-for-its-end", data[: -len(data) // 50] + bytes(len(data) // 50), 9, words=_CUT
+        "jpeg-with-zeros-for-its-end", data[: -len(data) // 50] + bytes(len(data) // 50), 9, message=_CUT
     )
-    yield OddPhoto("jpeg-with-zeros-for-half", data[: len(data) // 2] + bytes(len(data) // 2), words=_FEW)
+    yield OddPhoto("jpeg-with-zeros-for-half", data[: len(data) // 2] + bytes(len(data) // 2), message=_FEW)
     yield OddPhoto("jpeg-before-zeros", data + bytes(5000), 7)
-    yield OddPhoto("jpeg-ending-in-a-marker", data[:-1], 7, words=_ALL)
+    yield OddPhoto("jpeg-ending-in-a-marker", data[:-1], 7, message=_ALL)
     for name, after in (("its-end", b"\xff\xd9"), ("another", data)):
-        yield OddPhoto(f"jpeg-of-98-percent-before-{name}", data[: -len(data) // 50] + after, 9, words=_CUT)
-        yield OddPhoto(f"jpeg-half-before-{name}", data[: len(data) // 2] + after, words=_FEW)
+        yield OddPhoto(f"jpeg-of-98-percent-before-{name}", data[: -len(data) // 50] + after, 9, message=_CUT)
+        yield OddPhoto(f"jpeg-half-before-{name}", data[: len(data) // 2] + after, message=_FEW)
     gray = PHOTO.copy()
     gray.paste((128, 128, 128), (0, 0, WIDTH, HEIGHT))
     yield OddPhoto("jpeg-gray-to-its-end", encoded("JPEG", gray), 255)
-    yield OddPhoto("avif-without-3-bytes", whole["avif"][:-3], 7, words=_CUT)
+    yield OddPhoto("avif-without-3-bytes", whole["avif"][:-3], 7, message=_CUT)
     packed = encoded("TIFF", compression="tiff_lzw")  # its directory stands at its end
     for count in (9, len(packed) // 50):
-        words = "its end, where this TIFF says how to read the rest, is missing; get the file again"
-        yield OddPhoto(f"tiff-packed-without-{count}-bytes", packed[:-count], words=words)
+        message = "its end, where this TIFF says how to read the rest, is missing; get the file again"
+        yield OddPhoto(f"tiff-packed-without-{count}-bytes", packed[:-count], message=message)
     data = encoded("JPEG", quality=92, progressive=True)
-    yield OddPhoto("jpeg-progressive-without-end", data[:-2], 7, words=_ALL)
-    yield OddPhoto("jpeg-progressive-of-90-percent", data[: len(data) * 9 // 10], 7, words=_ALL)
-    yield OddPhoto("jpeg-progressive-of-15-percent", data[: len(data) * 15 // 100], words=_FEW)
+    yield OddPhoto("jpeg-progressive-without-end", data[:-2], 7, message=_ALL)
+    yield OddPhoto("jpeg-progressive-of-90-percent", data[: len(data) * 9 // 10], 7, message=_ALL)
+    yield OddPhoto("jpeg-progressive-of-15-percent", data[: len(data) * 15 // 100], message=_FEW)
     data = encoded("JPEG2000")
-    yield OddPhoto("jpeg-2000-without-end", data[:-2], 1, words=_ALL)
-    yield OddPhoto("jpeg-2000-half", data[: len(data) // 2], words=_FEW)
+    yield OddPhoto("jpeg-2000-without-end", data[:-2], 1, message=_ALL)
+    yield OddPhoto("jpeg-2000-half", data[: len(data) // 2], message=_FEW)
     exif = Image.Exif()
     exif[270] = "a photo"
-    yield OddPhoto("webp-without-all-its-exif", encoded("WEBP", quality=90, exif=exif)[:-4], 6, words=_ALL)
+    yield OddPhoto("webp-without-all-its-exif", encoded("WEBP", quality=90, exif=exif)[:-4], 6, message=_ALL)
     frames = {"save_all": True, "append_images": [PHOTO.rotate(90)] * 3}
     for format, part in (("GIF", 0.6), ("WEBP", 0.6), ("MPO", 0.7), ("PNG", 0.7)):
         image = PHOTO.quantize(200) if format == "GIF" else PHOTO
-        words = None if format in ("GIF", "MPO") else _ALL  # which need not be read to the end
+        message = None if format in ("GIF", "MPO") else _ALL  # which need not be read to the end
         data = encoded(format, image, **frames)
         yield OddPhoto(
-            f"{format.lower()}-without-later-frames", data[: int(len(data) * part)], 9, words=words
+            f"{format.lower()}-without-later-frames", data[: int(len(data) * part)], 9, message=message
         )
 
 
@@ -139,13 +139,13 @@ def _jpeg() -> Iterator[OddPhoto]:
     yield OddPhoto(
         "jpeg-of-12-bits",
         data.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"),
-        words="kind of JPEG.*12 bits",
+        message="kind of JPEG.*12 bits",
     )
     frame = data.find(b"\xff\xc0") + 5
     yield OddPhoto(
         "jpeg-without-a-height",
         data[:frame] + bytes(2) + data[frame + 2 :],
-        words="kind of JPEG.*its height stands behind",
+        message="kind of JPEG.*its height stands behind",
     )
     yield OddPhoto(
         "jpeg-with-broken-exif", with_segment(0xE1, b"Exif\0\0II*\0\xff\xff\xff\x7f" + bytes(12)), 7
@@ -163,7 +163,7 @@ def _jpeg() -> Iterator[OddPhoto]:
     sideways[274] = 6
     turned = PHOTO.transpose(Image.Transpose.ROTATE_90)
     yield OddPhoto("jpeg-sideways-without-end", encoded("JPEG", turned, quality=92, exif=sideways)[:-2], 5,
-                   words=r"cut short, though all of its 160 rows")  # fmt: skip
+                   message=r"cut short, though all of its 160 rows")  # fmt: skip
 
 
 # PNG
@@ -234,12 +234,12 @@ def _png() -> Iterator[OddPhoto]:
         "png-of-a-wrong-sum",
         png(b"", pixels=bytes(damaged)),
         0,
-        words="is damaged, though all of its 120 rows",
+        message="is damaged, though all of its 120 rows",
     )
     damaged[len(damaged) // 2 : len(damaged) // 2 + 99] = bytes(99)
-    yield OddPhoto("png-damaged", png(b"", pixels=bytes(damaged)), words=_FEW)
+    yield OddPhoto("png-damaged", png(b"", pixels=bytes(damaged)), message=_FEW)
     apple = png(lines).replace(b"\0\0\0\rIHDR", chunk(b"CgBI", b"\x50\0\x20\6") + b"\0\0\0\rIHDR", 1)
-    yield OddPhoto("png-of-apple", apple, words="PNG in Apple's own form.*convert it")
+    yield OddPhoto("png-of-apple", apple, message="PNG in Apple's own form.*convert it")
     deep = PIXELS.astype(">u2") * 257
     opaque = np.full((HEIGHT, WIDTH, 1), 65535, ">u2")
     yield OddPhoto("png-deep", png(_lines(deep), depth=16), 0)
@@ -430,13 +430,17 @@ def _tiff() -> Iterator[OddPhoto]:
     table = {320: colors.T.ravel().tolist()}
     yield OddPhoto("tiff-palette-deep", tiff(np.asarray(palette).astype("u2"), 3, tags=table), 9)
     yield OddPhoto(
-        "tiff-cut-deep", tiff(deep, rows=8)[: 8 + WIDTH * HEIGHT * 6 // 2], words="damaged or cut short"
+        "tiff-cut-deep", tiff(deep, rows=8)[: 8 + WIDTH * HEIGHT * 6 // 2], message="damaged or cut short"
     )
     yield OddPhoto(
-        "tiff-complex", tiff(PIXELS.astype("c8")), words="kind of TIFF.*64-bit complex.*convert it"
+        "tiff-complex", tiff(PIXELS.astype("c8")), message="kind of TIFF.*64-bit complex.*convert it"
     )
-    yield OddPhoto("tiff-camera", tiff(gray, 32803), words="kind of TIFF.*a camera's raw mosaic.*convert it")
-    yield OddPhoto("tiff-jpeg-xl", tiff(PIXELS, compression=50002), words="kind of TIFF.*JPEG XL.*convert it")
+    yield OddPhoto(
+        "tiff-camera", tiff(gray, 32803), message="kind of TIFF.*a camera's raw mosaic.*convert it"
+    )
+    yield OddPhoto(
+        "tiff-jpeg-xl", tiff(PIXELS, compression=50002), message="kind of TIFF.*JPEG XL.*convert it"
+    )
 
 
 # Others
@@ -464,9 +468,9 @@ def _other() -> Iterator[OddPhoto]:
     yield OddPhoto(
         "bmp-of-12-bits",
         _bmp(56, 16, five.tobytes(), (0xF00, 0xF0, 0xF, 0)),
-        words="Unsupported BMP.*convert it",
+        message="Unsupported BMP.*convert it",
     )
-    yield OddPhoto("bmp-of-64-bits", _bmp(40, 64, empty * 2), words="Unsupported BMP.*convert it")
+    yield OddPhoto("bmp-of-64-bits", _bmp(40, 64, empty * 2), message="Unsupported BMP.*convert it")
     yield OddPhoto("ppm-deep", b"P6 160 120 65535\n" + SCALED["u2"](PIXELS).astype(">u2").tobytes(), 1)
     yield OddPhoto(
         "ppm-of-100", b"P6 160 120 100\n" + (PIXELS.astype(int) * 100 // 255).astype("u1").tobytes(), 2
@@ -476,7 +480,7 @@ def _other() -> Iterator[OddPhoto]:
     yield OddPhoto(
         "jpeg-2000-of-16-bits", encoded("JPEG2000", Image.fromarray(SCALED["u2"](GRAY))), 1, "gray"
     )
-    words = r"^is {}, not a photo in a format that can be read \(JPEG.*\); {}$"
+    message = r"^is {}, not a photo in a format that can be read \(JPEG.*\); {}$"
     for name, data, kind, advice in (
         ("web-page", b"\n<!DOCTYPE html><title>404</title>", "a web page", "download the photo itself"),
         (
@@ -495,14 +499,14 @@ def _other() -> Iterator[OddPhoto]:
         ("mp4", b"\0\0\0\x18ftypmp42" + bytes(20), "a video", "save a frame of it"),
         ("zeros", bytes(5000), "a file that begins with zeros", "get it again.*"),
     ):
-        yield OddPhoto(f"no-photo-{name}", data, words=words.format(kind, advice))
-    yield OddPhoto("no-photo-text", b"Dear diary", words="^is not a photo in a format that can be read")
+        yield OddPhoto(f"no-photo-{name}", data, message=message.format(kind, advice))
+    yield OddPhoto("no-photo-text", b"Dear diary", message="^is not a photo in a format that can be read")
     huge = b"RIFF\x20\0\0\0WEBPVP8L\x0a\0\0\0\x2f\xff\xff\xff\x0f" + bytes(20)
-    yield OddPhoto("webp-huge", huge, words="^has 16384 x 16384 = 268,435,456 pixels, more than")
+    yield OddPhoto("webp-huge", huge, message="^has 16384 x 16384 = 268,435,456 pixels, more than")
     endless = b"RIFF\x20\0\0\0WEBPVP8L\xf0\xff\xff\xff" + encoded("WEBP", lossless=True)[20:200]
-    yield OddPhoto("webp-of-4-gigabytes", endless, words="^is damaged or cut short")
+    yield OddPhoto("webp-of-4-gigabytes", endless, message="^is damaged or cut short")
     huge = tiff(np.zeros((1, 1, 200), "f8"), tags={256: [13_000], 257: [13_000]})
-    yield OddPhoto("tiff-huge", huge, words="^needs more than the 4,294,967,296 bytes allowed")
+    yield OddPhoto("tiff-huge", huge, message="^needs more than the 4,294,967,296 bytes allowed")
 
 
 # Photos that show nothing
@@ -511,10 +515,10 @@ def _other() -> Iterator[OddPhoto]:
 def _empty() -> Iterator[OddPhoto]:
     clear = PHOTO.convert("RGBA")
     clear.putalpha(0)
-    words = "^is wholly transparent, so that only white is seen; save it without transparency$"
-    yield OddPhoto("png-clear", encoded("PNG", clear), 0, "white", words)
-    yield OddPhoto("webp-clear", encoded("WEBP", clear, lossless=True, exact=True), 0, "white", words)
-    yield OddPhoto("tiff-clear", tiff(np.asarray(clear), tags={338: [2]}), 0, "white", words)
+    message = "^is wholly transparent, so that only white is seen; save it without transparency$"
+    yield OddPhoto("png-clear", encoded("PNG", clear), 0, "white", message)
+    yield OddPhoto("webp-clear", encoded("WEBP", clear, lossless=True, exact=True), 0, "white", message)
+    yield OddPhoto("tiff-clear", tiff(np.asarray(clear), tags={338: [2]}), 0, "white", message)
     speck = clear.copy()
     speck.putpixel((3, 3), (0, 0, 0, 255))
     faint = PHOTO.convert("RGBA")
@@ -531,18 +535,18 @@ def _empty() -> Iterator[OddPhoto]:
     yield OddPhoto("png-white", encoded("PNG", Image.new("RGBA", PHOTO.size, "white")), 0, "white")
     frames = {"save_all": True, "append_images": [PHOTO.convert("RGBA")] * 3, "duration": 100}
     blank = Image.new("RGBA", PHOTO.size, (0, 0, 0, 0))
-    words = (
+    message = (
         "^has a first frame that is wholly transparent, so that only white is seen; save the frame you mean"
     )
     for format in ("GIF", "PNG", "WEBP", "AVIF"):
         yield OddPhoto(
-            f"{format.lower()}-first-frame-clear", encoded(format, blank, **frames), 0, "white", words
+            f"{format.lower()}-first-frame-clear", encoded(format, blank, **frames), 0, "white", message
         )
     frames["append_images"] = [PHOTO]
-    words = "^has a first frame that is of a single color; save the frame you mean as a photo$"
+    message = "^has a first frame that is of a single color; save the frame you mean as a photo$"
     for format in ("GIF", "PNG", "WEBP"):
         black = Image.new("RGB", PHOTO.size)
         yield OddPhoto(
-            f"{format.lower()}-first-frame-black", encoded(format, black, **frames), 0, "black", words
+            f"{format.lower()}-first-frame-black", encoded(format, black, **frames), 0, "black", message
         )
     yield OddPhoto("png-black", encoded("PNG", Image.new("RGB", PHOTO.size)), 0, "black")

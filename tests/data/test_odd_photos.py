@@ -32,8 +32,8 @@ EXPECTED = {
 def test_a_file_is_read_as_what_it_is_or_refused_for_what_it_is(odd: OddPhoto) -> None:
     messages: list[str] = []
     if odd.tolerance is None:
-        assert odd.words
-        with pytest.raises(PhotoError, match=odd.words) as caught:
+        assert odd.message
+        with pytest.raises(PhotoError, match=odd.message) as caught:
             open_photo(odd.data, on_warning=messages.append)
         assert "\n" not in str(caught.value)
         assert messages == []
@@ -43,10 +43,10 @@ def test_a_file_is_read_as_what_it_is_or_refused_for_what_it_is(odd: OddPhoto) -
     assert (photo.mode, photo.size) == ("RGB", (expected.shape[1], expected.shape[0]))
     difference = float(np.abs(np.asarray(photo).astype(float) - expected).mean())
     assert difference <= odd.tolerance
-    if odd.words is None:
+    if odd.message is None:
         assert messages == []
     else:
-        assert len(messages) == 1 and re.search(odd.words, messages[0])
+        assert len(messages) == 1 and re.search(odd.message, messages[0])
 
 
 @pytest.mark.parametrize("subsampling", [0, 2])

@@ -17,7 +17,7 @@ from wordgaze.training.config import (
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory):
-    """Forty drawn scenes, and eight to validate on."""
+    """Return the sources of forty drawn scenes, and of eight to validate on."""
     folder = tmp_path_factory.mktemp("shapes")
     train = write_shapes(folder / "train", 40, seed=1, size=48)
     validation = write_shapes(folder / "validation", 8, seed=2, size=48)
@@ -26,7 +26,7 @@ def shapes(tmp_path_factory):
 
 @pytest.fixture
 def small_config(shapes):
-    """A run of five steps an epoch; its fields can be replaced group by group."""
+    """Return a function that makes the config of a run of five steps an epoch, with fields replaced group by group."""
 
     def make(**groups):
         config = TrainingConfig(

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.encoder_configs import FUSED, HYBRID, VIT, moved
+from tests.encoder_configs import FUSED, HYBRID, VIT, perturbed
 
 from wordgaze.errors import ConfigError
 from wordgaze.model.caption_model import CaptionModel
@@ -31,7 +31,7 @@ def pixels():
 )
 def test_the_frozen_part_and_the_rest_are_the_whole(config, least, pixels):
     """Also packed, as a cache holds the frozen part's output."""
-    encoder = moved(build_encoder(config)).eval()
+    encoder = perturbed(build_encoder(config)).eval()
     with torch.no_grad():
         whole = encoder(pixels)
         for freeze in [*range(least, len(encoder.layers()) + 1), "all"]:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import torch
 from pytest import mark, raises
-from tests.encoder_configs import FUSED, HYBRID, VIT, moved
+from tests.encoder_configs import FUSED, HYBRID, VIT, perturbed
 
 from wordgaze.errors import ConfigError, ModelError
 from wordgaze.model.config import EncoderConfig
@@ -21,7 +21,7 @@ ENCODERS = [
 @mark.parametrize("config", ENCODERS, ids=lambda config: f"{config.name}-{config.beside}")
 def test_only_the_patches_to_keep_pass_through_the_blocks(config, pixels):
     """As if the network had been shown the photo without the others, each with its own place."""
-    encoder = moved(build_encoder(config)).eval()
+    encoder = perturbed(build_encoder(config)).eval()
     patches = encoder.grid[0] * encoder.grid[1]
     everything = torch.arange(patches).flip(0).expand(2, -1)
     with torch.no_grad():

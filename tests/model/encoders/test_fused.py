@@ -4,7 +4,7 @@ import timm
 import torch
 from pytest import mark, raises
 from safetensors.torch import save_file
-from tests.encoder_configs import FUSED, moved
+from tests.encoder_configs import FUSED, perturbed
 
 from wordgaze.errors import ConfigError
 from wordgaze.model.config import EncoderConfig
@@ -72,7 +72,7 @@ def between_others(encoder):
 
 def test_weights_keep_the_names_that_they_have_on_disk():
     """Model folders and checkpoints of earlier versions load, also those of a ViT alone."""
-    encoder, other = (moved(build_encoder(replace(FUSED, blocks=1))) for _ in range(2))
+    encoder, other = (perturbed(build_encoder(replace(FUSED, blocks=1))) for _ in range(2))
     state = encoder.state_dict()
     kinds = dict.fromkeys(name.split(".")[0] for name in state)
     assert list(kinds) == ["network", "beside", "beside_norms", "projections", "blocks"]
