@@ -97,7 +97,7 @@ def start_end_pad(checkpoint: Checkpoint, inner: str) -> SpecialIds:
     if start is None or end is None:
         which = "decoder_start_token_id" if start is None else "eos_token_id"
         raise ModelError(
-            f"{checkpoint.folder}: neither {GENERATION} nor config.json has a {which}, so nothing says how captions "
+            f"{checkpoint.folder}: there is no {which} in {GENERATION} or config.json, so nothing says how captions "
             "begin and end; use another checkpoint."
         )
     pad = _first_id(places, "pad_token_id")
