@@ -90,7 +90,7 @@ def test_every_script_that_is_named_is_there() -> None:
                 f"{path}: {name}"
             )
             found.add(name)
-    assert {"scripts.experiments.parity", "scripts/docs/readme.py"} <= found
+    assert {"scripts.experiments.parity", "scripts/docs/pages.py"} <= found
 
 
 def is_member(target: Path) -> bool:

@@ -157,15 +157,15 @@ def test_results_of_different_tasks_are_not_shown_together(compared, tmp_path):
         main(["table", "--out", str(tmp_path / "nowhere")])
 
 
-def test_the_readme_shows_the_results_that_are_there():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_shows_the_results_that_are_there():
+    page = (ROOT / "docs/train.md").read_text(encoding="utf-8")
     results = load(OUT)
-    assert bool(results) == ("<!-- side by side" in readme)
+    assert bool(results) == ("<!-- side by side" in page)
     if results:
         assert {one["arm"] for one in results} == set(ARMS)
-        assert markdown(results) in readme
+        assert markdown(results) in page
     for line in re.findall(
-        r"^(?:\S+/)?python -m scripts\.experiments\.side_by_side (.*)$", readme, re.MULTILINE
+        r"^(?:\S+/)?python -m scripts\.experiments\.side_by_side (.*)$", page, re.MULTILINE
     ):
         asked, overrides = parse(shlex.split(line, comments=True))
         assert asked.what in (*ARMS, "table") and not overrides
