@@ -36,9 +36,9 @@ def defaults(folder: Path, config: dict[str, Any], generation: dict[str, Any] | 
         ({}, {"max_length": 16, "num_beams": 4}, {"max_length": 15, "num_beams": 4}),
         ({}, {"max_length": 16, "max_new_tokens": 30}, {"max_length": 30}),
         ({}, {"max_new_tokens": 1000}, {"max_length": 64}),
-        ({}, {"min_length": 6}, {"min_length": 5}),
+        ({}, {"min_length": 6}, {"min_length": 6}),
         ({}, {"min_length": 0}, {"min_length": 0}),
-        ({}, {"min_length": 6, "min_new_tokens": 9}, {"min_length": 9}),
+        ({}, {"min_length": 6, "min_new_tokens": 9}, {"min_length": 10}),
         ({}, {"early_stopping": "never", "num_beams": 2}, {"early_stopping": "never"}),
         (
             {},
