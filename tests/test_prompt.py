@@ -15,7 +15,7 @@ from PIL import Image
 
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
-from wordgaze.errors import ConfigError
+from wordgaze.errors import ConfigError, ModelError
 from wordgaze.generation.confidence import caption_features
 
 PROMPT = "A red dog"
@@ -97,6 +97,14 @@ def test_a_model_may_have_a_prompt_of_its_own(captioner: Captioner, photo: Path,
     own = Captioner.from_pretrained(tmp_path, "cpu")
     assert own.caption(photo).text == captioner.caption(photo, prompt=PROMPT).text
     assert own.caption(photo, prompt="").text == captioner.caption(photo).text
+
+
+def test_a_prompt_of_its_own_must_fit_the_model(captioner: Captioner, tmp_path: Path) -> None:
+    captioner.save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "generation.json").read_text())
+    (tmp_path / "generation.json").write_text(json.dumps(values | {"prompt": "a red dog " * 9}))
+    with pytest.raises(ModelError, match=r"generation\.json does not fit config\.json: .* a prompt of 27"):
+        Captioner.from_pretrained(tmp_path, "cpu")
 
 
 def test_prompts_and_ways_to_stop_on_the_command_line(

@@ -270,7 +270,7 @@ def _check_fit(parts: ModelParts, folder: Path) -> None:
             f"the model of {CONFIG} takes {expected}; {_SAME}."
         )
     try:
-        check_fits(parts.generation, decoder)
+        check_fits(parts.generation, decoder, len(tokenizer.encode_prompt(parts.generation.prompt)))
     except ConfigError as error:
         raise ModelError(f"{folder}: {GENERATION} does not fit {CONFIG}: {error}") from error
 

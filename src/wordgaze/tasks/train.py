@@ -190,7 +190,8 @@ def _prepare(config: TrainingConfig, folder: RunFolder, beside: Path, restart: b
     assert tokenizer is not None
     training = without_empty(training, tokenizer, say)
     model = initial.model if initial else build_model(config, tokenizer.vocab_size)
-    check_fits(config.generation, model.config.decoder)
+    prompt = tokenizer.encode_prompt(config.generation.prompt)
+    check_fits(config.generation, model.config.decoder, len(prompt))
     preprocessing = initial.preprocessing if initial else Preprocessing(**model.preprocessing_defaults())
     preprocessing = config.data.shown_by(preprocessing)
     data = _data(config, training, validation, tokenizer, model, preprocessing)
