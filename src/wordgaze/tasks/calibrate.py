@@ -149,7 +149,8 @@ def check_model_folder(folder: AnyPath) -> None:
     path = Path(folder)
     if not path.is_dir():
         raise ModelError(
-            f"There is no model folder {one_line(path)}; name a folder on this machine, as `wordgaze train` writes."
+            f"There is no model folder {one_line(path)}; name a folder on this machine, as `wordgaze train` and "
+            "`wordgaze convert` write."
         )
     if path.is_symlink() and path.samefile(model_files(None)[0].parent):
         raise ModelError(
