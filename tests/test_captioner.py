@@ -139,7 +139,7 @@ def test_the_folder_has_the_defaults_and_a_keyword_overrides_them(tmp_path: Path
     ("options", "message"),
     [
         ({"num_beam": 3}, "did you mean num_beams"),
-        ({"beams_of_light": 3}, "there are num_beams"),
+        ({"beams_of_light": 3}, "the options are num_beams"),
         ({"num_beams": 0}, "num_beams is 0"),
         ({"num_beams": "three"}, "num_beams='three'"),
         ({"max_length": 25}, "max_length is 25.* 24"),
@@ -162,7 +162,7 @@ WRONG_KINDS = [
     *(("caption", {"num_beams": value}, "num_beams is") for value in (100_000, 10**30)),
     *(("caption", {"seed": value}, "seed") for value in ("7", 2**64, None)),
     ("caption", {"sample": "yes"}, "sample="),
-    ("caption", {"sample": True, "num_captions": 10**12}, "num_captions is .* of memory, and there"),
+    ("caption", {"sample": True, "num_captions": 10**12}, "num_captions is .* of memory, but there"),
     *(("caption", {"on_error": value}, "on_error is") for value in ("ignore", None, True, ["return"])),
     *((call, {"strict": value}, "strict=") for value in ("yes", 1, None) for call in ("caption", "explain")),
     *(("explain", {"text": value}, "text=") for value in (123, ["a", "b"], b"a dog", True, ("a",))),
@@ -187,7 +187,7 @@ def test_every_argument_of_the_wrong_kind_is_a_sentence(
 def test_a_batch_that_needs_more_memory_than_there_is(captioner: Captioner) -> None:
     for huge in (10**9, 10**30):
         with pytest.raises(
-            ConfigError, match=r"^batch_size is .* of memory, and there are .*; choose \d+ at most"
+            ConfigError, match=r"^batch_size is .* of memory, but there are .*; choose at most \d+"
         ):
             captioner.caption(iter([PHOTO]), batch_size=huge)
         assert len(captioner.caption([PHOTO, PHOTO], batch_size=huge)) == 2  # no more are there
@@ -466,7 +466,7 @@ def test_what_can_not_be_explained_is_said(captioner: Captioner, photos: list[Pa
         captioner.explain([photos[0]])  # type: ignore[arg-type]
     longest = "dog " * 23  # with the end token the 24 that the model reads
     assert len(captioner.explain(photos[0], longest).words) == 23
-    with pytest.raises(ConfigError, match="25 tokens long, this model reads 24"):
+    with pytest.raises(ConfigError, match="25 tokens long, but this model reads at most 24"):
         captioner.explain(photos[0], longest + "dog")
     with pytest.raises(PhotoError, match=r"nothere\.png: no such file"):
         captioner.explain("nothere.png")

@@ -359,7 +359,7 @@ def test_nothing_of_another_project_is_replaced(tmp_path: Path, name: str, conte
         lambda: Captioner(make_parts(), "cpu").save_pretrained(tmp_path),
     ]
     for save in saves:
-        with pytest.raises(ModelError, match=rf"holds a {name} and is no model folder.*choose another"):
+        with pytest.raises(ModelError, match=rf"holds a {name} and is not a model folder.*choose another"):
             save()
         assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
             name: content,

@@ -81,7 +81,7 @@ def test_the_words_of_a_prompt_have_maps(captioner: Captioner, photo: Path, tmp_
     ("prompt", "words"),
     [
         (" ... ", r"The prompt ' \.\.\. ' holds no words"),
-        ("a red dog " * 9, "max_length is 8 after a prompt of 27, this model reads 24"),
+        ("a red dog " * 9, "max_length is 8 after a prompt of 27, but this model reads at most 24"),
         (5, "prompt=5"),
     ],
 )

@@ -115,7 +115,7 @@ def check_target(folder: str | os.PathLike[str], tokenizer: CaptionTokenizer | N
         return
     if there and not is_ours(folder):
         raise ModelError(
-            f"{folder} holds a {there[0]} and is no model folder of wordgaze: the model would replace it; "
+            f"{folder} holds a {there[0]} and is not a model folder of wordgaze: the model would replace it; "
             "choose another folder, or an empty one."
         )
 
@@ -227,7 +227,7 @@ def _read(path: Path, parse: Callable[[dict[str, Any]], _Value]) -> _Value:
     except ConfigError as error:
         raise ModelError(f"{path} does not describe a model: {_with_remedy(error)}") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path} is damaged: no valid JSON ({first_line(error)}); {_AGAIN}.") from error
+        raise ModelError(f"{path} is damaged: not valid JSON ({first_line(error)}); {_AGAIN}.") from error
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a value of the wrong kind
         raise ModelError(
             f"{path} is damaged: a value makes no sense ({first_line(error)}); {_AGAIN}."
@@ -298,7 +298,7 @@ def _load_weights(model: CaptionModel, path: Path) -> None:
         weights = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
-            f"{path} is damaged or no safetensors file ({first_line(error)}); {_AGAIN}."
+            f"{path} is damaged or not a safetensors file ({first_line(error)}); {_AGAIN}."
         ) from error
     expected = model.state_dict()
     problems = [f"no tensor {name}" for name in expected.keys() - weights.keys()]

@@ -168,7 +168,7 @@ def test_models_of_two_sizes_have_no_mean(folders: list[Path]) -> None:
         ("one photos --out new", "photos has no config.json"),
         ("one one/config.json --out new", "is a file, not a model folder"),
         ("one --out notes.md", "notes.md is no folder"),
-        ("one --out photos", "is no model folder of wordgaze"),
+        ("one --out photos", "is not a model folder of wordgaze"),
         ("one other --out one", "one/config.json is an input, and would be written over"),
         ("one --learnt other one --out ./one/../other", "config.json"),
         ("one --out link", "is an input"),

@@ -99,7 +99,7 @@ def test_the_rest_is_done_when_some_fail(model: list[str], mixed: Path, tmp_path
 @pytest.mark.parametrize(
     ("out", "flags", "message"),
     [
-        ("maps.pdf", [], "maps.pdf: can't tell what to write"),
+        ("maps.pdf", [], "maps.pdf: the name does not tell the format"),
         ("nowhere/maps.png", [], "no folder"),
         ("maps.png", ["--method", "median"], "no method 'median'"),
         (

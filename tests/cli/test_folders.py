@@ -283,7 +283,7 @@ def test_a_folder_of_other_files_is_a_wrong_command(folder: Path) -> None:
     named = str(other).replace("\n", r"\n")
     assert result.stderr == (
         f"wordgaze: There are no photos in {named} (left out: 2 .dng, 1 hidden photo); "
-        "name photos, or a folder that holds some, or take what is hidden (--hidden).\n"
+        "name photos, or a folder that holds some, or include hidden ones (--hidden).\n"
     )
 
 
@@ -333,7 +333,7 @@ def test_stdin_explained(folder: Path, out: str, written: str) -> None:
 @pytest.mark.parametrize("command", [["caption"], ["explain", "-o", "maps"]])
 def test_stdin_is_read_once(folder: Path, command: list[str], arguments: list[str]) -> None:
     result = run(*command, *arguments, stdin=b"one.png\n")
-    assert result.exit_code == 2 and "stdin can be read once only" in result.stderr and result.stdout == ""
+    assert result.exit_code == 2 and "stdin can be read only once" in result.stderr and result.stdout == ""
 
 
 def test_a_file_of_that_name_is_no_stdin(folder: Path) -> None:

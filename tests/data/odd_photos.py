@@ -145,7 +145,7 @@ def _jpeg() -> Iterator[OddPhoto]:
     yield OddPhoto(
         "jpeg-without-a-height",
         data[:frame] + bytes(2) + data[frame + 2 :],
-        message="kind of JPEG.*its height stands behind",
+        message="kind of JPEG.*its height comes after",
     )
     yield OddPhoto(
         "jpeg-with-broken-exif", with_segment(0xE1, b"Exif\0\0II*\0\xff\xff\xff\x7f" + bytes(12)), 7
@@ -524,7 +524,7 @@ def _empty() -> Iterator[OddPhoto]:
     faint = PHOTO.convert("RGBA")
     faint.putalpha(1)
     for name, image in (("speck", speck), ("faint", faint)):
-        message = "^is nearly wholly transparent, so that only white is seen; save it without transparency$"
+        message = "^is almost entirely transparent, so that only white is seen; save it without transparency$"
         yield OddPhoto(f"png-{name}", encoded("PNG", image), 1, "white", message)
     logo = Image.new("RGBA", PHOTO.size, (255, 255, 255, 0))
     logo.paste((255, 255, 255, 255), (20, 20, 60, 60))

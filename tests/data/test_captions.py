@@ -197,10 +197,10 @@ def change(content: dict[str, Any], item: str, **values: object) -> dict[str, An
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ('{\n "images": [,]\n}', r"broken JSON in line 2, column 13 .*; mend it there"),
+        ('{\n "images": [,]\n}', r"broken JSON in line 2, column 13 .*; fix it there"),
         ("[1, 2]", "a list at its top"),
         ("[" * 100_000, "nested too deeply"),
-        ({"photos": [], "texts": []}, r"not in a caption format that is known \(at its top: photos, texts\)"),
+        ({"photos": [], "texts": []}, r"not in a known caption format \(at its top: photos, texts\)"),
         ({"images": []}, "no list 'annotations' at its top, but images"),
         ({"images": {}, "annotations": []}, "no list 'images'"),
         ({"images": [], "annotations": []}, "lists no photos"),
@@ -353,9 +353,9 @@ def test_an_excluded_photo_may_be_missing(write: Callable[..., Path], tmp_path: 
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ('{"ids": [1]}', "no list of ids"),
-        ("[1, 2.5]", "no list of ids"),
-        ("[1, [2]]", "no list of ids"),
+        ('{"ids": [1]}', "not a list of ids"),
+        ("[1, 2.5]", "not a list of ids"),
+        ("[1, [2]]", "not a list of ids"),
         ("[1, ", "broken JSON"),
         ("\n".join(map(str, range(40))), "excludes all of its photos"),
         (None, "can't be read"),

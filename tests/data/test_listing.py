@@ -202,7 +202,7 @@ def test_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, na
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (None, r"The list .*list is not there; check the path"),
+        (None, r"The list .*list does not exist; check the path"),
         (b"", r"The list .*list is empty; write"),
         (b"\n \r\n", r"The list .*list is empty"),
         (b"\0\0", r"The list .*list is empty"),

@@ -68,6 +68,6 @@ def test_ids_that_are_nearly_right_are_not_taken_for_names() -> None:
     """Numbered from 0 instead of 1: most are ids, all are numbers of names, of other photos."""
     counted = {number: f"img_{number - 1}.jpg" for number in range(1, 9)}
     match = match_photos(counted, [Spelled(number) for number in range(8)])
-    assert isinstance(match, str) and "as ids 7 of the 8 photos are found, by file names 8" in match
+    assert isinstance(match, str) and "7 of the 8 photos match by id and 8 by file name" in match
     coco = {number: f"COCO_{7 * number:012d}.jpg" for number in range(1, 9)}  # 7 is an id, too
     assert photos(match_photos(coco, [Spelled(7 * number) for number in coco])) == list(coco)

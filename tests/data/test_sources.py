@@ -196,7 +196,7 @@ def test_a_dataset_whose_item_fails_goes_on() -> None:
     first, broken, last = photos_of(Failing(PATHS)) or ()
     assert (photo_in(first), photo_in(last)) == ("a.png", "c.png")
     with pytest.raises(
-        PhotoError, match=r"Failing \(OSError: cannot identify image file\); mend it"
+        PhotoError, match=r"Failing \(OSError: cannot identify image file\); fix it"
     ) as caught:
         photo_in(broken)
     assert isinstance(caught.value.__cause__, OSError)

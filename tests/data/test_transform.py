@@ -320,7 +320,7 @@ def test_preprocessing_is_saved_and_loaded() -> None:
         ({"std": [0.5, 0.5, 0]}, "std"),
         ({"std": ["a", "b", "c"]}, "std"),
         ({"interpolation": "cubic"}, "interpolation is 'cubic'; use bilinear, bicubic, lanczos"),
-        ({"crop_pct": 0.9}, "crop_pct is 0.9, and crop is 'pad'"),
+        ({"crop_pct": 0.9}, "crop_pct is 0.9, but crop is 'pad'"),
         ({"crop": "squash", "crop_pct": 0}, "crop_pct is 0; give a number above 0 and up to 1"),
         ({"crop": "squeeze"}, "crop is 'squeeze'; use pad, center, squash"),
         ({"stretch": 0.75}, "stretch is 0.75; give a number from 1"),

@@ -78,8 +78,8 @@ def test_a_caption_of_little_cider_is_wrong(per_image: Path) -> None:
         ("[]", "does not list scored photos .an empty list"),
         ('[{"image_id": 1}]', "a photo lacks its id, file, caption"),
         ("[3]", "a list at its top, of 3"),
-        ("no", "no JSON, but text"),
-        ("image_id,file,caption\n1,a.jpg,x\n", "no JSON, but a table .CSV."),
+        ("no", "not JSON, but text"),
+        ("image_id,file,caption\n1,a.jpg,x\n", "not JSON, but a table .CSV."),
         ('{"metrics": {"CIDEr": 1.0}}', "the scores that `wordgaze evaluate --json` wrote"),
         ('[{"image_id": 1, "caption": "x"}]', "a list of results, one caption a photo"),
         (

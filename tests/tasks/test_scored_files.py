@@ -248,8 +248,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a number": ([{"image_id": 139, "caption": 5}], "entry 0 needs an image_id and a caption"),
     "no id": ([{"image_id": None, "caption": "x"}], "entry 0 needs an image_id and a caption"),
     "true": ([{"image_id": True, "caption": "x"}], "entry 0 needs an image_id and a caption"),
-    "several captions": ([{"image_id": 139, "caption": ["a", "b"]}], "entry 0 has 2 captions, as references have"),
-    "ids to several": ({str(n): texts for n, texts in CAPTIONS.items()}, "entry '139' has 2 captions, as references"),
+    "several captions": ([{"image_id": 139, "caption": ["a", "b"]}], "entry 0 has 2 captions, like references"),
+    "ids to several": ({str(n): texts for n, texts in CAPTIONS.items()}, "entry '139' has 2 captions, like references"),
     "a reference and a prediction": (
         [{"image_id": 139, "caption": "a kitchen", "prediction": "a stove"}],
         "entry 0 has 'prediction' and 'caption', which differ; keep the one to score",
@@ -257,12 +257,12 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a pipeline's output": ([[{"generated_text": text}] for text in FOUND.values()], "captions without photos"),
     "captions alone": (list(FOUND.values()), "captions without photos: entry 0 needs an image_id"),
     "an empty list": ([], "an empty list; give a JSON list of"),
-    "a key twice": ('{"139": "a", "139": "b"}', "'139' stands twice in one object"),
+    "a key twice": ('{"139": "a", "139": "b"}', "'139' occurs twice in one object"),
     "cut short": (json.dumps(results())[:-20], r"broken JSON in line 1, .*it ends in the middle"),
     "Lines cut short": (lines(results())[:-20], r"broken JSON in line 3, .*it ends in the middle"),
-    "a broken line": (lines(results()[:2]) + "{x}\n", "broken JSON in line 3, column 2 .*mend it there"),
+    "a broken line": (lines(results()[:2]) + "{x}\n", "broken JSON in line 3, column 2 .*fix it there"),
     "Latin-1": ('[{"image_id": 139, "caption": "caf\xe9"}]'.encode("latin-1"), r"not UTF-8 text \(byte 34\); save"),
-    "a comma in a caption": ("image_id,caption\n139,a stove, red\n", "line 2 has 3 fields, and the first line names 2"),
+    "a comma in a caption": ("image_id,caption\n139,a stove, red\n", "line 2 has 3 fields, but the first line names 2"),
     "a cell too few": ("image_id,caption\n139\n", "line 2 has 1 field, .* names 2; write what is missing"),
     "as Python prints it": (str(results()), "this is how Python prints it; write it with json.dump"),
     "nothing": ({}, "an object with nothing in it, not results"),
@@ -272,7 +272,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "names alone": ("\n".join(FILES.values()), "a list of file names, not results"),
     "COCO's references": (references(), r"image_id 139 has two captions \(again in annotations\[1\]\)"),
     "Karpathy's": ({"images": [{"sentences": []}]}, "captions in Karpathy's format, not results"),
-    "BLIP's": ([{"image": "a.jpg", "caption": ["a", "b"]}], "entry 0 has 2 captions, as references have"),
+    "BLIP's": ([{"image": "a.jpg", "caption": ["a", "b"]}], "entry 0 has 2 captions, like references"),
     "Flickr8k's": ("1.jpg#0\ta dog .\n1.jpg#1\tone dog\n", "like Flickr8k's token.txt .*, not results"),
     "Flickr30k's": ("image_name| comment_number| comment\n1.jpg| 0| a dog\n", "Flickr30k's results.csv, not results"),
     "boxes": ({"images": [], "annotations": [{"bbox": []}]}, "boxes in COCO's format, not results"),
@@ -304,7 +304,7 @@ NO_TEXT: dict[str, tuple[bytes, str]] = {
     "pickle": (b"\x80\x04\x95abc.", "a Python pickle"),
     "Parquet": (b"PAR1\x15\x04", "a Parquet file; save its columns as JSON or CSV"),
     "photo": (b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG photo"),
-    "page": (b"<!DOCTYPE html>\n<html>404", "an HTML page, perhaps of a download that failed"),
+    "page": (b"<!DOCTYPE html>\n<html>404", "an HTML page, perhaps from a failed download"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
     "UTF-16 cut": ("\ufeff[1]".encode("utf-16-le") + b"\x00", "not UTF-16 text"),
 }
@@ -438,7 +438,7 @@ OTHER_KINDS: dict[str, tuple[Any, str]] = {
     "Flickr30k's": ("image_name| comment_number| comment\n1.jpg| 0| a dog\n", "Flickr30k's results.csv"),
     "CSV": (table(), r"a table \(CSV\) that begins with 'image_id,caption'"),
     "what caption prints": (printed(), r"lines with tabs \(TSV\)"),
-    "XML": ("<annotation><filename>a.jpg</filename></annotation>", "no JSON, but XML"),
+    "XML": ("<annotation><filename>a.jpg</filename></annotation>", "not JSON, but XML"),
     "prose": ("A dog.\nA cat.\n", "text that begins with 'A dog.'"),
     "per-image": ([{"image_id": 1, "caption": "a", "references": ["b"]}], "what `wordgaze evaluate --per-image` wrote"),
     "boxes": (
@@ -458,7 +458,7 @@ def test_references_of_another_kind_are_named(content: Any, words: str, tmp_path
     path = write(tmp_path / "references", content)
     with pytest.raises(DataError, match=words) as caught:
         reference_photos(path)
-    assert str(caught.value).startswith(f"{path}: ") and "mend" not in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ") and "fix it" not in str(caught.value)
 
 
 def karpathy(**splits: str) -> dict[str, Any]:
@@ -557,7 +557,7 @@ def test_boxes_belong_to_photos_however_they_are_spelled(
         ),
         (
             boxes(int, lambda number: FILES[{139: 285, 285: 139, 632: 632}[number]]),
-            "by its id 139 is 'COCO_val2017_000000000285.jpg', by its file's name it is 285",
+            "photo 139 is 'COCO_val2017_000000000285.jpg' by its id, but 285 by its file name",
         ),
         (boxes(images=[{"id": 285, "width": 0, "height": 9}]), r"images\[0\] is 0 x 9 pixels"),
         (references(), "captions in COCO's format, with no list 'categories' at its top"),

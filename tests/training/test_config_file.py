@@ -57,7 +57,7 @@ def refusal(tmp_path):
         ("data:\n  validation:\n    x: {captions: a}\n    x: {captions: b}\n", "data.validation.x in line 3"),
         ("train: {epohcs: 3}\n", "unknown setting train.epohcs in line 1; did you mean train.epochs?"),
         ("epochs: 3\n", "unknown setting epochs in line 1; did you mean train.epochs?"),
-        ("model: 3\n", "known are data, tokenizer, encoder, decoder, train, generation"),
+        ("model: 3\n", "choose from data, tokenizer, encoder, decoder, train, generation"),
         ("data: {train: [{captions: a, exlude: b}]}", "did you mean data.train[0].exclude?"),
         ("data: {validation: {x: {captoins: a}}}", "did you mean data.validation.x.captions?"),
         ("train: {epochs: many}\n", "train.epochs is many; it must be a whole number"),

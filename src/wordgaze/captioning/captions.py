@@ -63,7 +63,7 @@ def encode_text(parts: ModelParts, text: str) -> list[int]:
     longest = parts.model.config.decoder.positions
     if len(ids) - 1 > longest:
         raise ConfigError(
-            f"The text is {len(ids) - 1} tokens long, this model reads {longest} at most; shorten it."
+            f"The text is {len(ids) - 1} tokens long, but this model reads at most {longest}; shorten it."
         )
     if not parts.tokenizer.words(ids):
         raise ConfigError(f"The text {text!r} holds no words; write a caption.")

@@ -76,7 +76,7 @@ class Weights(Mapping[str, Tensor]):
         except (SafetensorError, OSError, ValueError) as error:
             raise damaged(self.file, error) from error
         if not tensor.is_floating_point():
-            raise ModelError(f"{self.file}: {name} holds {tensor.dtype}, and weights are floats; {_AGAIN}.")
+            raise ModelError(f"{self.file}: {name} holds {tensor.dtype}, but weights are floats; {_AGAIN}.")
         tensor = tensor.float()
         if not tensor.isfinite().all():
             raise ModelError(f"{self.file}: {name} holds values that are not finite; {_AGAIN}.")
@@ -99,7 +99,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ModelError(f"{path} can't be read ({error.strerror or error}); check the folder.") from error
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is damaged: no valid JSON ({first_line(error)}); {_AGAIN}.") from error
+        raise ModelError(f"{path} is damaged: not valid JSON ({first_line(error)}); {_AGAIN}.") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path} is damaged: it holds no JSON object; {_AGAIN}.")
     return values

@@ -16,7 +16,7 @@ def vit_config(
     fields.must_be("num_channels", 3, 3, "photos have 3 channels")
     patch = fields.side("patch_size", 16)
     if patch[0] != patch[1]:
-        raise fields.refused("patch_size", "patches that are no squares can't be expressed here")
+        raise fields.refused("patch_size", "patches that are not square can't be expressed here")
     size = fields.side("image_size", image_size)
     if size[0] % patch[0] or size[1] % patch[0]:
         raise fields.refused("image_size", f"it does not divide into patches of {patch[0]} pixels")

@@ -61,7 +61,7 @@ class Source:
 
     def __post_init__(self) -> None:
         if isinstance(self.categories, str):
-            raise ConfigError(f"source {self.captions}: categories is one text; give a list of names")
+            raise ConfigError(f"source {self.captions}: categories is a single text; give a list of names")
         object.__setattr__(self, "categories", tuple(self.categories))  # YAML brings lists
         if self.limit is not None and self.limit < 1:
             raise ConfigError(
@@ -199,7 +199,7 @@ def _reader(file: CaptionFile, format: str) -> Reader:
     if kind:
         raise DataError(f"{file.path}: {kind}; {CAPTIONS}")
     raise DataError(
-        f"{file.path}: not in a caption format that is known (at its top: {keys_of(file.json)}); "
+        f"{file.path}: not in a known caption format (at its top: {keys_of(file.json)}); "
         f"known are {', '.join(READERS)}"
     )
 
@@ -250,7 +250,7 @@ def _read_ids(path: Path) -> list[str]:
         return [line.strip() for line in text.splitlines() if line.strip()]
     ids = read_json(path)
     if not isinstance(ids, list) or not all(type(photo_id) in (int, str) for photo_id in ids):
-        raise DataError(f"{path}: no list of ids; give a JSON list of numbers or texts, or one id a line")
+        raise DataError(f"{path}: not a list of ids; give a JSON list of numbers or texts, or one id a line")
     return [str(photo_id).strip() for photo_id in ids]
 
 

@@ -42,7 +42,7 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, str]:
     if sum(alpha.histogram()[250:]) == pixels or sum(white.convert("L").histogram()[:250]) * _NEARLY > pixels:
         return white, ""
     is_seldom_seen = sum(alpha.histogram()[6:]) * _NEARLY <= pixels
-    return white, "nearly wholly transparent" if is_seldom_seen else "white where it is not transparent"
+    return white, "almost entirely transparent" if is_seldom_seen else "white where it is not transparent"
 
 
 def _from_lab(image: Image.Image) -> Image.Image:

@@ -141,7 +141,7 @@ def jpeg_kind(data: bytes) -> str | None:
             if code in (0xC3, 0xC7, 0xCB, 0xCF):
                 return f"lossless, {bits} bits"
             if data[start + 5 : start + 7] == b"\0\0":
-                return "its height stands behind its pixels"
+                return "its height comes after its pixels"
             return (
                 f"{bits} bits" if bits != 8 else "hierarchical" if code in (0xC5, 0xC6, 0xCD, 0xCE) else None
             )

@@ -54,8 +54,8 @@ class Instances:
         for photo, own in ids.items():
             if names.get(photo, own) != own:
                 raise DataError(
-                    f"{path}: by its id {photo!r} is {self.files.get(own) or own!r}, by its file's name it is "
-                    f"{names[photo]!r}; give captions and boxes the same ids"
+                    f"{path}: photo {photo!r} is {self.files.get(own) or own!r} by its id, but {names[photo]!r} by its "
+                    f"file name; give captions and boxes the same ids"
                 )
         return ids if len(ids) >= len(names) else names
 

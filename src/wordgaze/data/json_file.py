@@ -27,7 +27,7 @@ def read_json(path: Path, remedy: str = ANOTHER) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         if text.lstrip()[:1] not in ("{", "["):
-            raise DataError(f"{path}: no JSON, but {kind_of_text(text)}; {remedy}") from None
+            raise DataError(f"{path}: not JSON, but {kind_of_text(text)}; {remedy}") from None
         first = _first_line(text)
         if first is not None:
             raise DataError(f"{path}: {kind_of_lines(first)}; {remedy}") from None
@@ -39,7 +39,7 @@ def read_json(path: Path, remedy: str = ANOTHER) -> Any:
 def broken(path: Path, error: json.JSONDecodeError) -> DataError:
     """Return the error of a file that begins as JSON and continues as something else."""
     cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
-    remedy = "it ends in the middle, so get the file again" if cut else "mend it there, or get the file again"
+    remedy = "it ends in the middle, so get the file again" if cut else "fix it there, or get the file again"
     if error.doc[error.pos : error.pos + 1] == "'":
         remedy = "this is how Python prints it; write it with json.dump"
     return DataError(

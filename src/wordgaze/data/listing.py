@@ -173,7 +173,7 @@ def photos_in(
     """
     names, list_names = [os.fspath(path) for path in paths], [os.fspath(file) for file in lists]
     if [*names, *list_names].count(STDIN) > 1:
-        raise ConfigError("stdin can be read once only; give - or --files-from -, and give it once.")
+        raise ConfigError("stdin can be read only once; give - or --files-from -, and give it once.")
     exclusion, listing = Exclusion(exclude), Listing()
     listed = [name for file in lists for name in read_list(file)]
     for index, name in enumerate([*names, *listed]):
@@ -201,7 +201,7 @@ def read_list(file: AnyPath) -> list[str]:
     names = [os.fsdecode(line) for line in lines if line.strip()]
     if not names:
         named = "stdin" if file == STDIN else one_line(file)
-        raise ConfigError(f"The list {named} is empty; write a photo's path into each line.")
+        raise ConfigError(f"The list {named} is empty; write one photo's path in each line.")
     return names
 
 
@@ -223,7 +223,7 @@ def _read_list_file(file: AnyPath) -> bytes:
     try:
         return Path(file).read_bytes()
     except FileNotFoundError:
-        raise ConfigError(f"The list {one_line(file)} is not there; check the path.") from None
+        raise ConfigError(f"The list {one_line(file)} does not exist; check the path.") from None
     except OSError as error:
         raise ConfigError(
             f"The list {one_line(file)} can't be read ({error.strerror}); name a file."
@@ -241,7 +241,7 @@ def _no_photos(names: Sequence[str], listing: Listing) -> str:
     named = ", ".join(one_line(name) for name in names[:3]) + more
     left_out = listing.describe_left_out()
     but = f" (left out: {left_out})" if left_out else ""
-    hidden = ", or take what is hidden (--hidden)" if "hidden" in left_out else ""
+    hidden = ", or include hidden ones (--hidden)" if "hidden" in left_out else ""
     return f"There are no photos in {named}{but}; name photos, or a folder that holds some{hidden}."
 
 

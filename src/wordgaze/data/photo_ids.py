@@ -45,8 +45,8 @@ def match_photos(photos: Photos, spelled: Sequence[Spelled]) -> Match | str:
         for item, photo, other in zip(spelled, best.photos, readings[_ID], strict=True):
             if None not in (photo, other) and photo != other:
                 return (
-                    f"as ids {_count(readings[_ID])} of the {len(photos)} photos are found, by file names "
-                    f"{_count(best.photos)}, and {item.value!r} is another photo by its name"
+                    f"{_count(readings[_ID])} of the {len(photos)} photos match by id and {_count(best.photos)} by "
+                    f"file name, but {item.value!r} is another photo by its name"
                 )
     return best
 

@@ -57,7 +57,7 @@ _NO_PHOTOS = [
             ("a video", "save a frame of it"),
         ),
         (rb"FUJIFILMCCD-RAW|....ftypcrx ", ("a camera's raw photo", "")),
-        (rb"\0{16}", ("a file that begins with zeros", "get it again from where it came from")),
+        (rb"\0{16}", ("a file that begins with zeros", "get it again from its source")),
     )
 ]
 
@@ -75,7 +75,7 @@ _ENOUGH_ROWS = 0.95  # of a photo that is cut short, to be read all the same
 _MAX_FILLED_PIXELS = 400_000_000  # to decode in all, of a file that is filled up in several ways
 _NOT_SUPPORTED = re.compile(r"unsupported|not supported|unknown|can(not|'t) handle", re.IGNORECASE)
 _TOO_LARGE = "needs more memory than there is; make it smaller first"
-_DAMAGED_HEADER = "is damaged or cut short in its header; get the file again from where it came from"
+_DAMAGED_HEADER = "is damaged or cut short in its header; get the file again from its source"
 
 
 def open_photo(
@@ -149,9 +149,9 @@ def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
             if holds_photos(path):
                 raise PhotoError("is a folder, not a photo; name a photo inside it") from None
             raise PhotoError("is a folder without photos; name photos") from None
-        raise PhotoError("is a folder that may not be read; check its permissions") from None
+        raise PhotoError("is a folder that can't be read; check its permissions") from None
     except PermissionError:
-        raise PhotoError("may not be read; check the file's permissions") from None
+        raise PhotoError("can't be read; check the file's permissions") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise PhotoError(f"can't be opened ({_reason(error)}); check the path") from None
 
@@ -187,9 +187,9 @@ def _read(file: BinaryIO, request: _Request) -> Image.Image:
         beginning = file.read(16)
         file.seek(0)
     except (OSError, ValueError) as error:  # a broken disk or connection
-        raise PhotoError(f"can't be read ({_reason(error)}); try again, or get the file anew") from None
+        raise PhotoError(f"can't be read ({_reason(error)}); try again, or get the file again") from None
     if not beginning:
-        raise PhotoError("is empty (0 bytes); get the file again from where it came from")
+        raise PhotoError("is empty (0 bytes); get the file again from its source")
     load = _LOADERS.get(
         next((name for name, begins in _BEGINNINGS.items() if begins.match(beginning)), ""), _load
     )
@@ -201,7 +201,7 @@ def _read(file: BinaryIO, request: _Request) -> Image.Image:
     except MemoryError:
         raise PhotoError(_TOO_LARGE) from None
     except OSError as error:  # of the system, in the middle of the file
-        raise PhotoError(f"can't be read ({_reason(error)}); try again, or get the file anew") from None
+        raise PhotoError(f"can't be read ({_reason(error)}); try again, or get the file again") from None
 
 
 def _read_all(file: BinaryIO) -> bytes:
@@ -211,7 +211,7 @@ def _read_all(file: BinaryIO) -> bytes:
         content = file.read()
     if not isinstance(content, bytes):
         raise PhotoError(
-            f"is a file whose read gives {type(content).__name__}; open it in binary mode ('rb')"
+            f"is a file whose read returns {type(content).__name__}; open it in binary mode ('rb')"
         )
     return content
 
@@ -272,7 +272,7 @@ def _load_tiff(file: BinaryIO, request: _Request) -> _Loaded:
     if layout is None and ends_before_layout(file):
         raise PhotoError(
             "is damaged or cut short: its end, where this TIFF says how to read the rest, is missing; get the file "
-            "again from where it came from"
+            "again from its source"
         )
     if layout is None:
         raise PhotoError(_DAMAGED_HEADER)
@@ -318,7 +318,7 @@ def _damaged(error: Exception, image: Image.Image | None) -> PhotoError:
         return PhotoError(_DAMAGED_HEADER)
     # What is not an OSError was raised by accident, in words that make sense only to a reader of Pillow's code.
     reason = f" ({reason})" if isinstance(error, OSError) else ""
-    return PhotoError(f"is damaged or cut short{reason}; get the file again from where it came from")
+    return PhotoError(f"is damaged or cut short{reason}; get the file again from its source")
 
 
 def _identify(file: BinaryIO) -> Image.Image:
@@ -413,7 +413,7 @@ def _judge_cut(loaded: _Loaded, request: _Request) -> None:
     rows, height = loaded.rows, loaded.image.height
     if rows is None:
         return
-    again = "get the file again from where it came from"
+    again = "get the file again from its source"
     if rows < _ENOUGH_ROWS * height:
         raise PhotoError(f"is damaged or cut short: only {rows} of {height} rows can be read; {again}")
     what = "is damaged" if loaded.is_damaged else "is cut short"

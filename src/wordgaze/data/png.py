@@ -80,7 +80,7 @@ def read_plain_png(file: BinaryIO) -> PlainPng:
             seen.add(key)
             chunks.append(_side_chunk(name, data))
     else:
-        raise PhotoError(f"is a PNG of more than {_MAX_CHUNKS:,} chunks; save it anew, without them")
+        raise PhotoError(f"is a PNG of more than {_MAX_CHUNKS:,} chunks; save it again, without them")
     return PlainPng(b"".join(chunks), b"".join(pixels), is_whole, is_animated)
 
 

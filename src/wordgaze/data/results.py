@@ -93,7 +93,7 @@ def _entry(path: Path, location: str, item: object) -> Result:
         and all(isinstance(text, str) for text in several)
     ):
         raise DataError(
-            f"{path}: {location} has {len(several)} captions, as references have; give one a photo."
+            f"{path}: {location} has {len(several)} captions, like references; give one for each photo."
         )
     if photo is None or caption is None:
         raise DataError(f"{path}: {location} needs an image_id and a caption, a text; it is {item!r:.80}.")
@@ -194,7 +194,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         for key, value in pairs:
             if values[key] != value:
-                raise ValueError(f"{key!r} stands twice in one object, with other values")
+                raise ValueError(f"{key!r} occurs twice in one object, with different values")
     return values
 
 
@@ -284,7 +284,7 @@ def _of_table(path: Path, text: str, delimiter: str) -> Iterator[Result]:
             if len(row) < len(names):
                 remedy = "write what is missing, or leave that line out"
             raise DataError(
-                f"{path}: line {line} has {fields}, and the first line names {len(names)}; {remedy}."
+                f"{path}: line {line} has {fields}, but the first line names {len(names)}; {remedy}."
             )
         yield _entry(path, f"line {line}", dict(zip(names, row, strict=True)))
 
@@ -311,7 +311,7 @@ def _printed(path: Path, lines: list[tuple[int, str]]) -> Iterator[Result]:
         name, caption, *more = line.rstrip("\r").split("\t")
         if len(more) > 1 or (more and not re.fullmatch(r"[01]?\.\d+|[01]|-", more[0].strip())):
             raise DataError(
-                f"{path}: line {number} has {2 + len(more)} fields, and no line names them; {RESULTS}."
+                f"{path}: line {number} has {2 + len(more)} fields, but no line names them; {RESULTS}."
             )
         file = re.sub(r"\\[\\tnr]", lambda match: _ESCAPES[match[0]], name)
         yield Result(Spelled(file, is_name=True), caption, f"line {number}")

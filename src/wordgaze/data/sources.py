@@ -80,7 +80,7 @@ def _by_index(source: Any) -> Iterator[Any]:
         except Exception as error:
             reason = f"{type(error).__name__}: {first_line(error)}"
             failure = PhotoError(
-                f"can't be had from the {type(source).__name__} ({reason}); mend it, or leave it out"
+                f"can't be loaded from the {type(source).__name__} ({reason}); fix it, or leave it out"
             )
             failure.__cause__ = error
             yield failure

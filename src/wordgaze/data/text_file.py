@@ -70,7 +70,7 @@ def read_text(path: Path) -> str:
             f"{path}: a Git LFS pointer, not the file it stands for; get that with `git lfs pull`"
         )
     if _HTML.match(text):
-        raise DataError(f"{path}: an HTML page, perhaps of a download that failed; get the file again")
+        raise DataError(f"{path}: an HTML page, perhaps from a failed download; get the file again")
     return text
 
 

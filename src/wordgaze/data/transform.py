@@ -75,7 +75,7 @@ class Preprocessing:
             )
         if self.crop == "pad" and self.crop_pct != 1:
             raise ConfigError(
-                f"preprocessing: crop_pct is {self.crop_pct!r}, and crop is 'pad', which cuts nothing off; use "
+                f"preprocessing: crop_pct is {self.crop_pct!r}, but crop is 'pad', which cuts nothing off; use "
                 "center or squash, or set crop_pct to 1"
             )
         if not (isinstance(self.max_aspect_change, int | float) and 1 <= self.max_aspect_change < math.inf):
@@ -104,7 +104,7 @@ class Preprocessing:
         names = {_KEYS.get(field.name, field.name): field.name for field in fields(cls)}
         if unknown := sorted(set(values) - set(names)):
             raise ConfigError(
-                f"preprocessing: unknown {', '.join(unknown)}; known are {', '.join(sorted(names))}"
+                f"preprocessing: unknown {', '.join(unknown)}; choose from {', '.join(sorted(names))}"
             )
         if missing := sorted({"size", "mean", "std"} - set(values)):
             raise ConfigError(

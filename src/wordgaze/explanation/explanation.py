@@ -225,6 +225,6 @@ def explanation_suffix(path: str | os.PathLike[str]) -> str:
     suffix = checked_path("path", path).suffix.lower()
     if suffix not in EXPLANATION_SUFFIXES:
         raise ConfigError(
-            f"{os.fspath(path)}: can't tell what to write; end it in {', '.join(EXPLANATION_SUFFIXES)}."
+            f"{os.fspath(path)}: the name does not tell the format; end it in {', '.join(EXPLANATION_SUFFIXES)}."
         )
     return suffix

@@ -23,13 +23,13 @@ def check_fits(options: GenerationOptions, decoder: DecoderConfig, num_given: in
     if options.max_length + num_given > decoder.positions:
         prompt = f" after a prompt of {shown(num_given)}" if num_given else ""
         raise ConfigError(
-            f"max_length is {shown(options.max_length)}{prompt}, this model reads {decoder.positions} words at most; "
-            "lower it."
+            f"max_length is {shown(options.max_length)}{prompt}, but this model reads at most {decoder.positions} "
+            "words; lower it."
         )
     if not options.sample and options.num_beams > decoder.vocab_size:
         raise ConfigError(
             f"num_beams is {shown(options.num_beams)}, more than the {decoder.vocab_size} tokens that this model "
-            "knows; lower it (beyond 10 captions seldom change)."
+            "knows; lower it (beyond 10, captions rarely change)."
         )
 
 
@@ -48,7 +48,7 @@ def check_memory(
         remedy += ", or a smaller batch_size"
     at_once = f" for {photos} photos at a time" if photos > 1 else ""
     raise ConfigError(
-        f"{name} is {shown(rows)}: searching{at_once} would need about {gigabytes(rows * per_row)} of memory, and "
+        f"{name} is {shown(rows)}: searching{at_once} would need about {gigabytes(rows * per_row)} of memory, but "
         f"there are {gigabytes(available)}; {remedy}."
     )
 
@@ -60,8 +60,8 @@ def check_encoder_memory(batch_size: int, image_size: tuple[int, int], available
     if available is not None and needed > available:
         limit = max(available * batch_size // needed, 1)
         raise ConfigError(
-            f"batch_size is {shown(batch_size)}: looking at so many photos at a time would need about "
-            f"{gigabytes(needed)} of memory, and there are {gigabytes(available)}; choose {limit} at most."
+            f"batch_size is {shown(batch_size)}: so many photos at a time would need about {gigabytes(needed)} "
+            f"of memory, but there are {gigabytes(available)}; choose at most {limit}."
         )
 
 

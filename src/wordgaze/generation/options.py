@@ -88,7 +88,7 @@ class GenerationOptions:
         for name in options:
             if name not in known:
                 close = get_close_matches(name, known, 1)
-                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
+                hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(known)}."
                 raise ConfigError(f"There is no option {name!r}; {hint}")
         return replace(self, **options)
 

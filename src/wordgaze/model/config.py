@@ -106,7 +106,7 @@ class EncoderConfig:
             raise ConfigError("A feature map has no prefix tokens; set encoder.prefix_tokens to false.")
         if self.beside is not None and (self.features == "map" or self.prefix_tokens):
             raise ConfigError(
-                "encoder.beside goes beside a ViT's patches alone; set encoder.features to 'patches' "
+                "encoder.beside works only with a ViT's patches; set encoder.features to 'patches' "
                 "and prefix_tokens to false."
             )
         _check_heads("encoder", self.width, self.heads)
@@ -159,7 +159,7 @@ class DecoderConfig:
         _check_least("decoder", self, "source_width", "mlp_width")
         _check_heads("decoder", self.width, self.heads)
         if not 0 <= self.dropout < 1:
-            raise ConfigError(f"decoder.dropout is {self.dropout}; it must lie in [0, 1).")
+            raise ConfigError(f"decoder.dropout is {self.dropout}; it must be in [0, 1).")
         if not self.norm_eps > 0:
             raise ConfigError(f"decoder.norm_eps is {self.norm_eps}; it must be above 0.")
         _check_choice("decoder.norm", self.norm, ("pre", "post"))
@@ -195,7 +195,7 @@ class CaptionModelConfig:
         version = values.get("format_version")
         if version != FORMAT_VERSION:
             raise ConfigError(
-                f"config.json has format_version {version!r}, this wordgaze reads {FORMAT_VERSION}; "
+                f"config.json has format_version {version!r}, but this wordgaze reads {FORMAT_VERSION}; "
                 "update wordgaze or convert the model."
             )
         return cls(
@@ -212,7 +212,7 @@ def _to_dict(config: EncoderConfig | DecoderConfig) -> dict[str, Any]:
 
 def _from_dict(kind: type[_Config], values: Any, name: str) -> _Config:
     if not isinstance(values, Mapping):
-        raise ConfigError(f"config.json has no '{name}' object; the model folder is not complete.")
+        raise ConfigError(f"config.json has no '{name}' object; the model folder is incomplete.")
     unknown = sorted(set(values) - {field.name for field in fields(kind)})
     if unknown:
         raise ConfigError(f"config.json names unknown {name} fields: {', '.join(unknown)}; update wordgaze.")

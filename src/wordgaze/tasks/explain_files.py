@@ -81,7 +81,7 @@ def plan_output(out: AnyPath, photos: Sequence[Photo], inputs: Iterable[AnyPath]
         )
     if not is_folder and suffix not in ("", *TOGETHER, *EACH):
         raise ConfigError(
-            f"{named}: can't tell what to write; end it in {', '.join((*EACH, *TOGETHER))}, or name a folder."
+            f"{named}: the name does not tell the format; end it in {', '.join((*EACH, *TOGETHER))}, or name a folder."
         )
     if suffix in TOGETHER:
         if is_folder:

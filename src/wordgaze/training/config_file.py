@@ -216,7 +216,7 @@ def _check_keys(path: Path, node: yaml.Node, fields: object, place: str) -> None
             full = f"{place}.{name}".removeprefix(".")
             if name not in fields:
                 known = _NAMES if fields is not _SOURCE else [f"{place}.{one}" for one in fields]
-                hint = _did_you_mean(full, known) or f"; known are {', '.join(fields)}."
+                hint = _did_you_mean(full, known) or f"; choose from {', '.join(fields)}."
                 raise ConfigError(f"The config {path} has an unknown setting {full} in line {line}{hint}")
             group = isinstance(fields[name], dict) and not isinstance(value, yaml.MappingNode)
             if group and not (isinstance(value, yaml.ScalarNode) and Path(value.value).is_file()):
@@ -250,7 +250,7 @@ def _in_a_line(error: BaseException) -> str:
     place = ".".join(dict.fromkeys(keys))
     found = re.search(r"(?:Got value|Given value): (.*)", text)
     if keys and (unknown := re.search(r"Option '([^']+)' is not accepted", text)):
-        hint = _did_you_mean(unknown[1], list(_SOURCE)) or f"; known are {', '.join(_SOURCE)}."
+        hint = _did_you_mean(unknown[1], list(_SOURCE)) or f"; choose from {', '.join(_SOURCE)}."
         return f"{place} has an unknown {unknown[1]}{hint}"
     if keys and (missing := re.search(r"arguments are required: (.*)", text)):
         return f"{place}: a source has no {missing[1]}; name the file or folder of its captions."

@@ -52,5 +52,5 @@ def test_what_can_not_be_built_is_said(config, weights, error, words):
 
 def test_a_damaged_weight_file_is_said(tmp_path):
     (tmp_path / "junk.safetensors").write_bytes(b"junk" * 100)
-    with raises(ModelError, match="can't be taken from"):
+    with raises(ModelError, match="can't be loaded from"):
         build_encoder(EncoderConfig("test_vit"), str(tmp_path / "junk.safetensors"))

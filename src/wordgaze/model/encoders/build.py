@@ -126,4 +126,4 @@ def _create_network(name: str, weights: str | None, **options: Any) -> nn.Module
         raise ConfigError(f"timm can't build {name} as asked: {error}.") from error
     except (RuntimeError, OSError, KeyError, SafetensorError) as error:
         source = weights if weights not in (None, "hub") else "timm's hub"
-        raise ModelError(f"The weights of {name} can't be taken from {source}: {error}") from error
+        raise ModelError(f"The weights of {name} can't be loaded from {source}: {error}") from error

@@ -55,7 +55,7 @@ class FusedEncoder(nn.Module):
             infos = [backbone.feature_info[index] for index in (*self.aux_out_indices, -1)]
         except IndexError as error:
             raise ConfigError(
-                f"encoder.beside_maps {config.beside_maps} counts backwards from -1, and {config.beside} has "
+                f"encoder.beside_maps {config.beside_maps} counts backwards from -1, but {config.beside} has "
                 f"{len(backbone.feature_info)} maps."
             ) from error
         # What an EfficientNet has after the last of the maps can be run alone, and so be taught alone.
