@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.tasks.test_grounding import CAPTIONS, write_data
+from tests.grounding_data import CAPTIONS, write_data
 
 from wordgaze.cli.main import main
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.model_folder import draw_photo
+from tests.grounding_data import CAPTIONS, write_data
 
 from wordgaze.captioner import Captioner
 from wordgaze.data.geometry import Geometry
@@ -26,47 +26,12 @@ from wordgaze.tasks.grounding import (
     trials,
 )
 
-CAPTIONS = {
-    2: ["a red dog on the grass", "two men and a dog"],
-    3: ["the cat's tail", "a dog sits"],
-    7: ["a man and a dog", "grass"],
-    8: ["a bench"],
-}
-BOXES = {
-    2: [("dog", (10, 10, 40, 30)), ("person", (0, 0, 50, 90))],
-    3: [("dog", (0, 0, 90, 60))],
-    7: [("dog", (3, 3, 9, 9))],
-}
-SIZES = {2: (120, 90), 3: (90, 120), 7: (200, 40), 8: (96, 64)}
-
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Captions and boxes of four photos, of which one has no box."""
     write_data(tmp_path)
     return tmp_path
-
-
-def write_data(folder: Path, captions=CAPTIONS, boxes=BOXES) -> None:
-    (folder / "photos").mkdir()
-    images = [
-        {"id": number, "file_name": f"{number}.png", "width": SIZES[number][0], "height": SIZES[number][1]}
-        for number in captions
-    ]
-    for number in captions:
-        draw_photo(folder / "photos" / f"{number}.png", number, SIZES[number])
-    texts = [{"image_id": number, "caption": text} for number, some in captions.items() for text in some]
-    (folder / "captions.json").write_text(json.dumps({"images": images, "annotations": texts}))
-    categories = [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}]
-    numbers = {"person": 1, "dog": 18}
-    found = [
-        {"id": index, "image_id": number, "category_id": numbers[category], "bbox": list(box)}
-        for index, (number, category, box) in enumerate(
-            (number, *one) for number, some in boxes.items() for one in some
-        )
-    ]
-    values = {"images": images, "annotations": found, "categories": categories}
-    (folder / "instances.json").write_text(json.dumps(values))
 
 
 def boxed(data: Path) -> tuple:

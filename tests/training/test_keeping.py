@@ -8,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from tests.training.runs import losses_of, rows_of, self_critical, untimed, weights_of
 
 from wordgaze.cli.main import main
 from wordgaze.data.captions import Source
@@ -16,8 +17,6 @@ from wordgaze.tasks import train as task
 from wordgaze.tasks.train import describe, train
 from wordgaze.training import module as training_module
 from wordgaze.training.run_folder import load_checkpoint
-
-from .test_train import losses_of, rows_of, self_critical, untimed, weights_of
 
 
 @pytest.fixture

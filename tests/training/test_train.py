@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from tests.training.runs import losses_of, rows_of, self_critical, untimed, weights_of
 
 from wordgaze.captioner import Captioner
 from wordgaze.data.captions import read_captions
@@ -26,14 +26,6 @@ from wordgaze.tasks.train import build_model, train
 from wordgaze.training.callbacks import Patience, SampleCaptions
 from wordgaze.training.config import DecoderOptions, EncoderOptions, TokenizerOptions
 from wordgaze.training.module import CaptionModule, sample_patch_indices
-
-
-def weights_of(folder):
-    return load_file(folder / "model.safetensors")
-
-
-def losses_of(folder):
-    return {int(row["step"]): row["loss"] for row in rows_of(folder / "log.csv") if row["loss"]}
 
 
 def test_a_run_leaves_a_model_folder_a_log_and_samples(tmp_path, small_config, monkeypatch):
@@ -72,24 +64,6 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path, small_config, 
         assert [untimed(row) for row in rows] == [untimed(row) for row in others]
     for name, tensor in weights_of(whole.folder).items():
         assert torch.equal(tensor, weights_of(again.folder)[name]), name
-
-
-def self_critical(small_config, tmp_path, **options):
-    """The config of a run that starts from a model which an ordinary one has just made."""
-    parent = train(small_config(train={"epochs": 2}), tmp_path / "parent")
-    fields = {"objective": "scst", "initial_model": str(parent.folder), "samples": 3, "learning_rate": 1e-4}
-    config = small_config(train=fields | options)
-    sizes = {"tokenizer": TokenizerOptions(), "encoder": EncoderOptions(), "decoder": DecoderOptions()}
-    return replace(config, **sizes)
-
-
-def rows_of(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def untimed(row):
-    return {name: value for name, value in row.items() if name not in ("seconds", "photos_per_second")}
 
 
 def interrupt_at(step, config, folder):
