@@ -12,27 +12,45 @@ import pytest
 from PIL import Image
 from tests.browser.conftest import DARK, PHONE, TIMEOUT, Visit
 
+from wordgaze.demo import page as demo_page
+from wordgaze.demo.page import EXAMPLE
+
 pytestmark = pytest.mark.browser
 
-CAT = Path(__file__).resolve().parents[2] / "demo" / "cat.jpg"
 CAPTION = ".words:not([hidden]) button"
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    pytest.importorskip("gradio", reason='needs Gradio: pip install "wordgaze[demo]"')
-    from wordgaze import demo
+def captioner() -> Any:
     from wordgaze.captioner import Captioner
 
-    with demo.serve(Captioner.from_pretrained(device="cpu"), examples=[CAT]) as page:
+    return Captioner.from_pretrained(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def caption(captioner: Any) -> list[str]:
+    """The words of the example's caption."""
+    return captioner.caption(EXAMPLE).text.split()
+
+
+@pytest.fixture(scope="module")
+def address(captioner: Any) -> Iterator[str]:
+    pytest.importorskip("gradio", reason='needs Gradio: pip install "wordgaze[demo]"')
+    from wordgaze import demo
+
+    with demo.serve(captioner) as page:
         yield page.local_url
 
 
 @pytest.fixture
 def uploaded(visit: Visit, address: str) -> Any:
-    def go(photo: Any = CAT, **context: Any) -> Any:
+    """A page on which a photo was uploaded: the example again, by another name, unless another is given."""
+    mine = {"name": "mine.jpg", "mimeType": "image/jpeg", "buffer": EXAMPLE.read_bytes()}
+
+    def go(photo: Any = mine, **context: Any) -> Any:
         page = visit(address, **context)
-        page.locator("input[type=file]").first.set_input_files(photo)
+        words(page)
+        wait_for_new(page, lambda: page.locator("input[type=file]").first.set_input_files(photo))
         return page
 
     return go
@@ -48,20 +66,39 @@ def words(page: Any) -> list[str]:
 
 
 def wait_for_new(page: Any, act: Any) -> None:
-    """Acts, and waits until another report is there."""
+    """Acts, and waits until another report or a sentence is there."""
     page.evaluate("document.querySelector('#viewer iframe').dataset.old = 1")
     act()
-    page.locator("#viewer iframe:not([data-old]):not(.coming)").wait_for()
+    page.locator("#viewer iframe:not([data-old]):not(.coming), #viewer [role=alert]:visible").wait_for()
 
 
-def test_a_photo_in_a_caption_and_its_maps_out(uploaded: Any, pictures: Path) -> None:
+def test_it_opens_with_an_example_and_the_map_of_a_word(
+    visit: Visit, address: str, caption: list[str], pictures: Path
+) -> None:
+    page = visit(address)
+    assert words(page) == caption
+    inside = viewer(page)
+    [chosen] = inside.locator("[aria-pressed=true]").all_inner_texts()
+    assert chosen == inside.locator(f"{CAPTION}:not(.ungrounded)").first.inner_text()
+    assert inside.locator("figure canvas").is_visible()
+    assert inside.locator(".facts").inner_text().startswith(f"“{chosen}”: ")
+    shown = page.locator(".image-container img").first
+    assert shown.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+    page.screenshot(path=pictures / "demo-opened.png", full_page=True)
+    # The example is a photo as any other: a caption of one's own can be tried on it.
+    page.get_by_label("A caption of your own").fill("a blue car")
+    wait_for_new(page, lambda: page.keyboard.press("Enter"))
+    assert words(page) == ["a", "blue", "car"]
+
+
+def test_a_photo_in_a_caption_and_its_maps_out(uploaded: Any, caption: list[str], pictures: Path) -> None:
     page = uploaded()
     found = words(page)
-    assert "cat" in found
+    assert found == caption
     inside = viewer(page)
-    inside.locator(CAPTION).nth(found.index("cat")).hover()
+    inside.locator(CAPTION).nth(2).hover()
     assert inside.locator("figure canvas").is_visible()
-    assert inside.locator(".facts").inner_text().startswith("“cat”: ")
+    assert inside.locator(".facts").inner_text().startswith(f"“{found[2]}”: ")
     page.screenshot(path=pictures / "demo.png", full_page=True)
     shares = inside.locator(".captions .share").all_inner_texts()
     assert len(shares) == 3 and all(share.endswith("%") for share in shares)
@@ -111,14 +148,14 @@ def test_beams_lengths_and_the_method_can_be_changed(uploaded: Any) -> None:
     assert "min_length" in page.locator("#viewer [role=alert]").inner_text()
 
 
-def test_a_broken_photo_gets_a_sentence(uploaded: Any, pictures: Path) -> None:
-    photo = {"name": "my cat.jpg", "mimeType": "image/jpeg", "buffer": CAT.read_bytes()[:9000]}
+def test_a_broken_photo_gets_a_sentence(uploaded: Any, caption: list[str], pictures: Path) -> None:
+    photo = {"name": "my cat.jpg", "mimeType": "image/jpeg", "buffer": EXAMPLE.read_bytes()[:9000]}
     page = uploaded(photo)
     page.locator("#viewer [role=alert]").wait_for()
     assert page.locator("#viewer [role=alert]").inner_text().startswith("my cat.jpg is damaged or cut short")
     page.screenshot(path=pictures / "demo-broken.png", full_page=True)
-    page.locator("input[type=file]").first.set_input_files(CAT)
-    assert "cat" in words(page)
+    page.locator("input[type=file]").first.set_input_files(EXAMPLE)
+    assert words(page) == caption
     assert not page.locator("#viewer [role=alert]").is_visible()
 
 
@@ -146,8 +183,8 @@ def test_what_is_downloaded_is_the_report(uploaded: Any, visit: Visit, tmp_path:
     found = words(page)
     with page.expect_download() as download:
         page.get_by_role("button", name="Download this report").click()
-    assert download.value.suggested_filename == "cat.html"
-    path = tmp_path / "cat.html"
+    assert download.value.suggested_filename == "mine.html"
+    path = tmp_path / "mine.html"
     download.value.save_as(path)
     assert path.stat().st_size < 1_500_000
     report = visit(path.as_uri())
@@ -155,16 +192,29 @@ def test_what_is_downloaded_is_the_report(uploaded: Any, visit: Visit, tmp_path:
     assert report.get_by_role("heading", level=1).is_visible()
 
 
-def test_an_example_is_one_click(visit: Visit, address: str) -> None:
-    page = visit(address)
-    page.locator(".gallery-item").first.click()
-    assert "cat" in words(page)
+def test_a_photo_is_taken_away_and_another_chosen(uploaded: Any, caption: list[str]) -> None:
+    page = uploaded()
+    page.get_by_label("Remove Image").click()
+    page.locator("#viewer .empty").wait_for()
+    assert page.locator("#viewer iframe").count() == 0
+    page.locator("input[type=file]").first.set_input_files(EXAMPLE)
+    assert words(page) == caption
+
+
+def test_an_upload_goes_through_the_model_once(uploaded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    explain_upload = demo_page.explain_upload
+    monkeypatch.setattr(demo_page, "explain_upload", lambda *a: asked.append(a[2]) or explain_upload(*a))
+    page = uploaded()
+    page.get_by_label("A caption of your own").fill("a blue car")
+    wait_for_new(page, lambda: page.keyboard.press("Enter"))  # after all that came before
+    assert [name for name in asked if name != EXAMPLE.name] == ["mine.jpg", "mine.jpg"]
 
 
 def test_on_a_phone(uploaded: Any, pictures: Path) -> None:
     page = uploaded(**PHONE)
-    found = words(page)
-    viewer(page).locator(CAPTION).nth(found.index("cat")).tap()
+    words(page)
+    viewer(page).locator(CAPTION).nth(2).tap()
     assert viewer(page).locator("figure canvas").is_visible()
     page.screenshot(path=pictures / "demo-phone.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -26,6 +26,8 @@ from PIL import Image
 from wordgaze import demo
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
+from wordgaze.demo import server
+from wordgaze.demo.page import EXAMPLE, MAX_BYTES
 from wordgaze.errors import ConfigError, PhotoError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,12 +44,10 @@ def test_without_gradio_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 def test_the_app_only_launches_it() -> None:
     code = APP.read_text(encoding="utf-8").partition('"""\n')[2]
     assert [line for line in code.splitlines() if line] == [
-        "from pathlib import Path",
         "from wordgaze.demo import launch",
         'if __name__ == "__main__":',
-        '    launch(examples=[Path(__file__).with_name("cat.jpg")])',
+        "    launch()",
     ]
-    assert APP.with_name("cat.jpg").is_file()
 
 
 def captions(report: str) -> list[str]:
@@ -116,7 +116,7 @@ def png(size: tuple[int, int]) -> bytes:
             png((10_000, 5_001)),
             "my.png has 10000 x 5001 = 50,010,000 pixels, more than the 50,000,000 allowed",
         ),
-        (bytes(demo.MAX_BYTES + 1), "my.png has more than 20 MB"),
+        (bytes(MAX_BYTES + 1), "my.png has more than 20 MB"),
     ],
 )
 def test_what_is_wrong_with_a_photo_is_said(captioner: Captioner, content: bytes, sentence: str) -> None:
@@ -149,7 +149,15 @@ class Served:
         """What the page's function makes of a photo: its last message."""
         number = next(fn["id"] for fn in self.page.config["dependencies"] if len(fn["inputs"]) == 6)
         photo = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
-        values = [photo, text, 2, 0, 6, "mean"]
+        return self.call(number, [photo, text, 2, 0, 6, "mean"])
+
+    def begin(self) -> dict[str, str]:
+        """What the page shows to who opens it."""
+        functions = self.page.config["dependencies"]
+        number = next(fn["id"] for fn in functions if [event for _, event in fn["targets"]] == ["load"])
+        return self.call(number, [])["output"]["data"][0]
+
+    def call(self, number: int, values: list[Any]) -> dict[str, Any]:
         self.open("/gradio_api/queue/join", {"data": values, "fn_index": number, "session_hash": "test"})
         for line in self.open("/gradio_api/queue/data?session_hash=test"):
             if line.startswith(b"data:") and b"process_completed" in line:
@@ -186,7 +194,7 @@ def served(
     folder = tmp_path_factory.mktemp("files")
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     monkeypatch.chdir(folder)
-    with demo.serve(captioner, examples=[ROOT / "demo" / "cat.jpg"]) as page:
+    with demo.serve(captioner) as page:
         yield Served(page, folder)
     assert list(folder.iterdir()) == []  # nothing is left of uploads, and nothing else was written
     assert "GRADIO_TEMP_DIR" not in os.environ
@@ -207,12 +215,41 @@ def test_a_photo_in_its_report_out(served: Served, photos: list[Path], captioner
 
 
 @pytest.mark.extra("demo")
+def test_it_opens_with_an_example_explained_once(
+    served: Served, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    explain = captioner.explain
+    monkeypatch.setattr(captioner, "explain", lambda *a, **o: calls.append(a) or explain(*a, **o))
+    [photo] = [part["props"]["value"] for part in served.page.config["components"] if part["type"] == "image"]
+    assert photo["orig_name"] == EXAMPLE.name
+    assert served.open(photo["url"] or f"/gradio_api/file={photo['path']}").read() == EXAMPLE.read_bytes()
+    assert calls == []  # nobody waits for it who only starts the demo
+    begun = served.begin()
+    options = captioner.generation_options()
+    expected = demo.explain_upload(
+        captioner, EXAMPLE.read_bytes(), EXAMPLE.name, "", options.num_beams, 0, options.max_length
+    )
+    assert begun == {"report": expected, "message": "", "name": EXAMPLE.stem}
+    calls.clear()
+    assert served.begin() == begun and calls == []
+    answer = served.show(photo["path"], EXAMPLE.name)["output"]["data"][0]  # with other options
+    assert answer["name"] == EXAMPLE.stem and answer["report"] not in ("", begun["report"])
+
+
+def test_the_example_is_the_photo_of_the_readme_and_its_license_named() -> None:
+    assert EXAMPLE.read_bytes() == (ROOT / "demo" / EXAMPLE.name).read_bytes()
+    assert f"demo/{EXAMPLE.name}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert EXAMPLE.relative_to(ROOT).as_posix() in (ROOT / "NOTICE").read_text(encoding="utf-8")
+
+
+@pytest.mark.extra("demo")
 def test_neither_an_address_nor_a_path_is_taken_for_a_photo(served: Served, asked: list[str]) -> None:
     asked.clear()
     for path in (
         "http://example.com/cat.jpg",
         "https://127.0.0.1:9/cat.jpg",
-        str(ROOT / "demo" / "cat.jpg"),
+        str(EXAMPLE),
         "file:///etc/passwd",
         "/etc/passwd",
         "../../../etc/passwd",
@@ -227,7 +264,7 @@ def test_neither_an_address_nor_a_path_is_taken_for_a_photo(served: Served, aske
 @pytest.mark.extra("demo")
 def test_uploads_have_a_limit(served: Served) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
-        served.upload("big.png", bytes(demo.MAX_BYTES + 1))
+        served.upload("big.png", bytes(MAX_BYTES + 1))
     assert refused.value.code == 413
 
 
@@ -253,7 +290,7 @@ def test_the_page_names_no_other_host_to_load_from(served: Served) -> None:
 @pytest.mark.extra("demo")
 def test_a_port_that_is_taken_is_said(captioner: Captioner) -> None:
     with socket.socket() as taken:
-        taken.bind((demo.ADDRESS, 0))
+        taken.bind((server.ADDRESS, 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"Port {port} is not free"), demo.serve(captioner, port):
@@ -261,9 +298,9 @@ def test_a_port_that_is_taken_is_said(captioner: Captioner) -> None:
 
 
 def test_a_hosted_space_is_reached_by_its_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert demo.where() == ("127.0.0.1", ("127.0.0.1", "localhost"))
+    assert server.address_and_hosts() == ("127.0.0.1", ("127.0.0.1", "localhost"))
     monkeypatch.setenv("SYSTEM", "spaces")
-    assert demo.where() == ("0.0.0.0", None)
+    assert server.address_and_hosts() == ("0.0.0.0", None)
 
 
 @pytest.mark.extra("demo")
@@ -307,7 +344,7 @@ def test_it_can_be_ended_from_the_moment_it_says_where_it_is(
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
-    monkeypatch.setattr(demo, "serve", serve)
+    monkeypatch.setattr(server, "serve", serve)
     monkeypatch.setattr(sys, "stderr", Impatient())
     demo.launch(captioner)
     assert [signal.getsignal(number) for number in numbers] == before  # a notebook goes on

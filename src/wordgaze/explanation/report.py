@@ -40,6 +40,7 @@ _LARGEST = (
     1_050_000  # bytes of a JPEG; a third more as text, so that a photo with its maps stays under 1.5 MB
 )
 _HINT = "Point at a word, tap it, or use the arrow keys."
+_BARS = " The bar below a word is its probability; the bar above it, how much the chosen word read it."
 
 
 def html_report(explanations: Sequence[Explanation]) -> str:
@@ -64,7 +65,7 @@ def html_report(explanations: Sequence[Explanation]) -> str:
         "HASHES": f"style-src '{_hash(style)}'; script-src '{_hash(script)}'",
         "CHOICES": "".join(f"<option value={name}>{name.capitalize()}</option>" for name in COLOR_MAPS),
         "HINT": f"{_HINT} " if has_words else "",
-        "ABOVE": ", the bar above it what the chosen word read of it" if has_words else "",
+        "BARS": _BARS if has_words else "",
         "OPACITY": f"{OPACITY:.0%}".removesuffix("%"),
         "KIND": "gallery" if len(items) > 1 else "single",
         "ITEMS": "".join(_article(item, number, len(items) > 1) for number, item in enumerate(items)),
@@ -254,8 +255,7 @@ _PAGE = """<!doctype html>
 <header>
 <div class="title">
 <h1>What each word looked at</h1>
-<p class="hint">@HINT@Brighter: looked at more. Darkened: not shown to the model. The bar below a word is its
-probability@ABOVE@.</p>
+<p class="hint">@HINT@Brighter: looked at more. Darkened: not shown to the model.@BARS@</p>
 </div>
 <div class="controls" role="group" aria-label="How maps are drawn">
 <span class="legend"><span>less</span><canvas aria-hidden="true"></canvas><span>more</span></span>
