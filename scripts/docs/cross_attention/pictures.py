@@ -206,7 +206,7 @@ def draw_row(reading: Reading) -> Image.Image:
     bars.tick_params(labelsize=9)
     bars.spines[["top", "right"]].set_visible(False)
     name = reading.predictions[reading.row]
-    bars.set_title(f"the row “{name}”: {len(values)} weights, one a patch, sum 1", fontsize=10)
+    bars.set_title(f"the row “{name}”: {len(values)} weights, one per patch, sum 1", fontsize=10)
     folded, placed = drawn.add_axes((0.05, 0.02, 0.36, 0.56)), drawn.add_axes((0.46, 0.02, 0.53, 0.56))
     heat(folded, folded_row, power=1)
     folded.set_aspect("equal")

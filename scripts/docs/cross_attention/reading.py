@@ -14,7 +14,7 @@ from wordgaze.explanation.methods import DEFAULT_METHOD, DEFAULT_REPAIRS, Repair
 from wordgaze.model.attention import Attention
 from wordgaze.model.decoder import Decoder
 
-PHOTO = "demo/cat.jpg"
+PHOTO = "demo/kingfisher.jpg"
 START, END = "‹start›", "‹end›"
 
 
