@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
-from tests.model_folder import draw_photo
+from tests.model_folder import draw_photo, make_parts
 
 from wordgaze.captioner import Captioner
 from wordgaze.errors import ConfigError
 from wordgaze.explanation.explanation import Explanation
+from wordgaze.model.caption_model import CaptionModel
 
 
 def path_of(photo: Path) -> Path:
@@ -94,3 +98,27 @@ def test_a_full_disk_leaves_what_was_there(
 def test_what_is_no_path(explanation: Explanation, path: Any) -> None:
     with pytest.raises(ConfigError, match=r"^path=.*; it must be a path"):
         explanation.save(path)
+
+
+@pytest.mark.parametrize("method", ["gradient", "rollout", "mean", "layer-0-head-1"])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_what_went_to_the_prefix_tokens_is_saved_beside_the_maps(
+    tmp_path: Path, method: str, mirrored: bool
+) -> None:
+    parts = make_parts()
+    config = replace(parts.model.config, encoder=replace(parts.model.config.encoder, prefix_tokens=True))
+    with_prefix = CaptionModel(config)
+    with_prefix.load_state_dict(parts.model.state_dict())
+    captioner = Captioner(replace(parts, model=with_prefix), "cpu", mirrored=mirrored)
+    explanation = captioner.explain(draw_photo(tmp_path / "cat.png", 1), "a red dog", method)
+    explanation.save(tmp_path / "maps.json")
+    explanation.save(tmp_path / "maps.npz")
+    words = json.loads((tmp_path / "maps.json").read_text(encoding="utf-8"))["words"]
+    assert all(0 < word["prefix"] < 1 for word in words)
+    assert np.allclose(np.sum([word["map"] for word in words], axis=(1, 2)), 1, atol=1e-4)
+    assert np.allclose(np.load(tmp_path / "maps.npz")["prefix"], [word["prefix"] for word in words])
+
+
+def test_a_model_that_shows_patches_alone_has_no_prefix(captioner: Captioner, tmp_path: Path) -> None:
+    explanation = captioner.explain(draw_photo(tmp_path / "cat.png", 1), "a red dog")
+    assert "prefix" not in explanation.to_dict()["words"][0] and "prefix" not in explanation.to_arrays()

@@ -15,9 +15,11 @@ from wordgaze.explanation.forced_pass import forced_passes, open_encoder, with_g
 from wordgaze.explanation.methods import (
     DEFAULT_METHOD,
     METHODS,
+    Method,
     Repairs,
     WordMaps,
     available_methods,
+    prefix_shares,
     repair,
     word_maps,
 )
@@ -126,6 +128,33 @@ def test_prefix_tokens_are_dropped_and_rows_sum_to_one_again() -> None:
     assert maps[0].max() == pytest.approx(0.7 / (0.7 + 5 * 0.3 / 9))
 
 
+@pytest.mark.parametrize(
+    ("method", "num_prefix", "shares"),
+    [
+        ("layer-0", 4, [4 * 0.3 / 9] * 2),
+        ("layer-0+layer-1", 2, [2 * 0.3 / 7] * 2),
+        ("contrast", 4, [4 * 0.3 / 9] * 2),  # raw: the softmax rows of its layer
+        ("mean", 0, [None, None]),
+    ],
+)
+def test_the_share_of_the_prefix_tokens_stands_beside_the_map(
+    method: str, num_prefix: int, shares: list[float | None]
+) -> None:
+    found = [word.prefix for word in known(method=method, num_prefix=num_prefix).words]
+    assert found == (shares if None in shares else pytest.approx(shares))
+
+
+def test_the_prefix_has_the_share_of_the_relevance_that_lies_on_it() -> None:
+    def rows_of_relevance(forced):
+        return torch.tensor([[3.0, 1, 0, 4], [0, 0, 0, 0], [1, 0, 1, 0], [0, 2, 0, 0]])[
+            :, [0, 1, 2, 3, 3, 3, 3]
+        ]
+
+    passes = {"": forced_passes(Known(IDS, num_prefix=1), STATES, [IDS])[0]}
+    shares = prefix_shares([Method(rows_of_relevance, rows_of_relevance)], passes, 1)
+    torch.testing.assert_close(shares, torch.tensor([3 / 20, 0.0, 1 / 2, 0.0]))
+
+
 def test_a_row_that_looked_at_no_patch_is_even() -> None:
     class Blind(Known):
         def forward(self, *arguments, **options):
@@ -136,6 +165,7 @@ def test_a_row_that_looked_at_no_patch_is_even() -> None:
 
     maps = of_one(Blind(IDS, num_prefix=1), STATES, IDS, SPANS, "contrast", raw=True)
     np.testing.assert_allclose(maps.maps, 1 / 6)
+    assert [word.prefix for word in maps.words] == [1, 1]
     assert [word.entropy for word in maps.words] == pytest.approx([math.log2(6)] * 2)
 
 

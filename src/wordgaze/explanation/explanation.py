@@ -33,7 +33,8 @@ class ExplainedWord:
     ``map`` (H_p, W_p) float32, sums to one over the patches. ``entropy``: of the map, in bits. ``peak``: (x, y), the
     photo pixel under the center of the highest of the patches that show any photo. ``evidence``: in bits, how much
     likelier the photo made the word; ``grounded``: whether the map may be read as what the word stands for
-    (:mod:`wordgaze.explanation.evidence`). ``probability`` is None for a word of the prompt.
+    (:mod:`wordgaze.explanation.evidence`). ``probability`` is None for a word of the prompt. ``prefix``: the share of
+    attention that went to the encoder's class and register tokens, which the map leaves out; None where there are none.
     """
 
     text: str
@@ -43,6 +44,7 @@ class ExplainedWord:
     peak: tuple[int, int]
     evidence: float
     grounded: bool
+    prefix: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +120,7 @@ class Explanation:
                 "grounded": word.grounded,
                 "peak": list(word.peak),
                 "map": _short(word.map),
+                **({} if word.prefix is None else {"prefix": word.prefix}),
             }
             for word in self.words
         ]
@@ -134,6 +137,7 @@ class Explanation:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the numbers as NumPy arrays: ``maps`` (words, H_p, W_p), ``peaks`` (words, 2), else a value a word."""
         words = self.words
+        shares = [word.prefix for word in words]
         return {
             "caption": np.array(self.caption.text),
             "log_probability": np.array(self.caption.log_probability),
@@ -143,6 +147,7 @@ class Explanation:
             "words": np.array([word.text for word in words], dtype=str),
             "probabilities": np.array([word.probability for word in words], np.float32),
             "entropies": np.array([word.entropy for word in words], np.float32),
+            **({} if set(shares) <= {None} else {"prefix": np.array(shares, np.float32)}),
             "evidence": np.array([word.evidence for word in words], np.float32),
             "grounded": np.array([word.grounded for word in words], bool),
             "peaks": np.array([word.peak for word in words], np.int64).reshape(-1, 2),
@@ -181,6 +186,7 @@ def make_explanation(
             peak=overlay.peak(word.map, geometry),
             evidence=bits,
             grounded=is_grounded(word.text, bits),
+            prefix=word.prefix,
         )
         for word, said, bits in zip(maps.words, caption.words, evidence, strict=True)
     )

@@ -128,13 +128,15 @@ def _of_layer(layer: int, head: int | None) -> Method:
 class WordMap:
     """A word, its probability (the product of those of its tokens), and its map (H_p, W_p) float32, of sum one.
 
-    ``entropy``: of the map in bits, from 0 (one patch) to log₂ N (all patches alike).
+    ``entropy``: of the map in bits, from 0 (one patch) to log₂ N (all patches alike). ``prefix``: the share that went
+    to the tokens before the patches, which the map leaves out; None where the decoder sees no such tokens.
     """
 
     text: str
     probability: float
     entropy: float
     map: np.ndarray
+    prefix: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,16 +196,31 @@ def word_maps(
         rows = rows_of(chosen, passes, model.num_prefix, raw)
         if not raw:
             rows = repair(rows, model.grid, DEFAULT_REPAIRS)
-        found.append(merge_words(rows, plain, spans, model.grid))
+        prefix = prefix_shares(chosen, passes, model.num_prefix, raw) if model.num_prefix else None
+        found.append(merge_words(rows, plain, spans, model.grid, prefix))
     return found
 
 
 def rows_of(
     methods: Sequence[Method], passes: Mapping[str, ForcedPass], num_prefix: int, raw: bool = False
 ) -> Tensor:
-    """The mean of the methods' rows over patches (P, N); ``passes`` by what methods need."""
-    parts = [method.raw(passes[""]) if raw else method.rows(passes[method.needs]) for method in methods]
-    return torch.stack([over_patches(part, num_prefix) for part in parts]).mean(dim=0)
+    """Return the mean of the methods' rows over patches (P, N); ``passes`` by what methods need."""
+    return torch.stack([over_patches(row, num_prefix) for row in _rows(methods, passes, raw)]).mean(dim=0)
+
+
+def prefix_shares(
+    methods: Sequence[Method], passes: Mapping[str, ForcedPass], num_prefix: int, raw: bool = False
+) -> Tensor:
+    """Return the share (P,) of the methods' rows that lies on the ``num_prefix`` tokens before the patches."""
+    shares = [
+        rows[:, :num_prefix].sum(dim=-1) / rows.sum(dim=-1).clamp(min=torch.finfo(rows.dtype).tiny)
+        for rows in _rows(methods, passes, raw)
+    ]
+    return torch.stack(shares).mean(dim=0)
+
+
+def _rows(methods: Sequence[Method], passes: Mapping[str, ForcedPass], raw: bool) -> list[Tensor]:
+    return [method.raw(passes[""]) if raw else method.rows(passes[method.needs]) for method in methods]
 
 
 def over_patches(weights: Tensor, num_prefix: int = 0) -> Tensor:
@@ -252,25 +269,34 @@ def _blur(side: int, width: float) -> Tensor:
 
 
 def merge_words(
-    rows: Tensor, forced: ForcedPass, spans: Sequence[WordSpan], grid: tuple[int, int]
+    rows: Tensor,
+    forced: ForcedPass,
+    spans: Sequence[WordSpan],
+    grid: tuple[int, int],
+    prefix: Tensor | None = None,
 ) -> WordMaps:
-    """Return the words with their maps, the mean of their tokens' rows (P, N), and what else the pass says of them."""
+    """Return the words with their maps, the mean of their tokens' rows (P, N), and what else the pass says of them.
+
+    ``prefix`` (P,): the shares of the rows that went to the tokens before the patches, if there are any.
+    """
     assert all(1 <= span.start < span.stop <= len(rows) + 1 for span in spans)
     maps = torch.zeros(len(spans), rows.shape[-1])
     attention = torch.zeros(len(spans), 1 + len(spans))
     read = torch.stack(forced.attentions).mean(dim=(0, 1))  # (P, P)
     probabilities = []
+    shares: list[float | None] = []
     for index, span in enumerate(spans):
         predicting = slice(span.start - 1, span.stop - 1)  # a token is predicted one position before its own
         maps[index] = rows[predicting].mean(dim=0)
+        shares.append(None if prefix is None else float(prefix[predicting].mean()))
         probabilities.append(float(forced.log_probabilities[predicting].sum().exp()))
         attention[index, 0] = read[predicting, 0].mean()
         for column, other in enumerate(spans, start=1):
             attention[index, column] = read[predicting, other.start : other.stop].sum(dim=-1).mean()
     entropies = (torch.special.entr(maps).sum(dim=-1) / np.log(2)).tolist()
-    texts = [span.text for span in spans]
+    texts, grids = [span.text for span in spans], maps.reshape(len(spans), *grid).numpy()
     return WordMaps(
-        words=tuple(map(WordMap, texts, probabilities, entropies, maps.reshape(len(spans), *grid).numpy())),
+        words=tuple(map(WordMap, texts, probabilities, entropies, grids, shares)),
         grid_size=grid,
         log_probability=float(forced.log_probabilities.sum()),
         words_attention=over_patches(attention).numpy(),
