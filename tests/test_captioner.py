@@ -203,7 +203,7 @@ def test_numpys_numbers_are_options_too(captioner: Captioner) -> None:
     [
         *(({"device": value}, "^device=") for value in (5.5, True, ["cpu"], b"cpu")),
         *(
-            ({"device": value}, "The device .* is not there")
+            ({"device": value}, "This torch has no device")
             for value in (99, -1, 10**30, "meta", "", "gpu7")
         ),
         *(

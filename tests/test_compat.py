@@ -1,6 +1,6 @@
-"""torchvision beside a torch that it was not linked against, each case in a process of its own.
+"""torchvision with a torch that it was not linked against, each case in a process of its own.
 
-The installed torchvision shows whichever case this machine has; stand-ins on ``sys.path`` show both everywhere.
+The installed torchvision shows the case of this machine; stand-ins on ``sys.path`` show both cases everywhere.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def test_declares_both_schemas_where_the_native_part_does_not_load(
         "import torch, torchvision\n"
         "print(torch.ops.torchvision.nms.default._schema)\n"
         "print(torch.ops.torchvision.qnms.default._schema)\n"
-        "print(compat.declare_missing_operators())\n"  # once more: nothing is declared twice
+        # A second call declares nothing twice.
+        "print(compat.declare_missing_operators())\n"
         "print(compat.torchvision_status())\n",
         path,
     )
@@ -72,7 +73,7 @@ def test_declares_both_schemas_where_the_native_part_does_not_load(
         "torchvision::nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
         "torchvision::qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
         "True",
-        "its native part does not load under this torch; wordgaze works without it",
+        "its native part does not load with this torch; wordgaze works without it",
     ]
 
 

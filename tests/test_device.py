@@ -31,8 +31,8 @@ def test_threads_hold_for_a_torch_that_is_loaded_and_for_what_is_loaded_later() 
 @pytest.mark.parametrize(
     ("load", "cores", "threads", "said"),
     [
-        (3.24, 2, 2, "a load of 3.2 on 2 cores, and torch's 2 threads wait for each other; --threads 1"),
-        (1.5, 1, 4, "a load of 1.5 on 1 core, and torch's 4 threads"),
+        (3.24, 2, 2, "(a load of 3.2 on 2 cores), so torch's 2 threads wait for each other; --threads 1"),
+        (1.5, 1, 4, "(a load of 1.5 on 1 core), so torch's 4 threads"),
         (1.9, 2, 2, None),
         (2.0, 2, 2, None),  # full, and nobody waits
         (9.0, 2, 1, None),  # one thread waits for no other
@@ -60,9 +60,7 @@ def test_a_device_is_known_by_torchs_name(given: object, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["nonsense", "cuda:99", "meta", "cpu:x", ""])
 def test_a_device_that_cannot_compute_is_refused_in_a_sentence(name: str) -> None:
-    with pytest.raises(
-        ConfigError, match=f"The device '{name}' is not there for this torch; use auto or cpu"
-    ):
+    with pytest.raises(ConfigError, match=f"This torch has no device '{name}'; use auto or cpu"):
         device.find_device(name)
 
 

@@ -1,6 +1,6 @@
-"""Where and how exactly torch computes: the device, the precision of its arithmetic, the processor's threads.
+"""Where and how torch computes: the device, the precision of its arithmetic, the processor's threads.
 
-Devices and precisions are plain strings, and torch is imported by what needs it: ``--help`` must answer at once.
+Devices and precisions are plain strings, and torch is imported where it is needed: ``--help`` must answer at once.
 """
 
 from __future__ import annotations
@@ -38,15 +38,14 @@ def find_device(device: object = "auto") -> str:
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         if isinstance(device, bool) or not isinstance(device, str | int | torch.device):
-            raise wrong_kind("device", device, "a name such as cpu, a number of a GPU, or a torch.device")
-        chosen = torch.device(device)
-        torch.zeros(1, device=chosen).item()  # a meta tensor can be made, and not computed with
+            raise wrong_kind("device", device, "a name such as cpu, the number of a GPU, or a torch.device")
+        torch_device = torch.device(device)
+        # A meta tensor can be made, but not computed with.
+        torch.zeros(1, device=torch_device).item()
     except (ArithmeticError, AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        # torch's ways to say that it has none
-        raise ConfigError(
-            f"The device {shown(str(device))} is not there for this torch; use auto or cpu."
-        ) from None
-    return str(chosen)
+        # These are torch's ways to say that it has no such device.
+        raise ConfigError(f"This torch has no device {shown(str(device))}; use auto or cpu.") from None
+    return str(torch_device)
 
 
 def check_precision(precision: object) -> str:
@@ -75,7 +74,7 @@ def arithmetic(device: str, precision: str) -> Iterator[None]:
     import torch
 
     cudnn = torch.backends.cudnn
-    # Left alone, cuDNN convolves in TF32, whose ten bits of mantissa are no float32.
+    # By default cuDNN convolves in TF32, whose mantissa has ten bits, not 23.
     exact = cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False)
     kind, lower = device.partition(":")[0], precision != "float32"
     with (
@@ -86,31 +85,33 @@ def arithmetic(device: str, precision: str) -> Iterator[None]:
 
 
 def set_threads(count: int) -> None:
-    """Let this process compute with ``count`` threads, whether torch is loaded already or not yet."""
+    """Let this process compute with ``count`` threads, whether torch is loaded already or not."""
     for name in _VARIABLES:
         os.environ[name] = str(count)
-    if "torch" in sys.modules:  # not imported for it: --help must answer at once
+    # torch is not imported for this: --help must answer at once.
+    if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(count)
 
 
 def load() -> float | None:
-    """Return how many threads of all programs wanted to run in the last minute; None where no system tells."""
+    """Return how many threads of all programs wanted to run in the last minute; None where the system can't tell."""
     try:
         return os.getloadavg()[0]
-    except (AttributeError, OSError):  # Windows
+    except (AttributeError, OSError):
+        # Windows.
         return None
 
 
 def busy(threads: int) -> str | None:
     """Return a sentence if the machine has no cores left for ``threads`` threads, which then wait for each other.
 
-    A step of torch ends when its last thread has ended, so that one that waits for its turn holds up all others.
+    A step of torch ends with its last thread, so one thread that waits for its turn holds up all others.
     """
     cores, now = os.cpu_count() or 1, load()
     if threads == 1 or now is None or now <= cores:
         return None
     return (
-        f"The machine is busy: a load of {now:.1f} on {cores} core{'s' if cores > 1 else ''}, and torch's {threads} "
+        f"The machine is busy (a load of {now:.1f} on {cores} core{'s' if cores > 1 else ''}), so torch's {threads} "
         "threads wait for each other; --threads 1 is faster beside other work."
     )
 
@@ -118,9 +119,10 @@ def busy(threads: int) -> str | None:
 def one_thread_after_fork() -> None:
     """Let processes that are forked from this one run torch with one thread.
 
-    OpenMP's threads do not live on in a fork, and a child whose parent has used them would wait for them without end.
+    OpenMP's threads do not survive a fork, and a child whose parent has used them would wait for them forever.
     """
-    if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    # Windows has no fork.
+    if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_one_thread)
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong for a user, each as one sentence: what is wrong, where, and what to do."""
+"""Errors that a user can cause, each one sentence: what is wrong, where, and what to do."""
 
 import sys
 import warnings
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class WordgazeError(Exception):
-    """The parent of every error a user can cause; its text is the whole message."""
+    """The base of every error that a user can cause; its text is the whole message."""
 
 
 class PhotoError(WordgazeError):
@@ -14,7 +14,7 @@ class PhotoError(WordgazeError):
 
 
 class PhotoWarning(UserWarning):
-    """A photo was read, but is probably not what it should be: cut short, empty, wholly transparent."""
+    """A photo was read but is probably not as it should be: cut short, empty, fully transparent."""
 
 
 class ModelWarning(UserWarning):
@@ -34,31 +34,35 @@ class ConfigError(WordgazeError):
 
 
 def wrong_kind(name: str, value: object, rule: str) -> ConfigError:
-    """Return the error for an argument of another kind than its ``rule`` says."""
+    """Return the error for an argument that is not of the kind its ``rule`` states."""
     return ConfigError(f"{name}={shown(value)} is of the wrong kind; it must be {rule}.")
 
 
 def shown(value: Any) -> str:
-    """Return a value as a sentence shows it: in one line, and cut where it is long."""
-    if isinstance(value, int) and abs(value) >= 10**40:  # Python writes no number of thousands of digits
+    """Return a value as a sentence shows it: on one line, and cut where it is long."""
+    # Python writes no numbers of thousands of digits.
+    if isinstance(value, int) and abs(value) >= 10**40:
         return f"a number of {value.bit_length()} bits"
     try:
         if hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0:
-            value = value.item()  # 2.5, not np.float64(2.5)
+            # 2.5, not np.float64(2.5).
+            value = value.item()
         text = " ".join(repr(value).split())
-    except Exception:  # somebody else's __repr__
+    except Exception:
+        # Another library's __repr__ may raise anything.
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def first_line(error: BaseException) -> str:
-    """Another library's error, as a part of our sentence."""
+    """Return another library's error as a part of our sentence."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def warn(message: str, category: type[Warning]) -> None:
-    """Warn, as of the line outside this package that called into it."""
-    frame, level = sys._getframe(1), 2  # stacklevel 2 is the line that called this function
+    """Warn, naming the line outside this package that called into it."""
+    # Stack level 2 is the line that called this function.
+    frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("wordgaze."):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)

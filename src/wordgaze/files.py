@@ -1,4 +1,4 @@
-"""Files that a user names: an output never destroys an input, and is written whole or not at all."""
+"""Files that a user names: an output never overwrites an input, and is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 def one_line(path: AnyPath) -> str:
     r"""Return a file's name for a line of text: its tabs, line breaks and backslashes as ``\t \n \r \\``.
 
-    On Windows, where names hold none of them and a backslash parts folders, the name is left as it is.
+    On Windows names hold none of them, and backslashes separate folders, so the name stays as it is.
     """
     return os.fspath(path) if os.sep == "\\" else os.fspath(path).translate(_ESCAPES)
 
 
 def checked_path(name: str, value: object) -> Path:
-    """Return a path that somebody gave as the argument ``name``; raise ConfigError for what can't be one."""
+    """Return the path given as the argument ``name``; raise ConfigError for what can't be one."""
     if (
         not isinstance(value, str | os.PathLike)
         or isinstance(os.fspath(value), bytes)
@@ -40,16 +40,16 @@ def checked_path(name: str, value: object) -> Path:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise ConfigError(
-                f"{name} is {shown(os.fspath(value))}, too long for a path; check it."
+                f"{name} is {shown(os.fspath(value))}, which is too long for a path; check it."
             ) from None
     return Path(value)
 
 
 def check_outputs(outputs: Iterable[AnyPath], inputs: Iterable[AnyPath] = ()) -> None:
-    """Raise ConfigError where an output can't be written, or would be written over an input or another output.
+    """Raise ConfigError where an output can't be written, or would overwrite an input or another output.
 
-    ``inputs``: files, and folders, of which every file counts. Two paths are the same file as ``os.path.samefile``
-    means it: through links of both kinds, ``..``, and other spellings of its name. An output's own folder must exist.
+    ``inputs``: files, and folders, of which every file counts. Two paths are one file as ``os.path.samefile`` means
+    it: through links of both kinds, ``..``, and other spellings of the name. An output's folder must exist.
     """
     targets: dict[str | tuple[int, int], Path] = {}
     for output in map(Path, outputs):
@@ -57,30 +57,30 @@ def check_outputs(outputs: Iterable[AnyPath], inputs: Iterable[AnyPath] = ()) ->
         for key in _keys(output):
             if targets.setdefault(key, output) is not output:
                 raise ConfigError(
-                    f"{one_line(targets[key])} and {one_line(output)} are the same file, and two things are to be "
-                    "written there; name two files."
+                    f"{one_line(targets[key])} and {one_line(output)} are the same file, but two outputs are to be "
+                    "written; name two files."
                 )
     if not targets:
         return
-    for given in inputs:
-        for file in _files_of(given):
+    for path in inputs:
+        for file in _files_of(path):
             for key in _keys(file):
                 if key in targets:
-                    raise ConfigError(_clash(targets[key], file, Path(given)))
+                    raise ConfigError(_clash(targets[key], file, Path(path)))
 
 
 def check_output_folder(folder: AnyPath) -> None:
-    """Raise ConfigError where ``folder`` can't be written into, or, where it is not there, can't be made."""
+    """Raise ConfigError where ``folder`` can't be written into or, if it does not exist, can't be made."""
     path = Path(folder)
     while not os.path.lexists(path):
         path = path.parent
     if not path.is_dir():
-        kind = "a link that leads nowhere" if path.is_symlink() and not path.exists() else "no folder"
+        kind = "a link that leads nowhere" if path.is_symlink() and not path.exists() else "not a folder"
         raise ConfigError(
             f"{one_line(path)} is {kind}, so nothing can be written there; choose another output."
         )
     if not os.access(path, os.W_OK | os.X_OK):
-        raise ConfigError(f"Nothing may be written in the folder {one_line(path)}; choose another output.")
+        raise ConfigError(f"The folder {one_line(path)} is not writable; choose another output.")
 
 
 MODEL_FILES = (
@@ -90,19 +90,19 @@ MODEL_FILES = (
 
 
 def model_files(folder: AnyPath | None) -> list[Path]:
-    """Return what a model folder may hold, as inputs to check outputs by; None: of the bundled model.
+    """Return the files that a model folder may hold, to check outputs against; None is the bundled model's.
 
-    Not all that lies in the folder: scores of the model may be kept there.
+    Other files in the folder don't count: scores of the model may be kept there.
     """
     return [Path(folder or Path(__file__).parent / "bundled", name) for name in MODEL_FILES]
 
 
 def write_whole(path: AnyPath, write: Callable[[BinaryIO], object]) -> None:
-    """Let ``write`` fill a new file, which then takes the place of ``path``; a failure leaves that as it was.
+    """Let ``write`` fill a new file, which then replaces ``path``; a failure leaves ``path`` as it was.
 
-    Through a link its target is replaced. What is no regular file (``/dev/null``) is written as it is, and so is what
-    this process has open already (``/dev/stdout``, ``/dev/fd/3``): from where it stands, also where that is in a file.
-    Raises OSError, which names ``path``; ``write`` may be called twice.
+    Through a link its target is replaced. What is not a regular file (``/dev/null``) is written directly, and so is
+    what this process has open already (``/dev/stdout``, ``/dev/fd/3``), from its current position. Raises OSError,
+    which names ``path``; ``write`` may be called twice.
     """
     try:
         stream = _stream(path)
@@ -138,9 +138,9 @@ def _replace(target: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def _write_unnamed(folder: Path, write: Callable[[BinaryIO], object]) -> str | None:
-    """Return the name of a new file that had none while it was written, so that a killed process leaves nothing.
+    """Return the name of a new file that had no name while it was written, so that a killed process leaves nothing.
 
-    None where the system knows no such files: all but Linux, and some of its file systems.
+    None where the system has no such files: all but Linux, and some of its file systems.
     """
     try:
         handle = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600)
@@ -149,7 +149,8 @@ def _write_unnamed(folder: Path, write: Callable[[BinaryIO], object]) -> str | N
     with open(os.dup(handle), "wb") as keep:
         _fill(handle, write)
         name = os.path.join(folder, f".wordgaze-{os.getpid()}-{secrets.token_hex(4)}.tmp")
-        try:  # a folder's number makes Python call linkat, which follows the link in /proc
+        # With a folder's descriptor Python calls linkat, which follows the link in /proc.
+        try:
             os.link(f"/proc/self/fd/{keep.fileno()}", name, src_dir_fd=keep.fileno(), follow_symlinks=True)
         except OSError:
             return None
@@ -164,12 +165,13 @@ def _fill(handle: int, write: Callable[[BinaryIO], object]) -> None:
 
 
 def _stream(path: AnyPath) -> int | None:
-    """Return which open file of this process a path names, through links too; None for all others."""
+    """Return which open file of this process a path names, through links too; None for all other paths."""
     name = os.path.abspath(path)
-    for _ in range(40):  # as many links as Linux follows
-        found = re.fullmatch(rf"/(?:dev|proc/(?:self|thread-self|{os.getpid()}))/fd/(\d+)", name)
-        if found:
-            return int(found[1])
+    # As many links as Linux follows.
+    for _ in range(40):
+        match = re.fullmatch(rf"/(?:dev|proc/(?:self|thread-self|{os.getpid()}))/fd/(\d+)", name)
+        if match:
+            return int(match[1])
         try:
             name = os.path.normpath(os.path.join(os.path.dirname(name), os.readlink(name)))
         except (OSError, ValueError):
@@ -178,22 +180,23 @@ def _stream(path: AnyPath) -> int | None:
 
 
 def write_text(path: AnyPath, text: str, errors: str = "strict") -> None:
-    """Write ``text`` as UTF-8, whole or not at all; ``errors`` as of ``str.encode``. Raises OSError."""
+    """Write ``text`` as UTF-8, whole or not at all; ``errors`` as in ``str.encode``. Raises OSError."""
     data = text.encode("utf-8", errors)
     write_whole(path, lambda file: file.write(data))
 
 
 def _check_place(output: Path) -> None:
     if output.is_dir():
-        raise ConfigError(f"{one_line(output)} is a folder, and a file is to be written; name a file.")
-    target = Path(os.path.realpath(output))  # through a link its target is written
+        raise ConfigError(f"{one_line(output)} is a folder, but a file is to be written; name a file.")
+    # Through a link its target is written.
+    target = Path(os.path.realpath(output))
     if not target.parent.is_dir():
         folder = output.parent if not output.parent.is_dir() else target.parent
         raise ConfigError(
             f"There is no folder {one_line(folder)} for {one_line(output.name)}; make it, or choose another."
         )
     if output.exists() and not os.access(output, os.W_OK):
-        raise ConfigError(f"{one_line(output)} may not be written over; choose another output.")
+        raise ConfigError(f"{one_line(output)} is not writable; choose another output.")
     if output.is_file() or not output.exists():
         check_output_folder(target.parent)
 
@@ -208,13 +211,14 @@ def _files_of(path: AnyPath) -> Iterator[Path]:
 
 
 def _keys(path: Path) -> Iterator[str | tuple[int, int]]:
-    """What a file is known by: its place, and where it exists what the file system calls it.
+    """Yield what identifies a file: its device and inode or, where it does not exist, its path.
 
-    Only regular files: two outputs may both go to ``/dev/null``.
+    Nothing identifies what is not a regular file: two outputs may both go to ``/dev/null``.
     """
     try:
         status = path.stat()
-    except (OSError, ValueError):  # it is not there, or its name can't be one
+    except (OSError, ValueError):
+        # It does not exist, or its name is not valid.
         yield os.path.realpath(path)
         return
     if path.is_file():
@@ -222,10 +226,9 @@ def _keys(path: Path) -> Iterator[str | tuple[int, int]]:
 
 
 def _clash(output: Path, file: Path, given: Path) -> str:
-    written, read = one_line(output), one_line(file)
-    where = "" if given == file else f" of {one_line(given)}"
-    same = "" if output == file else f" is the same file as {read}, which"
-    return f"{written}{same} is an input{where}, and would be written over; choose another output."
+    where = "" if given == file else f" in {one_line(given)}"
+    same = "" if output == file else f" is the same file as {one_line(file)}, which"
+    return f"{one_line(output)}{same} is an input{where} and would be overwritten; choose another output."
 
 
 def _umask() -> int:

@@ -140,7 +140,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         ("one --captions val.json", "--images and --captions belong together"),
         ("one val.json --split test", "leave out --split"),
         ("one val.json --instances boxes.json", "leave out --instances"),
-        ("one val.json --json val.json", "val.json is an input, and would be written over"),
+        ("one val.json --json val.json", "val.json is an input and would be overwritten"),
         ("one link.json --json val.json", "val.json"),
         ("one val.json --json one/config.json", "one/config.json"),
         ("one val.json --json hard.json", "one/model.safetensors"),
@@ -177,7 +177,7 @@ def test_a_judged_photo_is_not_written_over(data: Data, model: Path, rows: bool)
     judged.write_text(json.dumps([row]))
     given = [judged] if rows else Data(photos.parent, model).files()
     result = run("calibrate", model, *given, "--json", photos / "3.png")
-    assert result.exit_code == 2 and "3.png is an input, and would be written over" in result.stderr
+    assert result.exit_code == 2 and "3.png is an input and would be overwritten" in result.stderr
     assert (photos / "3.png").read_bytes() == before and not (model / CONFIDENCE).exists()
 
 

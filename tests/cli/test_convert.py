@@ -138,7 +138,7 @@ def hold_another_checkpoint(folder: Path) -> None:
     [
         (fill, "is not empty, and no model folder of wordgaze"),
         (hold_another_checkpoint, "is not empty, and no model folder of wordgaze"),
-        (lambda out: out.write_text("a file"), "is no folder"),
+        (lambda out: out.write_text("a file"), "is not a folder"),
     ],
 )
 def test_what_is_there_is_not_written_over(

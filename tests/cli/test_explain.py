@@ -232,7 +232,7 @@ def test_beside_the_photos_is_free(
         assert explain("b.png", "-o", "maps.png", *model).exit_code == 0
         assert explain(".", "--exclude", "maps*", "-o", "maps", *model).exit_code == 0
     again = explain(".", "-o", "maps", *model)
-    assert again.exit_code == 2 and "maps/b.png is an input, and would be written over" in again.stderr
+    assert again.exit_code == 2 and "maps/b.png is an input and would be overwritten" in again.stderr
 
 
 def test_maps_among_photos_take_no_photo_s_place(model: list[str], photos: list[Path]) -> None:

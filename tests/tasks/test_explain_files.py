@@ -94,7 +94,7 @@ def test_an_output_that_can_not_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "nowhere-link").symlink_to(tmp_path / "nowhere")
     (tmp_path / "nowhere-link.png").symlink_to(tmp_path / "nowhere" / "maps.png")
     for out, files, message in [
-        ("file.png/sub", one, r"file\.png is no folder, so nothing can be written there"),
+        ("file.png/sub", one, r"file\.png is not a folder, so nothing can be written there"),
         ("file.png/", one, r"is a file, and 1 photo needs a folder"),
         ("nowhere-link", one, r"is a link that leads nowhere"),
         ("nowhere-link/sub", one, r"is a link that leads nowhere"),
@@ -115,10 +115,10 @@ def test_an_output_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "file.png").touch()
     monkeypatch.setattr(os, "access", lambda *_: False)  # as it is for all but root
     for out, message in [
-        ("file.png", r"file\.png may not be written over"),
-        ("new.png", "Nothing may be written in the folder"),
-        ("new", "Nothing may be written in the folder"),
-        ("new/deep", "Nothing may be written in the folder"),
+        ("file.png", r"file\.png is not writable"),
+        ("new.png", "is not writable"),
+        ("new", "is not writable"),
+        ("new/deep", "is not writable"),
     ]:
         with pytest.raises(ConfigError, match=message):
             plan_output(tmp_path / out, [Path("a.jpg")])

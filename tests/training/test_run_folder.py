@@ -367,9 +367,9 @@ def test_inputs_in_the_folder_of_a_run_are_not_written_over(run, tmp_path):
     config, out = run
     (out / "README.md").write_text("a text to learn words from")
     config = replace(config, tokenizer=replace(config.tokenizer, extra_text=[str(out / "README.md")]))
-    assert "is an input, and would be written over" in refused(config, out, restart=True)
+    assert "is an input and would be overwritten" in refused(config, out, restart=True)
     own = replace(config, tokenizer=TokenizerOptions(file=str(out / "tokenizer.json")))
-    assert "is an input, and would be written over" in refused(own, out, restart=True)
+    assert "is an input and would be overwritten" in refused(own, out, restart=True)
     link = tmp_path / "tokenizer.json"
     link.symlink_to(out / "tokenizer.json")
     linked = replace(config, tokenizer=TokenizerOptions(file=str(link)))
