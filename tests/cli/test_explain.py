@@ -198,6 +198,15 @@ def test_no_output_is_an_input(
     assert files_in(tmp_path) == before
 
 
+def test_what_else_lies_in_a_model_s_folder_is_no_input(
+    model_folder: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    for _ in range(2):  # the second time over the first's
+        result = explain(photos[0], "--model", folder, "--device", "cpu", "-o", folder / "maps.json")
+        assert result.exit_code == 0, result.stderr
+
+
 def test_the_bundled_model_is_an_input(photos: list[Path]) -> None:
     config = Path(wordgaze.__file__).parent / "bundled" / "config.json"
     before = config.read_bytes()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from wordgaze.data.listing import STDIN, Listing, Photo
 from wordgaze.data.streams import read_stdin
 from wordgaze.errors import ConfigError, PhotoError, PhotoWarning
-from wordgaze.files import AnyPath, check_output_folder, check_outputs, one_line, write_text
+from wordgaze.files import AnyPath, check_output_folder, check_outputs, model_files, one_line, write_text
 
 if TYPE_CHECKING:
     from wordgaze.captioner import Captioner
@@ -51,16 +51,14 @@ class ExplainedFile:
 
 
 def inputs_of(listing: Listing, lists: Sequence[str] = (), model: str | None = None) -> list[Path]:
-    """Return all that a command reads: photos, their lists, and the folder of ``model`` (None: the bundled one)."""
+    """Return all that a command reads: photos, their lists, and the files of ``model`` (None: the bundled one)."""
     inputs = [photo for photo in listing.photos if isinstance(photo, Path)]
     # Excluded photos are not read, but their owner keeps them where photos are meant to be.
     inputs += listing.spared
     inputs += [Path(file) for file in lists if file != STDIN]
     if STDIN in listing.photos or STDIN in lists:
         inputs.append(Path("/dev/stdin"))  # `explain - -o cat.png < cat.png`
-    # A folder that is not there is a name on the hub.
-    folder = Path(__file__).parents[1] / "bundled" if model is None else Path(model).expanduser()
-    return [*inputs, folder] if folder.is_dir() else inputs
+    return [*inputs, *model_files(None if model is None else Path(model).expanduser())]
 
 
 def plan_output(out: AnyPath, photos: Sequence[Photo], inputs: Iterable[AnyPath] = ()) -> Output:
