@@ -79,7 +79,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_two_steps_of_a_config(name: str, run: Run) -> None:
     folder = run(name)
-    size = parse_config(CONFIGS[name]).encoder.image_size
+    size = parse_config(CONFIGS[name]).encoder.shape.image_size
     if size is not None:
         assert load_folder(folder).preprocessing.size == size
 
@@ -102,12 +102,12 @@ def two_steps(files: Sequence[Path], tmp_path: Path, run: Run) -> Path:
             *("--encoder.features", "patches", "--encoder.blocks", "0"),
             *("--decoder.width", "32", "--decoder.layers", "1", "--decoder.heads", "4"),
         ]
-        if plain.encoder.image_size is None:
+        if plain.encoder.shape.image_size is None:
             overrides += ["--encoder.image_size", "[48, 48]"]
     else:
         before = "bundled_long" if initial == "bundled" else Path(initial).name
         overrides += ["--train.initial_model", str(run(before))]
-    if plain.encoder.beside is not None:
+    if plain.encoder.shape.beside is not None:
         overrides += ["--encoder.beside", "test_efficientnet", "--encoder.beside_pretrained", "null"]
     if isinstance(plain.encoder.freeze, int):
         learning = 2 + VIT_TINY - plain.encoder.freeze

@@ -10,6 +10,7 @@ from pathlib import Path
 from scripts import ROOT
 from wordgaze.tasks.train import parse_config
 from wordgaze.training.config import TrainingConfig
+from wordgaze.training.settings import settings_of
 
 # Where a run found its parts: each machine's own.
 PLACES = {("train", "initial_model"), ("encoder", "beside_pretrained"), ("encoder", "cache")}
@@ -64,7 +65,7 @@ class Stage:
 
 def command(stage: Stage) -> str:
     """Return the command that repeats the run: its config, and the plain values that the run had otherwise."""
-    wanted, had = map(dataclasses.asdict, (stage.wanted, stage.had))
+    wanted, had = map(settings_of, (stage.wanted, stage.had))
     words = ["wordgaze train", *(f"--config {_in_configs(path)}" for path in (*stage.before, stage.config))]
     for group, values in had.items():
         for name, value in values.items():

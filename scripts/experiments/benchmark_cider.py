@@ -21,16 +21,18 @@ import torch
 from scripts import SHARED_DATA
 from scripts.common.arguments import check_files, script_parser
 from scripts.common.timing import fastest, timed
-from wordgaze.data.dataset import TrainingBatch
 from wordgaze.evaluation.cider import CiderD
 from wordgaze.evaluation.ptb import tokenize_all
 from wordgaze.files import write_text
 from wordgaze.folder import load_folder
 from wordgaze.hub import bundled_folder
 from wordgaze.tasks.evaluate import reference_photos, results_of
-from wordgaze.tasks.train import choose_precision
-from wordgaze.training.config import TrainingConfig, TrainOptions
-from wordgaze.training.module import CaptionModule
+from wordgaze.training.config import DataOptions, TrainOptions
+from wordgaze.training.dataset import TrainingBatch
+from wordgaze.training.devices import is_bfloat16
+from wordgaze.training.module import disable_fused_attention
+from wordgaze.training.objectives import CiderReward
+from wordgaze.training.self_critical import SelfCriticalStep
 
 RESULTS = SHARED_DATA / "results"
 PHOTOS, SAMPLES = 32, 5  # of a step of self-critical training
@@ -77,33 +79,31 @@ def time_steps(references: list[tuple[str, ...]], rounds: int) -> tuple[float, f
     """Median seconds of a self-critical step, and of scoring in it."""
     parts = load_folder(bundled_folder())
     train = TrainOptions(objective="scst", initial_model="bundled", samples=SAMPLES)
-    module = CaptionModule(parts.model, parts.tokenizer, TrainingConfig(train=train), {}, references)
-    module.log = module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
-    module.on_fit_start()
-    module.train()
-    optimizer = torch.optim.AdamW(module.parameters(), lr=0.0)
-    score, scoring, steps = module._reward, [], []
+    cider, scoring, steps = CiderReward(references), [], []
 
-    def timed_score(*arguments: Any) -> np.ndarray:
-        seconds, rewards = timed(lambda: score(*arguments))
+    def timed_reward(*arguments: Any) -> np.ndarray:
+        seconds, rewards = timed(lambda: cider(*arguments))
         scoring.append(seconds)
         return rewards
 
-    module._reward = timed_score
+    model = parts.model.eval()
+    disable_fused_attention(model)  # as training does on a CPU
+    step = SelfCriticalStep(model, parts.tokenizer, timed_reward, train, DataOptions().max_length)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
 
     def take_step(batch: TrainingBatch) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            loss = module.training_step(batch, 0)
+            loss, _ = step.loss(batch, model.encode(batch.inputs), epoch=0)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
-    bfloat16 = choose_precision("auto", "cpu") == "bf16-mixed"
+    bfloat16 = is_bfloat16("auto", "cpu")
     none = torch.zeros(PHOTOS, 0, dtype=torch.long)
-    for step in range(rounds + 1):
-        torch.manual_seed(step)
+    for number in range(rounds + 1):
+        torch.manual_seed(number)
         pixel_values = torch.randn(PHOTOS, 3, *parts.preprocessing.size)
-        photos = [number % len(references) for number in range(step * PHOTOS, (step + 1) * PHOTOS)]
+        photos = [photo % len(references) for photo in range(number * PHOTOS, (number + 1) * PHOTOS)]
         batch = TrainingBatch(pixel_values, none, none, photos, [False] * PHOTOS)
         steps.append(timed(lambda batch=batch: take_step(batch))[0])  # type: ignore[misc]
     return float(np.median(steps[1:])), float(np.median(scoring[1:]))  # the first warms up

@@ -19,7 +19,6 @@ from scripts.experiments.side_by_side.table import load, markdown
 from torch.nn import functional
 
 from wordgaze.data.captions import load_sources
-from wordgaze.data.dataset import IGNORED
 from wordgaze.data.shapes import write_shapes
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.evaluation.score import score_captions
@@ -27,7 +26,9 @@ from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.search import generate
 from wordgaze.model.config import EncoderConfig
 from wordgaze.model.encoders.build import build_encoder
-from wordgaze.tasks.train import build_model, parse_config
+from wordgaze.tasks.train import parse_config
+from wordgaze.training.dataset import IGNORED
+from wordgaze.training.starting_model import build_model
 
 ROOT = Path(__file__).resolve().parents[2]
 ARMS = ("ours", "hugging_face", "lstm")
@@ -217,7 +218,7 @@ def test_transformers_vit_gives_timms_features():
 
 def test_transformers_vit_gives_timms_features_with_the_weights_that_are_compared(shared_data):
     options = parse_config(CONFIG).encoder
-    encoder = build_encoder(EncoderConfig(options.name), str(ROOT / options.pretrained))
+    encoder = build_encoder(EncoderConfig(options.shape.name), str(ROOT / options.pretrained))
     check_features(encoder.network, (224, 224))
 
 
@@ -225,7 +226,11 @@ def test_all_arms_have_as_many_parameters():
     config = parse_config(CONFIG, ["--encoder.pretrained", "null"])
     tokens = SimpleNamespace(vocab_size=6000, bos_id=1, eos_id=2, pad_id=0)
     task = Task(config, (), (), tokens, None, Path())
-    models = [build_model(config, 6000), hugging_face.build(task), lstm.ShowAttendTell(task.encoder(), 6000)]
+    models = [
+        build_model(config.encoder, config.decoder, 6000),
+        hugging_face.build(task),
+        lstm.ShowAttendTell(task.encoder(), 6000),
+    ]
     ours, *others = (sum(parameter.numel() for parameter in model.parameters()) for model in models)
     assert others == pytest.approx([ours, ours], rel=0.01)
     assert models[1].decoder.lm_head.weight is models[1].decoder.transformer.wte.weight

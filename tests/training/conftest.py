@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+from tests.training.runs import with_settings
 
 from wordgaze.data.captions import Source
 from wordgaze.data.shapes import write_shapes
@@ -8,7 +9,9 @@ from wordgaze.training.config import (
     AugmentationOptions,
     DataOptions,
     DecoderOptions,
+    DecoderShape,
     EncoderOptions,
+    EncoderShape,
     TokenizerOptions,
     TrainingConfig,
     TrainOptions,
@@ -38,16 +41,14 @@ def small_config(shapes):
                 augmentation=AugmentationOptions(whole=1.0, flip=0.5),
             ),
             tokenizer=TokenizerOptions(vocab_size=280),
-            encoder=EncoderOptions("test_vit", image_size=(48, 48), pretrained=None, drop_path=0.1),
-            decoder=DecoderOptions(width=32, layers=2, heads=4, positions=32),
+            encoder=EncoderOptions(EncoderShape("test_vit", (48, 48), drop_path=0.1), pretrained=None),
+            decoder=DecoderOptions(shape=DecoderShape(width=32, layers=2, heads=4, positions=32)),
             train=TrainOptions(
                 epochs=2, warmup_steps=2, checkpoint_every=1, log_every=1, accelerator="cpu", ema_decay=0.5
             ),
         )
         for name, values in groups.items():
-            config = dataclasses.replace(
-                config, **{name: dataclasses.replace(getattr(config, name), **values)}
-            )
+            config = dataclasses.replace(config, **{name: with_settings(getattr(config, name), **values)})
         return config
 
     return make

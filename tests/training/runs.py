@@ -1,7 +1,7 @@
 """What a training run leaves, as tests compare it."""
 
 import csv
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from safetensors.torch import load_file
 
@@ -37,3 +37,12 @@ def self_critical(small_config, tmp_path, **options):
     config = small_config(train=fields | options)
     sizes = {"tokenizer": TokenizerOptions(), "encoder": EncoderOptions(), "decoder": DecoderOptions()}
     return replace(config, **sizes)
+
+
+def with_settings(options, **settings):
+    """Return a group's options with other values of some settings, those of its shape too."""
+    shape = getattr(options, "shape", None)
+    if shape is not None:
+        names = {field.name for field in fields(shape)} & settings.keys()
+        settings["shape"] = replace(shape, **{name: settings.pop(name) for name in names})
+    return replace(options, **settings)

@@ -5,20 +5,25 @@ import math
 
 import pytest
 from click.testing import CliRunner
+from tests.training.runs import with_settings
 
 from wordgaze.cli.main import main
 from wordgaze.data.captions import Source
 from wordgaze.errors import ConfigError
+from wordgaze.model.config import DecoderConfig, EncoderConfig
 from wordgaze.training.config import (
     AugmentationOptions,
     DataOptions,
     DecoderOptions,
+    DecoderShape,
     EncoderOptions,
+    EncoderShape,
     TokenizerOptions,
+    TrainingConfig,
     TrainOptions,
-    device_ids,
 )
 from wordgaze.training.config_file import describe, parse_config
+from wordgaze.training.settings import options_from, setting_fields, settings_of
 
 
 @pytest.fixture
@@ -123,6 +128,30 @@ def test_a_config_is_written_and_read_again(tmp_path):
     assert parse_config(path) == config
 
 
+@pytest.mark.parametrize("setting", ["decoder.vocab_size", "encoder.shape", "decoder.norm", "encoder.vit"])
+def test_what_a_user_should_not_set_is_no_setting(refusal, setting):
+    """The tokenizer decides on ids; and a shape that only other people's checkpoints have is not trained."""
+    group, name = setting.split(".")
+    assert f"unknown setting {setting}" in refusal(f"{group}: {{{name}: 1}}\n")
+    assert "no setting" in refusal("train: {epochs: 3}\n", f"--{setting}", "1")
+    assert name not in settings_of(TrainingConfig())[group]
+
+
+def test_a_shape_is_a_model_s_own_config():
+    """Its fields are settings without being named again, and make a whole encoder and decoder."""
+    encoder, decoder = EncoderOptions(EncoderShape(width=32)), DecoderOptions(shape=DecoderShape(heads=4))
+    assert encoder.shape.whole() == EncoderConfig(width=32)
+    assert decoder.shape.whole(vocab_size=7) == DecoderConfig(vocab_size=7, heads=4)
+    for options in (encoder, decoder):
+        assert settings_of(options_from(type(options), settings_of(options))) == settings_of(options)
+        assert set(vars(options.shape)) - set(settings_of(options)) <= {
+            "vocab_size",
+            *(field.name for field in dataclasses.fields(options.shape) if "later" in field.metadata),
+        }
+    with pytest.raises(ConfigError, match="does not divide into 5 heads"):
+        EncoderShape(width=32, heads=5).whole()
+
+
 # Several files
 
 
@@ -175,7 +204,7 @@ def test_later_files_win_field_by_field(files, second, changed):
     first, *_ = paths = files(FIRST, second)
     expected = parse_config(first)
     for group, values in changed.items():
-        replaced = dataclasses.replace(getattr(expected, group), **values)
+        replaced = with_settings(getattr(expected, group), **values)
         expected = dataclasses.replace(expected, **{group: replaced})
     assert parse_config(paths) == expected
     assert parse_config([*paths, paths[0]]) == parse_config(first)
@@ -324,20 +353,11 @@ def test_each_field_is_checked_when_it_is_made(group):
     for name, values in WRONG[group].items():
         for value in values:
             with pytest.raises(ConfigError, match="it must be") as caught:
-                GROUPS[group](**{name: value})
+                options_from(GROUPS[group], {name: value})
             assert str(caught.value).startswith(f"{group}.{name} is "), (name, value)
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_no_number_is_left_unchecked(group):
-    numbers = {
-        field.name for field in dataclasses.fields(GROUPS[group]) if str(field.type) in ("int", "float")
-    }
+    numbers = {field.name for field in setting_fields(GROUPS[group]) if str(field.type) in ("int", "float")}
     assert numbers <= set(WRONG[group])
-
-
-@pytest.mark.parametrize(
-    ("devices", "ids"), [(1, [0]), (3, [0, 1, 2]), ("0,2", [0, 2]), ("1,", [1]), ("a", []), ("-1,0", [])]
-)
-def test_devices_are_a_number_or_ids(devices, ids):
-    assert device_ids(devices) == ids

@@ -3,23 +3,25 @@ import pytest
 import torch
 
 from wordgaze.data.captions import read_captions
-from wordgaze.data.dataset import (
-    IGNORED,
-    EpochSampler,
-    TrainingDataset,
-    TrainingItem,
-    choose,
-    collate_training,
-)
 from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.data.transform import Preprocessing, TrainTransform
 from wordgaze.errors import DataError
+from wordgaze.training.dataset import (
+    IGNORED,
+    EpochSampler,
+    PhotoViews,
+    TrainingDataset,
+    TrainingItem,
+    View,
+    choose,
+    collate_training,
+)
 
 
 def test_labels_are_one_id_ahead_and_padding_is_ignored():
     items = [
-        TrainingItem(torch.zeros(3, 2, 2), [[1, 5, 6, 2], [1, 7, 2]], 4, True),
-        TrainingItem(torch.ones(3, 2, 2), [[1, 2]], 7, False),
+        TrainingItem(View(torch.zeros(3, 2, 2), True, 4), [[1, 5, 6, 2], [1, 7, 2]]),
+        TrainingItem(View(torch.ones(3, 2, 2), False, 7), [[1, 2]]),
     ]
     batch = collate_training(items, pad_id=0, max_length=24)
     assert batch.input_ids.tolist() == [[1, 5, 6], [1, 7, 0], [1, 0, 0]]
@@ -29,7 +31,7 @@ def test_labels_are_one_id_ahead_and_padding_is_ignored():
 
 
 def test_a_long_caption_is_cut_without_a_false_end():
-    item = TrainingItem(torch.zeros(1), [[1, 5, 6, 7, 2]], 0, False)
+    item = TrainingItem(View(torch.zeros(1), False, 0), [[1, 5, 6, 7, 2]])
     batch = collate_training([item], pad_id=0, max_length=3)
     assert batch.input_ids.tolist() == [[1, 5, 6]]
     assert batch.labels.tolist() == [[5, 6, 7]]
@@ -56,38 +58,57 @@ def test_an_epochs_order_depends_on_seed_and_epoch_alone_and_can_go_on():
     assert [index for _, index in other] != [index for _, index in whole]
 
 
+TRANSFORM = TrainTransform(Preprocessing((48, 48), (0.5,) * 3, (0.5,) * 3), flip=0.5)
+
+
+def views_of(photos, **options):
+    return PhotoViews([photo.path for photo in photos], TRANSFORM, seed=0, **options)
+
+
 @pytest.fixture
 def dataset(shapes):
     photos = read_captions(shapes[0].captions).photos
-    transform = TrainTransform(Preprocessing((48, 48), (0.5,) * 3, (0.5,) * 3), flip=0.5)
-    return TrainingDataset(photos, lambda caption: [1, len(caption), 2], transform, 2, seed=0)
+    return TrainingDataset(photos, views_of(photos), lambda caption: [1, len(caption), 2], 2, seed=0)
 
 
 def test_an_item_is_the_same_whenever_it_is_asked_for(dataset):
     first, again, later = dataset[0, 3], dataset[0, 3], dataset[1, 3]
-    assert torch.equal(first.inputs, again.inputs) and first.captions == again.captions
-    assert not torch.equal(first.inputs, later.inputs)
+    assert torch.equal(first.view.inputs, again.view.inputs) and first.captions == again.captions
+    assert not torch.equal(first.view.inputs, later.view.inputs)
 
 
 def test_mirrored_photos_get_mirrored_captions(shapes):
     photo = read_captions(shapes[0].captions).photos[0]
     photo = CaptionedPhoto(photo.photo_id, photo.path, ("a dog to the left of a man",))
-    transform = TrainTransform(Preprocessing((48, 48), (0.5,) * 3, (0.5,) * 3), flip=0.5)
-    seen = []
-    dataset = TrainingDataset([photo], lambda caption: seen.append(caption) or [1, 2], transform, 1, seed=0)
-    mirrored = [dataset.view(epoch, 0)[1] for epoch in range(20)]
+    seen, views = [], views_of([photo])
+    dataset = TrainingDataset([photo], views, lambda caption: seen.append(caption) or [1, 2], 1, seed=0)
+    mirrored = [views(epoch, 0).flipped for epoch in range(20)]
     for epoch in range(20):
         dataset[epoch, 0]
     assert [("right" in caption) for caption in seen] == mirrored
     assert True in mirrored and False in mirrored
 
 
-def test_a_broken_training_photo_is_named(tmp_path, dataset):
+def test_a_broken_training_photo_is_named(tmp_path):
     path = tmp_path / "broken.jpg"
     path.write_bytes(b"\xff\xd8nothing")
-    dataset.photos = [CaptionedPhoto(1, path, ("a cat",))]
+    photos = [CaptionedPhoto(1, path, ("a cat",))]
     with pytest.raises(DataError, match=r"broken\.jpg"):
-        dataset[0, 0]
+        TrainingDataset(photos, views_of(photos), len, 1, seed=0)[0, 0]
+
+
+def test_the_next_photo_stands_in_for_a_broken_one(tmp_path, shapes):
+    """With its own captions, and so whenever it is asked for; the broken one is named once."""
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(b"\xff\xd8nothing")
+    whole = read_captions(shapes[0].captions).photos[0]
+    photos = [CaptionedPhoto(1, path, ("a cat",)), CaptionedPhoto(2, whole.path, ("a dog",))]
+    said = []
+    views = views_of(photos, skip_broken=True)
+    dataset = TrainingDataset(photos, views, lambda caption: said.append(caption) or [1, 2], 1, seed=0)
+    first, again = dataset[0, 0], dataset[0, 0]
+    assert [item.view.photo for item in (first, again)] == [1, 1] and set(said) == {"a dog"}
+    assert list(first.view.broken) == [path] and not again.view.broken
 
 
 def test_several_devices_share_an_epoch():

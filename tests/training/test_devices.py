@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from wordgaze.folder import load_folder
 from wordgaze.tasks.train import describe
+from wordgaze.training.devices import choose_precision, device_ids
 
 
 @pytest.mark.slow
@@ -64,8 +66,8 @@ def test_two_processes_end_together(tmp_path, small_config, options, sentence):
     # As if the photo had broken after it was looked at.
     script = tmp_path / "command.py"
     script.write_text(
-        "from wordgaze.cli.main import main\nfrom wordgaze.tasks import train\n"
-        "train.find_broken = lambda paths, say: {}\nmain(prog_name='wordgaze')\n"
+        "from wordgaze.cli.main import main\nfrom wordgaze.training import load_data\n"
+        "load_data.find_broken = lambda paths, say: {}\nmain(prog_name='wordgaze')\n"
     )
     arguments = ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run"), *options]
     done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=300)
@@ -77,3 +79,27 @@ def test_two_processes_end_together(tmp_path, small_config, options, sentence):
         assert re.search(sentence, done.stderr), done.stderr
         assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() or "not finite" in sentence
         assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "avx512_bf16", "amx", "expected"),
+    [
+        ("auto", True, False, "bf16-mixed"),
+        ("auto", False, True, "bf16-mixed"),
+        ("auto", False, False, "32-true"),
+        ("bfloat16", False, False, "bf16-mixed"),
+        ("float32", True, True, "32-true"),
+    ],
+)
+def test_bfloat16_is_taken_where_it_is_faster(monkeypatch, wanted, avx512_bf16, amx, expected):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert choose_precision(wanted, "cpu") == expected
+
+
+@pytest.mark.parametrize(
+    ("devices", "ids"), [(1, [0]), (3, [0, 1, 2]), ("0,2", [0, 2]), ("1,", [1]), ("a", []), ("-1,0", [])]
+)
+def test_devices_are_a_number_or_ids(devices, ids):
+    assert device_ids(devices) == ids

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from click.testing import CliRunner
@@ -13,9 +14,10 @@ from tests.training.runs import losses_of, rows_of, self_critical, untimed, weig
 from wordgaze.cli.main import main
 from wordgaze.data.captions import Source
 from wordgaze.errors import ConfigError, DataError, ModelError, PhotoError
-from wordgaze.tasks import train as task
 from wordgaze.tasks.train import describe, train
+from wordgaze.training import load_data
 from wordgaze.training import module as training_module
+from wordgaze.training import self_critical as step_module
 from wordgaze.training.run_folder import load_checkpoint
 
 
@@ -50,7 +52,7 @@ def test_a_short_run_without_validation_goes_on(tmp_path, plain):
     train(plain(epochs=1), tmp_path / "run")
     assert steps_in(tmp_path / "run") == 5
     said = []
-    assert train(plain(epochs=2), tmp_path / "run", say=said.append).steps == 10
+    assert train(plain(epochs=2), tmp_path / "run", on_message=said.append).steps == 10
     assert any(line.endswith("epoch 1, step 5") for line in said)
     assert list(losses_of(tmp_path / "run")) == list(range(1, 11))
     assert steps_in(tmp_path / "run") == 10
@@ -64,7 +66,7 @@ def test_an_interrupted_run_without_validation_goes_on_as_if_it_had_not_stopped(
     config = replace(config, data=replace(config.data, workers=workers))
     whole = train(config, tmp_path / "whole").folder
 
-    class Interrupt(task.pl.Callback):
+    class Interrupt(pl.Callback):
         def on_train_batch_end(self, trainer, *_):
             if trainer.global_step == 7:
                 raise KeyboardInterrupt
@@ -83,7 +85,7 @@ def test_a_run_that_ends_within_an_epoch_goes_on_from_there(tmp_path, plain):
 
 
 def test_epochs_between_validations_are_kept_too(tmp_path, small_config):
-    class Interrupt(task.pl.Callback):
+    class Interrupt(pl.Callback):
         def on_train_batch_end(self, trainer, *_):
             if trainer.global_step == 6:
                 raise KeyboardInterrupt
@@ -106,16 +108,16 @@ def test_an_unfinished_last_batch_of_gradients_is_kept(tmp_path, plain):
 # A loss that is not finite
 
 
-def spoil(monkeypatch, name, step, how):
+def spoil(monkeypatch, name, step, how, module=training_module):
     """From the ``step``-th call on, an objective's value is changed by ``how``."""
-    original, calls = getattr(training_module, name), []
+    original, calls = getattr(module, name), []
 
     def spoilt(*arguments):
         calls.append(1)
         value = original(*arguments)
         return how(value) if len(calls) >= step else value
 
-    monkeypatch.setattr(training_module, name, spoilt)
+    monkeypatch.setattr(module, name, spoilt)
     return calls
 
 
@@ -158,7 +160,7 @@ def test_gradients_that_are_not_finite_are_not_saved(tmp_path, small_config, mon
 
 def test_self_critical_training_stops_as_well(tmp_path, small_config, monkeypatch):
     config = self_critical(small_config, tmp_path, epochs=60)
-    spoil(monkeypatch, "self_critical", 3, lambda loss: loss * float("nan"))
+    spoil(monkeypatch, "self_critical", 3, lambda loss: loss * float("nan"), step_module)
     with pytest.raises(ModelError, match="loss is not finite at step 3"):
         train(config, tmp_path / "run")
     assert steps_in(tmp_path / "run") == 2
@@ -197,7 +199,7 @@ def cut_short(path):
 
 def breaks(monkeypatch, *names, error=None):
     """From now on these photos can't be read, though they could when the run began."""
-    from wordgaze.data import dataset
+    from wordgaze.training import dataset
 
     original = dataset.open_photo
 
@@ -223,7 +225,7 @@ def test_a_broken_photo_is_found_before_the_run_and_named(tmp_path, plain, photo
 
     said = []
     config = replace(config, data=replace(config.data, on_broken="skip"))
-    assert train(config, tmp_path / "run", say=said.append).steps == 4  # of 38 photos
+    assert train(config, tmp_path / "run", on_message=said.append).steps == 4  # of 38 photos
     assert said[0].startswith("left out, 2 of 40 photos can't be read") and "000017.png" in said[0]
 
 
@@ -235,7 +237,7 @@ def test_a_broken_validation_photo_is_left_out_too(tmp_path, small_config, photo
         train(config, tmp_path / "run")
     said = []
     config = replace(config, data=replace(config.data, on_broken="skip"))
-    train(config, tmp_path / "run", say=said.append)
+    train(config, tmp_path / "run", on_message=said.append)
     assert any("validation photos: mine 39" in line for line in said)
 
 
@@ -245,7 +247,7 @@ def test_what_ends_a_run_between_two_steps_loses_none(tmp_path, plain, monkeypat
     config = plain(epochs=3)
     whole = train(config, tmp_path / "whole").folder
 
-    class Break(task.pl.Callback):
+    class Break(pl.Callback):
         def on_train_batch_end(self, trainer, *_):
             if trainer.global_step == 7:
                 breaks(monkeypatch, *(f"{number:06}.png" for number in range(40)), error=error)
@@ -253,7 +255,7 @@ def test_what_ends_a_run_between_two_steps_loses_none(tmp_path, plain, monkeypat
     said, sentence = [], r"photo .*\.png can't be used: it is damaged; or set data\.on_broken to skip"
     is_photo = isinstance(error, PhotoError)
     with pytest.raises(DataError if is_photo else KeyboardInterrupt, match=sentence if is_photo else None):
-        train(config, tmp_path / "again", say=said.append, callbacks=[Break()])
+        train(config, tmp_path / "again", on_message=said.append, callbacks=[Break()])
     assert not is_photo or "is kept in" in said[-1]
     monkeypatch.undo()
     assert steps_in(tmp_path / "again") == 7
@@ -264,13 +266,13 @@ def test_skipping_goes_on_with_the_same_photos_after_a_stop(tmp_path, small_conf
     breaks(monkeypatch, "000003.png", "000004.png", "000030.png")
     config = small_config(train={"epochs": 2, "checkpoint_every": 7}, data={"on_broken": "skip"})
     said = []
-    whole = train(config, tmp_path / "whole", say=said.append).folder
+    whole = train(config, tmp_path / "whole", on_message=said.append).folder
     # Three photos to train on, and two of the same names to validate on.
     named = [line for line in said if line.startswith("left out: the photo")]
     assert len(named) == 5 and all("is damaged" in line for line in named)
     assert said[-1] == "5 photos could not be read while training; the run went on without them"
 
-    class Interrupt(task.pl.Callback):
+    class Interrupt(pl.Callback):
         def on_train_batch_end(self, trainer, *_):
             if trainer.global_step == 8:
                 raise KeyboardInterrupt
@@ -283,7 +285,7 @@ def test_skipping_goes_on_with_the_same_photos_after_a_stop(tmp_path, small_conf
 def test_a_validation_photo_that_breaks_later_ends_the_run_with_its_scores(
     tmp_path, small_config, monkeypatch
 ):
-    monkeypatch.setattr(task, "find_broken", lambda paths, say: {})
+    monkeypatch.setattr(load_data, "find_broken", lambda paths, say: {})
     folder = tmp_path / "validation"
     shutil.copytree(Path(small_config().data.validation["shapes"].captions).parent, folder)
     cut_short(folder / "photos" / "000005.png")
@@ -298,18 +300,18 @@ def test_an_error_in_a_validation_loses_no_step(tmp_path, small_config, monkeypa
     """At the first of its two batches, or the last one of the run's end: the run goes on as if it had not stopped."""
     config = small_config(train={"checkpoint_every": 1000, "patience": 9}, data={"batch_size": 3})
     whole = train(config, tmp_path / "whole").folder
-    search = training_module.CaptionModule._search
+    search = training_module.generate_captions
     for fails_at, error in ((1, MemoryError("of the device")), (4, KeyboardInterrupt())):
         calls, again = [], tmp_path / str(fails_at)
 
-        def fails(self, *arguments, error=error, calls=calls, fails_at=fails_at, **options):
+        def fails(*arguments, error=error, calls=calls, fails_at=fails_at):
             calls.append(1)
             if len(calls) == fails_at:
                 raise error
-            return search(self, *arguments, **options)
+            return search(*arguments)
 
         with monkeypatch.context() as patched:
-            patched.setattr(training_module.CaptionModule, "_search", fails)
+            patched.setattr(training_module, "generate_captions", fails)
             with pytest.raises(type(error)):
                 train(config, again)
         assert steps_in(again) == {1: 13, 4: 26}[fails_at]
@@ -318,14 +320,14 @@ def test_an_error_in_a_validation_loses_no_step(tmp_path, small_config, monkeypa
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, plain, monkeypatch):
-    save = task.pl.Trainer.save_checkpoint
+    save = pl.Trainer.save_checkpoint
 
     def full(self, path, *arguments):
         if self.global_step == 2:
             raise RuntimeError("[enforce fail at inline_container.cc:668] . unexpected pos 64 vs 0")
         save(self, path, *arguments)
 
-    monkeypatch.setattr(task.pl.Trainer, "save_checkpoint", full)
+    monkeypatch.setattr(pl.Trainer, "save_checkpoint", full)
     with pytest.raises(ModelError, match=r"last\.ckpt can't be written .* the one before stays"):
         train(plain(epochs=1, checkpoint_every=1), tmp_path / "run")
     assert steps_in(tmp_path / "run") == 1
@@ -339,7 +341,7 @@ def test_a_worker_process_names_the_photo_as_well(tmp_path, plain, monkeypatch):
         train(config, tmp_path / "run")
     said = []
     config = replace(config, data=replace(config.data, on_broken="skip"))
-    train(config, tmp_path / "run", say=said.append, restart=True)
+    train(config, tmp_path / "run", on_message=said.append, restart=True)
     assert any(line.startswith("left out: the photo") and "000003.png" in line for line in said)
 
 
@@ -384,7 +386,7 @@ def test_captions_without_a_word_are_not_learnt(tmp_path, plain, shapes):
     config = plain(max_steps=1)
     config = replace(config, data=replace(config.data, train=[source]))
     said, count = [], sum(annotation["image_id"] == 1 for annotation in content["annotations"]) + 1
-    train(config, tmp_path / "run", say=said.append)
+    train(config, tmp_path / "run", on_message=said.append)
     assert said[0].startswith(f"left out {count} captions without a word that the tokenizer knows, such as")
     assert said[0].endswith("and 1 photos that have no other")
     assert any(line.startswith("39 training photos") for line in said)

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from wordgaze.errors import ConfigError
-from wordgaze.tasks.train import build_model
 from wordgaze.training.config import EncoderOptions
 from wordgaze.training.frozen import FrozenPart
 from wordgaze.training.optimizer import parameter_groups, warmup_cosine
+from wordgaze.training.starting_model import build_model
 
 
 def rate_of(groups, parameter):
@@ -14,7 +14,7 @@ def rate_of(groups, parameter):
 
 def test_rates_fall_from_the_decoder_down_through_the_encoder(small_config):
     config = small_config(encoder={"learning_rate": 1e-3, "layer_decay": 0.5}, train={"learning_rate": 0.1})
-    model = build_model(config, 280)
+    model = build_model(config.encoder, config.decoder, 280)
     groups = parameter_groups(model, config.encoder, config.train)
     network = model.encoder.network
     depth = len(network.blocks)
@@ -32,7 +32,7 @@ def test_rates_fall_from_the_decoder_down_through_the_encoder(small_config):
 def test_freezing_stops_the_first_layers(small_config, features):
     name, blocks = ("test_vit", 0) if features == "patches" else ("test_efficientnet", 2)
     config = small_config(encoder={"name": name, "features": features, "blocks": blocks})
-    model = build_model(config, 280)
+    model = build_model(config.encoder, config.decoder, 280)
     layers = model.encoder.layers()
     one = FrozenPart(model.encoder, 1)
     one.freeze()

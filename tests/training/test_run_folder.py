@@ -7,14 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
+from tests.training.runs import with_settings
 
 from wordgaze.cli.main import main
 from wordgaze.data.captions import Source
 from wordgaze.errors import ConfigError, DataError, ModelError
 from wordgaze.folder import load_folder
-from wordgaze.tasks.train import _inputs, describe, train
-from wordgaze.training.config import DecoderOptions, EncoderOptions, TokenizerOptions
+from wordgaze.tasks.train import describe, parse_config, train
+from wordgaze.training.config import (
+    DataOptions,
+    DecoderOptions,
+    DecoderShape,
+    EncoderOptions,
+    EncoderShape,
+    TokenizerOptions,
+    TrainingConfig,
+    TrainOptions,
+)
 from wordgaze.training.run_folder import RunFolder, drop_rows_after, load_checkpoint
 
 
@@ -39,13 +50,11 @@ def refused(config, out, kind=ConfigError, **options):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, shapes):
     """A run of one epoch, without validation; with its config. Tests take a copy."""
-    from wordgaze.training.config import DataOptions, TrainingConfig, TrainOptions
-
     config = TrainingConfig(
         data=DataOptions(train=[shapes[0]], batch_size=20, captions_per_photo=1),
         tokenizer=TokenizerOptions(vocab_size=280),
-        encoder=EncoderOptions("test_vit", image_size=(48, 48), pretrained=None),
-        decoder=DecoderOptions(width=32, layers=1, heads=4, positions=32),
+        encoder=EncoderOptions(EncoderShape("test_vit", (48, 48)), pretrained=None),
+        decoder=DecoderOptions(shape=DecoderShape(width=32, layers=1, heads=4, positions=32)),
         train=TrainOptions(epochs=1, accelerator="cpu"),
     )
     folder = tmp_path_factory.mktemp("finished") / "run"
@@ -148,12 +157,12 @@ def test_what_is_found_late_deletes_nothing_either(run, tmp_path):
     wrong = [
         (replace(config, tokenizer=replace(config.tokenizer, file=str(text))), ModelError),
         (replace(config, tokenizer=replace(config.tokenizer, extra_text=["none.txt"])), DataError),
-        (replace(config, encoder=replace(config.encoder, name="no_such_network")), ConfigError),
+        (replace(config, encoder=with_settings(config.encoder, name="no_such_network")), ConfigError),
         (replace(config, encoder=replace(config.encoder, freeze=99)), ConfigError),
         (replace(config, encoder=replace(config.encoder, cache=str(tmp_path / "cache"))), ConfigError),
         (replace(config, encoder=replace(config.encoder, freeze="all", cache=str(text))), ConfigError),
-        (replace(config, decoder=replace(config.decoder, heads=5)), ConfigError),
-        (replace(config, decoder=replace(config.decoder, width=2**40, heads=4)), ConfigError),
+        (replace(config, decoder=with_settings(config.decoder, heads=5)), ConfigError),
+        (replace(config, decoder=with_settings(config.decoder, width=2**40, heads=4)), ConfigError),
         (replace(config, data=replace(config.data, batch_size=41)), DataError),
         (replace(config, train=replace(config.train, patience=1)), ConfigError),
         (replace(config, train=replace(config.train, initial_model=str(tmp_path / "none"))), ModelError),
@@ -183,14 +192,15 @@ def test_devices_that_the_machine_lacks_are_refused(finished, tmp_path, options,
 
 def test_a_new_an_empty_and_an_abandoned_folder_are_fine(finished, tmp_path):
     config, _ = finished
-    folder = RunFolder(tmp_path / "deep" / "new")
-    folder.check(config, [], restart=False)
+    folder = RunFolder(tmp_path / "deep" / "new", config)
+    folder.open()
     folder.path.mkdir(parents=True)
     for name in (".DS_Store", "Thumbs.db", ".gitkeep", "train.log", "nohup.out"):
         (folder.path / name).touch()
-        folder.check(config, [], restart=False)
+        folder.open()
     (folder.path / "training.yaml").write_text(describe(config))  # a run that was killed at its beginning
-    folder.check(config, [], restart=False)
+    folder.open()
+    assert folder.is_new
 
 
 def test_a_file_or_a_folder_without_permission_can_not_be_a_run(finished, tmp_path, monkeypatch):
@@ -202,6 +212,32 @@ def test_a_file_or_a_folder_without_permission_can_not_be_a_run(finished, tmp_pa
 
 
 # A run of ours
+
+
+def test_a_run_of_an_older_version_resumes(tmp_path):
+    """Its description, as commit 487ae76 wrote it, says the same to this version, which writes it the same."""
+    old = (Path(__file__).parent / "old_training.yaml").read_text()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    (tmp_path / "training.yaml").write_text(old)
+    config = parse_config(tmp_path / "training.yaml")
+    before, now = yaml.safe_load(old), yaml.safe_load(describe(config))
+    now["generation"] = {
+        name: now["generation"][name] for name in before["generation"]
+    }  # later ones may be more
+    assert now == before
+    assert (config.encoder.shape.beside, config.decoder.shape.dropout) == ("test_efficientnet", 0.2)
+    with pytest.raises(
+        ModelError, match=r"last\.ckpt can't be read"
+    ):  # after its settings were found the same
+        RunFolder(tmp_path, config).open()
+    for group, setting, value in (("encoder", "width", 32), ("decoder", "heads", 2), ("train", "seed", 9)):
+        other = replace(config, **{group: with_settings(getattr(config, group), **{setting: value})})
+        with pytest.raises(ConfigError, match=rf"other settings of {group}\.{setting};"):
+            RunFolder(tmp_path, other).open()
+    longer = replace(config, train=replace(config.train, epochs=99, devices=1))
+    with pytest.raises(ModelError, match=r"last\.ckpt can't be read"):
+        RunFolder(tmp_path, longer).open()
 
 
 def test_a_model_without_checkpoints_is_replaced_only_if_asked(run, tmp_path):
@@ -245,9 +281,9 @@ def test_a_run_within_its_photos_or_its_first_model_goes_on(run, tmp_path):
     (model / "second").mkdir()
     (model / "second" / "training.yaml").write_text(describe(config))
     sidecar = replace(config, data=replace(config.data, train=[Source(str(photos))]))
-    RunFolder(photos / "run").check(sidecar, _inputs(sidecar), restart=False)
+    RunFolder(photos / "run", sidecar).open()
     second = going_on_from(config, model)
-    RunFolder(model / "second").check(second, _inputs(second), restart=False)
+    RunFolder(model / "second", second).open()
 
 
 def test_a_run_goes_on_from_its_own_description(run):
@@ -344,7 +380,7 @@ def test_scenes_are_drawn_once_and_stay(finished, tmp_path):
     config = drawn(finished[0], "shapes/train")
     config = replace(config, data=replace(config.data, validation={"same": config.data.train[0]}))
     said = []
-    result = train(config, tmp_path / "run", say=said.append)
+    result = train(config, tmp_path / "run", on_message=said.append)
     assert f"{tmp_path / 'run' / 'shapes' / 'train' / 'captions.json'}: 20 photos" in said[0]
     photo = tmp_path / "run" / "shapes" / "train" / "photos" / "000019.png"
     made = photo.stat().st_mtime_ns

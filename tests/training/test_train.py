@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from tests.training.runs import losses_of, rows_of, self_critical, untimed, weights_of
@@ -21,11 +22,19 @@ from wordgaze.errors import ConfigError, DataError
 from wordgaze.folder import load_folder
 from wordgaze.model.encoders.fused import FusedEncoder
 from wordgaze.model.encoders.vit import VitEncoder, keep_patches
-from wordgaze.tasks import train as task
-from wordgaze.tasks.train import build_model, train
-from wordgaze.training.callbacks import Patience, SampleCaptions
-from wordgaze.training.config import DecoderOptions, EncoderOptions, TokenizerOptions
-from wordgaze.training.module import CaptionModule, sample_patch_indices
+from wordgaze.tasks.train import describe, parse_config, train
+from wordgaze.training import self_critical as step_module
+from wordgaze.training.callbacks import EarlyStopping, SampleCaptions
+from wordgaze.training.config import (
+    DecoderOptions,
+    DecoderShape,
+    EncoderOptions,
+    EncoderShape,
+    TokenizerOptions,
+)
+from wordgaze.training.module import sample_patch_indices
+from wordgaze.training.self_critical import SelfCriticalStep
+from wordgaze.training.starting_model import build_model
 
 
 def test_a_run_leaves_a_model_folder_a_log_and_samples(tmp_path, small_config, monkeypatch):
@@ -56,7 +65,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path, small_config, 
     whole = train(config, tmp_path / "whole")
     interrupt_at(step, config, tmp_path / "again")
     said = []
-    again = train(config, tmp_path / "again", say=said.append)
+    again = train(config, tmp_path / "again", on_message=said.append)
     assert any("going on" in line for line in said)
     assert again.cider == whole.cider
     for name in ("log.csv", "samples.csv"):
@@ -67,7 +76,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path, small_config, 
 
 
 def interrupt_at(step, config, folder):
-    class Interrupt(task.pl.Callback):
+    class Interrupt(pl.Callback):
         def on_train_batch_end(self, trainer, *_):
             if trainer.global_step == step:
                 raise KeyboardInterrupt
@@ -81,7 +90,7 @@ def interrupt_at(step, config, folder):
 @pytest.mark.slow
 def test_a_killed_run_goes_on(tmp_path, small_config):
     config = tmp_path / "config.yaml"
-    config.write_text(task.describe(small_config(train={"epochs": 40, "checkpoint_every": 5})))
+    config.write_text(describe(small_config(train={"epochs": 40, "checkpoint_every": 5})))
     command = [
         sys.executable,
         "-m",
@@ -137,8 +146,8 @@ def test_the_saved_weights_are_the_average_of_each_step(tmp_path, small_config):
         config = small_config(train={"epochs": 1, "ema_decay": decay}, data={"validation": {}})
         folders[decay] = train(config, tmp_path / str(decay)).folder
     name = "decoder.token_embedding.weight"
-    task.pl.seed_everything(0, verbose=False)
-    start = build_model(config, 280).state_dict()[name]
+    pl.seed_everything(0, verbose=False)
+    start = build_model(config.encoder, config.decoder, 280).state_dict()[name]
     last, average = (weights_of(folders[decay])[name] for decay in (0.0, 0.9))
     assert 0 < (average - start).norm() < 0.7 * (last - start).norm()
 
@@ -199,8 +208,8 @@ def test_frozen_layers_stay_and_the_rest_learns(tmp_path, small_config):
     config = small_config(encoder={"freeze": 2}, train={"precision": "float32"})
     torch.manual_seed(0)
     folder = train(config, tmp_path / "run").folder
-    task.pl.seed_everything(config.train.seed, verbose=False)
-    before, after = build_model(config, 280).state_dict(), weights_of(folder)
+    pl.seed_everything(config.train.seed, verbose=False)
+    before, after = build_model(config.encoder, config.decoder, 280).state_dict(), weights_of(folder)
     assert torch.equal(
         before["encoder.network.blocks.1.attn.qkv.weight"], after["encoder.network.blocks.1.attn.qkv.weight"]
     )
@@ -227,7 +236,7 @@ def test_a_decoder_can_start_from_gpt2(tmp_path, small_config):
     model = transformers.GPT2LMHeadModel(config)
     model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
-    started = build_model(small_config(decoder={"pretrained": str(folder)}), size)
+    started = build_model(small_config().encoder, DecoderOptions(str(folder)), size)
     assert torch.equal(started.decoder.token_embedding.weight, model.transformer.wte.weight)
     assert started.config.decoder.layers == 2
     ids = torch.randint(0, size, (1, 9))
@@ -245,18 +254,18 @@ def test_a_wrong_config_is_one_sentence(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text("train: {epochs: many}\n")
     with pytest.raises(ConfigError, match="epochs") as caught:
-        task.parse_config(config)
+        parse_config(config)
     assert "\n" not in str(caught.value)
     config.write_text("train: {epohcs: 3}\n")
     with pytest.raises(ConfigError, match="epohcs"):
-        task.parse_config(config)
+        parse_config(config)
     config.write_text("train: {epochs: 3}\n")
-    assert task.parse_config(config, ["--encoder.freeze", "3"]).encoder.freeze == 3
-    assert task.parse_config(config, ["--train.epochs", "4"]).train.epochs == 4
+    assert parse_config(config, ["--encoder.freeze", "3"]).encoder.freeze == 3
+    assert parse_config(config, ["--train.epochs", "4"]).train.epochs == 4
     with pytest.raises(ConfigError):
-        task.parse_config(config, ["--train.epohcs", "4"])
+        parse_config(config, ["--train.epohcs", "4"])
     with pytest.raises(ConfigError, match="does not exist"):
-        task.parse_config(tmp_path / "nothing.yaml")
+        parse_config(tmp_path / "nothing.yaml")
 
 
 def test_captions_all_alike_are_said_loudly(tmp_path, shapes):
@@ -273,7 +282,7 @@ def test_captions_all_alike_are_said_loudly(tmp_path, shapes):
 
 def test_patience_ends_a_run_whose_score_falls():
     said = []
-    callback, trainer = Patience(2, said.append), SimpleNamespace(should_stop=False, callback_metrics={})
+    callback, trainer = EarlyStopping(2, said.append), SimpleNamespace(should_stop=False, callback_metrics={})
     for cider, stopped in ((0.5, False), (0.6, False), (0.4, False), (0.7, False), (0.6, False), (0.7, True)):
         trainer.callback_metrics = {"CIDEr": cider}
         callback.on_validation_end(trainer, None)
@@ -334,15 +343,15 @@ def test_an_initial_model_grows_and_learns_on_from_cached_features(tmp_path, sma
     parent = train(small_config(train={"epochs": 2}), tmp_path / "parent")
     blocks = len(load_folder(parent.folder).model.encoder.network.blocks)
     how = {"freeze": blocks + 1, "cache": str(tmp_path / "cache"), "cache_views": 2, "patch_drop": 0.5}
-    grown = {"image_size": (64, 64), "beside": "test_efficientnet", "beside_pretrained": None, "blocks": 1}
+    grown = {"image_size": (64, 64), "beside": "test_efficientnet", "blocks": 1}
     config = replace(
         small_config(
             train={"initial_model": str(parent.folder), "epochs": 2, "ema_decay": 0.9},
             data={"validation": {}},
         ),
         tokenizer=TokenizerOptions(),
-        encoder=EncoderOptions(**grown, **how),
-        decoder=DecoderOptions(dropout=0.3),
+        encoder=EncoderOptions(EncoderShape(**grown), beside_pretrained=None, **how),
+        decoder=DecoderOptions(shape=DecoderShape(dropout=0.3)),
     )
     result = train(config, tmp_path / "run")
     parts, before = load_folder(result.folder), load_folder(parent.folder)
@@ -354,9 +363,11 @@ def test_an_initial_model_grows_and_learns_on_from_cached_features(tmp_path, sma
     assert parts.model.encoder.blocks[0].attn.proj.weight.abs().max() > 0
     assert all(projection.weight.abs().max() > 0 for projection in parts.model.encoder.projections)
     with pytest.raises(ConfigError, match=r"leave encoder\.name out"):
-        train(replace(config, encoder=EncoderOptions("vit_small_patch16_224")), tmp_path / "other")
+        train(
+            replace(config, encoder=EncoderOptions(EncoderShape("vit_small_patch16_224"))), tmp_path / "other"
+        )
     with pytest.raises(ConfigError, match=r"set encoder\.beside too"):
-        train(replace(config, encoder=EncoderOptions(beside_maps=(-3,))), tmp_path / "other")
+        train(replace(config, encoder=EncoderOptions(EncoderShape(beside_maps=(-3,)))), tmp_path / "other")
 
     # The next stage finds in the cache what the frozen networks make of its photos.
     monkeypatch.setattr(FusedEncoder, "forward_stem", None)
@@ -411,17 +422,21 @@ def test_samples_are_drawn_without_dropout_and_learnt_from_with_it_if_asked(
     tmp_path, small_config, monkeypatch, wanted
 ):
     config = self_critical(small_config, tmp_path, max_steps=2, sample_dropout=wanted)
-    dropout = {"_drawn": set(), "_teacher_forced": set()}
-    for name, seen in dropout.items():
-        original = getattr(CaptionModule, name)
+    drawn, scored = set(), set()
+    draw, forced = SelfCriticalStep.draw, step_module.teacher_forced
 
-        def watched(self, *arguments, original=original, seen=seen):
-            seen.add(self.model.decoder.training)
-            return original(self, *arguments)
+    def watched_draw(self, *arguments):
+        drawn.add(self.model.decoder.training)
+        return draw(self, *arguments)
 
-        monkeypatch.setattr(CaptionModule, name, watched)
+    def watched_pass(model, *arguments):
+        scored.add(model.decoder.training)
+        return forced(model, *arguments)
+
+    monkeypatch.setattr(SelfCriticalStep, "draw", watched_draw)
+    monkeypatch.setattr(step_module, "teacher_forced", watched_pass)
     train(config, tmp_path / "run")
-    assert dropout == {"_drawn": {False}, "_teacher_forced": {wanted}}
+    assert (drawn, scored) == ({False}, {wanted})
 
 
 def test_gradients_of_several_batches_make_one_step(tmp_path, small_config):
@@ -431,23 +446,6 @@ def test_gradients_of_several_batches_make_one_step(tmp_path, small_config):
     assert result.steps == 10
     rates = [float(row["learning_rate"]) for row in rows_of(tmp_path / "run" / "log.csv") if row["loss"]]
     assert rates[-1] == 0.0 and max(rates) == pytest.approx(1e-3)  # the cosine counts steps, not batches
-
-
-@pytest.mark.parametrize(
-    ("wanted", "avx512_bf16", "amx", "found"),
-    [
-        ("auto", True, False, "bf16-mixed"),
-        ("auto", False, True, "bf16-mixed"),
-        ("auto", False, False, "32-true"),
-        ("bfloat16", False, False, "bf16-mixed"),
-        ("float32", True, True, "32-true"),
-    ],
-)
-def test_bfloat16_is_taken_where_it_is_faster(monkeypatch, wanted, avx512_bf16, amx, found):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    assert task.choose_precision(wanted, "cpu") == found
 
 
 def test_extra_text_teaches_the_tokenizer_words(tmp_path, small_config):

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wordgaze.data.datamodule import CaptionDataModule
-from wordgaze.data.dataset import TrainingBatch
 from wordgaze.errors import ConfigError
 from wordgaze.files import write_text, write_whole
+from wordgaze.training.data_module import CaptionDataModule
+from wordgaze.training.dataset import TrainingBatch
 from wordgaze.training.optimizer import warmup_cosine
 
 from .common import Progress, Task

@@ -13,16 +13,19 @@ from torch import Tensor
 
 from scripts.common.digest import hex_digest
 from wordgaze.data.captions import Source, load_sources
-from wordgaze.data.datamodule import CaptionDataModule
 from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.data.transform import PhotoTransform, Preprocessing, TrainTransform
 from wordgaze.errors import ConfigError
 from wordgaze.files import write_text
 from wordgaze.model.config import EncoderConfig
 from wordgaze.model.encoders.build import Encoder, build_encoder, preprocessing_of
-from wordgaze.tasks.train import choose_precision, describe
+from wordgaze.tasks.train import describe
 from wordgaze.text.tokenizer import CaptionTokenizer
-from wordgaze.training.config import TokenizerOptions, TrainingConfig
+from wordgaze.training.config import EncoderOptions, TokenizerOptions, TrainingConfig
+from wordgaze.training.data_module import CaptionDataModule
+from wordgaze.training.dataset import PhotoViews
+from wordgaze.training.devices import device_of, is_bfloat16
+from wordgaze.training.settings import settings_of
 
 PHOTOS = 6000
 """The first so many of the config's training photos: in ``flickr/captions_train.json``, Flickr8k's training split."""
@@ -78,13 +81,12 @@ class Task:
 
     @property
     def device(self) -> torch.device:
-        wanted = self.config.train.accelerator != "cpu" and torch.cuda.is_available()
-        return torch.device("cuda" if wanted else "cpu")
+        return device_of(self.config.train.accelerator)
 
     @property
     def bfloat16(self) -> bool:
         train = self.config.train
-        return bool(choose_precision(train.precision, train.accelerator) == "bf16-mixed")
+        return is_bfloat16(train.precision, train.accelerator)
 
     @property
     def digest(self) -> str:
@@ -94,8 +96,7 @@ class Task:
 
     def encoder(self) -> Encoder:
         """The pretrained encoder, without the stochastic depth that is ours."""
-        options = self.config.encoder
-        return build_encoder(EncoderConfig(options.name, options.image_size), options.pretrained)
+        return _bare_encoder(self.config.encoder, self.config.encoder.pretrained)
 
     def one_caption_a_row(self) -> CaptionDataModule:
         """Batches of (photo, caption) pairs: an epoch shows each photo once for each of its captions."""
@@ -105,18 +106,20 @@ class Task:
             for photo in self.photos
             for text in photo.captions
         ]
+        transform = TrainTransform(self.preprocessing, **asdict(data.augmentation))
+        seed = self.config.train.seed
         batches = CaptionDataModule(
             rows,
             {},
+            PhotoViews([row.path for row in rows], transform, seed),
             encode=self.tokenizer.encode,
             pad_id=self.tokenizer.pad_id,
-            train_transform=TrainTransform(self.preprocessing, **asdict(data.augmentation)),
             transform=PhotoTransform(self.preprocessing),
             batch_size=data.batch_size,
             captions_per_photo=1,
             max_length=data.max_length,
             workers=data.workers,
-            seed=self.config.train.seed,
+            seed=seed,
         )
         if batches.batches_per_epoch == 0:
             raise ConfigError(f"{len(rows)} captions do not fill a batch of {data.batch_size}; lower it.")
@@ -129,8 +132,9 @@ def prepare(config: TrainingConfig, runs: Path, arm: str, say: Say) -> Task:
         raise ConfigError(
             "Arms are compared on one data.train source and one data.validation set; name one each."
         )
+    settings = settings_of(config)
     for group, name, shared in _SHARED:
-        value = getattr(getattr(config, group), name)
+        value = settings[group][name]
         if value != shared:
             raise ConfigError(
                 f"{group}.{name} is {value!r}, which not all arms could share; let it be {shared!r}."
@@ -154,8 +158,12 @@ def prepare(config: TrainingConfig, runs: Path, arm: str, say: Say) -> Task:
 
 
 def _preprocessing(config: TrainingConfig) -> Preprocessing:
-    bare = build_encoder(EncoderConfig(config.encoder.name, config.encoder.image_size))
+    bare = _bare_encoder(config.encoder)
     return config.data.shown_by(Preprocessing(**preprocessing_of(bare.network)))
+
+
+def _bare_encoder(options: EncoderOptions, weights: str | None = None) -> Encoder:
+    return build_encoder(EncoderConfig(options.shape.name, options.shape.image_size), weights)
 
 
 def _coco(photos: Sequence[CaptionedPhoto]) -> dict[str, Any]:

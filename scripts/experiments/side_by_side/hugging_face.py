@@ -18,9 +18,9 @@ from transformers import (
     ViTConfig,
 )
 
-from wordgaze.data.dataset import TrainingBatch
 from wordgaze.errors import ConfigError
-from wordgaze.training.config import DecoderOptions
+from wordgaze.training.config import DecoderShape
+from wordgaze.training.dataset import TrainingBatch
 
 from .budget import Learner, Plan, learn
 from .budget import measure as measure_learner
@@ -34,7 +34,7 @@ NORM = 1.0
 def build(task: Task) -> VisionEncoderDecoderModel:
     """The pretrained ViT, class token included, and a random GPT-2 with cross-attention, of the config's sizes."""
     network: Any = task.encoder().network
-    tokenizer, sizes = task.tokenizer, task.config.decoder
+    tokenizer, sizes = task.tokenizer, task.config.decoder.shape
     ids = {
         "bos_token_id": tokenizer.bos_id,
         "eos_token_id": tokenizer.eos_id,
@@ -52,7 +52,7 @@ def build(task: Task) -> VisionEncoderDecoderModel:
     return model
 
 
-def gpt2_config(sizes: DecoderOptions, vocab_size: int, ids: Mapping[str, int]) -> GPT2Config:
+def gpt2_config(sizes: DecoderShape, vocab_size: int, ids: Mapping[str, int]) -> GPT2Config:
     return GPT2Config(
         vocab_size=vocab_size,
         n_positions=sizes.positions,

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wordgaze.data.dataset import IGNORED, TrainingBatch
 from wordgaze.generation.search import DecoderModel, generate
 from wordgaze.model.encoders.build import Encoder
+from wordgaze.training.dataset import IGNORED, TrainingBatch
 
 from .budget import Learner, Plan, learn
 from .budget import measure as measure_learner

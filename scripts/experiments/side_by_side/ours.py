@@ -17,6 +17,7 @@ from wordgaze.files import write_text
 from wordgaze.folder import load_folder
 from wordgaze.tasks.train import train
 from wordgaze.training.config import TrainingConfig
+from wordgaze.training.settings import settings_of
 
 from . import budget
 from .budget import Plan
@@ -61,9 +62,9 @@ class Clock(pl.Callback):
 def settings(task: Task) -> dict[str, Any]:
     config = task.config
     return {
-        "encoder": asdict(config.encoder),
-        "decoder": asdict(config.decoder),
-        "train": asdict(config.train),
+        "encoder": settings_of(config.encoder),
+        "decoder": settings_of(config.decoder),
+        "train": settings_of(config.train),
         "captions_per_photo": config.data.captions_per_photo,
     }
 
@@ -80,7 +81,7 @@ def run(task: Task, plan: Plan) -> Trained:
     folder, finished = task.folder / "run", task.folder / "progress.json"
     if not finished.exists():
         clock = Clock(plan.seconds)
-        result = train(_of_length(task, plan.steps), folder, say=task.say, callbacks=[clock])
+        result = train(_of_length(task, plan.steps), folder, on_message=task.say, callbacks=[clock])
         write_text(finished, json.dumps(asdict(Progress(result.steps, clock.finished))))
     parts = load_folder(folder)
     captioner = Captioner(parts, task.device)

@@ -45,7 +45,7 @@ def result(task: Task, arm: str, plan: Plan, trained: Trained) -> dict[str, Any]
             "validation_photos": len(task.validation),
             "tokenizer": digest(Path(str(config.tokenizer.file)).read_bytes()),
             "vocabulary": task.tokenizer.vocab_size,
-            "encoder": config.encoder.name,
+            "encoder": config.encoder.shape.name,
             "preprocessing": task.preprocessing.to_dict(),
             "augmentation": vars(config.data.augmentation),
             "batch_size": config.data.batch_size,

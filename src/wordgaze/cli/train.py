@@ -18,11 +18,11 @@ from wordgaze.cli.options import common_options
     "lists and data.validation are replaced whole.",
 )
 @click.option("--out", metavar="DIR", help="Where the run lives; runs/NAME of the last config by default.")
-@click.option("--restart", is_flag=True, help="Begin anew instead of going on where DIR stopped.")
+@click.option("--restart", is_flag=True, help="Begin anew instead of resuming where DIR stopped.")
 @common_options
 @click.pass_context
 def command(context: click.Context, configs: tuple[str, ...], out: str | None, restart: bool) -> None:
-    """Train a captioner; the same command goes on where it stopped.
+    """Train a captioner; the same command resumes where it stopped.
 
     Any setting of the config can be given as --a.b VALUE, for instance --train.epochs 3.
     """
@@ -42,7 +42,7 @@ def command(context: click.Context, configs: tuple[str, ...], out: str | None, r
         parsed,
         folder,
         restart=restart,
-        say=lambda line: click.echo(f"wordgaze: {line}", err=True),
+        on_message=lambda line: click.echo(f"wordgaze: {line}", err=True),
         callbacks=callbacks,
         inputs=configs,
     )

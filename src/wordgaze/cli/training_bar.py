@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class TrainingBar(Callback):
-    """Steps done, loss, photos a second and the time left."""
+    """Shows steps done, loss, photos a second and the time left."""
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size

@@ -1,4 +1,4 @@
-"""What a run writes down while it goes: a log, sample captions; and what it says."""
+"""What a run writes down while it goes: a log, sample captions, messages; and when it ends early."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from wordgaze.data.readers.caption_file import CaptionedPhoto
 
 ALIKE = 0.05  # a smaller share of different captions is a model that does not look
-Say = Callable[[str], None]
+OnMessage = Callable[[str], None]
 
 
 class TrainingLog(Callback):
@@ -104,10 +104,14 @@ class SampleCaptions(Callback):
     """Appends captions of a few validation photos to ``samples.csv`` after each epoch; warns when all are alike."""
 
     def __init__(
-        self, path: Path, validation: Mapping[str, Sequence[CaptionedPhoto]], say: Say, count: int = 8
+        self,
+        path: Path,
+        validation: Mapping[str, Sequence[CaptionedPhoto]],
+        on_message: OnMessage,
+        count: int = 8,
     ) -> None:
         self.path = path
-        self.say = say
+        self.on_message = on_message
         self.validation = validation
         self.count = count
 
@@ -131,36 +135,40 @@ class SampleCaptions(Callback):
                         photo.captions[0],
                     ]
                     writer.writerow(row)
-        for name, found in captions.items():
-            if len(found) >= 20 and len(set(found)) < max(2, ALIKE * len(found)):
-                self.say(
-                    f"WARNING: only {len(set(found))} different captions for the {len(found)} photos of {name!r} "
-                    f"({found[0]!r}): the model does not look at the photos. Early in a run this passes; "
+        for name, texts in captions.items():
+            if len(texts) >= 20 and len(set(texts)) < max(2, ALIKE * len(texts)):
+                self.on_message(
+                    f"WARNING: only {len(set(texts))} different captions for the {len(texts)} photos of {name!r} "
+                    f"({texts[0]!r}): the model does not look at the photos. Early in a run this passes; "
                     "later, lower the learning rates or train longer."
                 )
 
 
-class Said(Callback):
-    """A line after each validation, and one when the run stops early."""
+class ProgressMessages(Callback):
+    """Gives a line after each validation."""
 
-    def __init__(self, say: Say) -> None:
-        self.say = say
+    def __init__(self, on_message: OnMessage) -> None:
+        self.on_message = on_message
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         scores = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("CIDEr/")}
         line = "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
-        self.say(f"epoch {trainer.current_epoch + 1}  step {trainer.global_step}  {line}")
+        self.on_message(f"epoch {trainer.current_epoch + 1}  step {trainer.global_step}  {line}")
 
 
-class Patience(Callback):
+class EarlyStopping(Callback):
     """Ends the run after ``count`` validations in a row that were no better than the best CIDEr before them."""
 
-    def __init__(self, count: int, say: Say) -> None:
+    def __init__(self, count: int, on_message: OnMessage) -> None:
         self.count = count
-        self.say = say
+        self.on_message = on_message
         self.best = -1.0
         self.waited = 0
+
+    @property
+    def state_key(self) -> str:
+        return "Patience"  # its name in checkpoints
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "waited": self.waited}
@@ -174,6 +182,6 @@ class Patience(Callback):
         self.best = max(self.best, cider)
         if self.waited >= self.count:
             trainer.should_stop = True
-            self.say(
+            self.on_message(
                 f"CIDEr has not risen above {self.best:.3f} in {self.waited} validations: the run ends here"
             )

@@ -10,8 +10,10 @@ from lightning.pytorch.callbacks import WeightAveraging
 
 from wordgaze.errors import ModelError, first_line
 
+STATE_KEY = "Checkpoints"  # the name of the state in a checkpoint
 
-class Checkpoints(Callback):
+
+class SaveCheckpoints(Callback):
     """Writes ``last.ckpt`` every ``every`` steps, at the end of each epoch and of the run, and ``best.ckpt``.
 
     The best is the one with the highest CIDEr; epochs are validated every ``validate_every``, or never (0). A file is
@@ -27,6 +29,10 @@ class Checkpoints(Callback):
         self._between_steps = False
         self._validating = False
         self._averaged = False  # whether the module has the average's weights, for a validation
+
+    @property
+    def state_key(self) -> str:
+        return STATE_KEY
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -70,11 +76,11 @@ class Checkpoints(Callback):
         if better:
             self.best = cider
             self.save(trainer, "best.ckpt")
-        if trainer.state.fn == "fit":  # the first weights' own score is no step to go on from
+        if trainer.state.fn == "fit":  # the first weights' own score is no step to resume from
             self.save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """A photo that can't be read, Ctrl-C while photos are loaded, or anything in a validation loses no step."""
+        """Lose no step by a photo that can't be read, Ctrl-C while photos are loaded, or anything in a validation."""
         if trainer.world_size > 1:  # the others do not know of it
             return
         if self._validating:
@@ -100,6 +106,7 @@ class Checkpoints(Callback):
                     raise not_finite(f"The weights {name.removeprefix('model.')} are", trainer.global_step)
 
     def save(self, trainer: Trainer, name: str = "last.ckpt") -> None:
+        """Write a checkpoint, whole or not at all; raise ModelError where that fails."""
         new = self.folder / f"{name}.new"
         try:
             trainer.save_checkpoint(new)
@@ -113,6 +120,7 @@ class Checkpoints(Callback):
 
 
 def not_finite(what: str, step: int) -> ModelError:
+    """Return the error of a run that has diverged: ``what``, such as "The loss is"."""
     return ModelError(
         f"{what} not finite at step {step}: the run ends here, and what it saved before is kept. Train again with a "
         "lower train.learning_rate and encoder.learning_rate, or more train.warmup_steps, into another --out or with "

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from wordgaze.data.captions import Source
 from wordgaze.data.transform import Preprocessing
 from wordgaze.errors import ConfigError
 from wordgaze.generation.options import GenerationOptions
+from wordgaze.model.config import DecoderConfig, EncoderConfig
 from wordgaze.training.checks import Rule, above, at_least, check_fields, is_whole, one_of, share
+from wordgaze.training.devices import device_ids
+from wordgaze.training.settings import HIDDEN, SPREAD
 
 LARGEST_SEED = 2**32 - 1
 """NumPy's and Lightning's limit."""
@@ -79,8 +84,14 @@ class DataOptions:
         }
         check_fields(self, "data", rules)
 
+    def files(self) -> Iterator[str]:
+        """Yield the files that the sources name; a folder of photos is none."""
+        for source in (*self.train, *self.validation.values()):
+            named = filter(None, (source.captions, source.instances, source.exclude))
+            yield from filter(os.path.isfile, named)
+
     def shown_by(self, preprocessing: Preprocessing) -> Preprocessing:
-        """A model's ``preprocessing``, with the ``crop`` and ``stretch`` that are asked for here."""
+        """Return a model's ``preprocessing`` with the ``crop`` and ``stretch`` that are asked for here."""
         crop = preprocessing.crop if self.crop is None else self.crop
         stretch = preprocessing.max_aspect_change if self.stretch is None else self.stretch
         return replace(preprocessing, crop=crop, max_aspect_change=stretch)
@@ -100,31 +111,48 @@ class TokenizerOptions:
         rules = {"vocab_size": at_least(259, 1_000_000), "min_frequency": at_least(0)}
         check_fields(self, "tokenizer", rules)
 
+    def files(self) -> Iterator[str]:
+        """Yield the files that the options name."""
+        yield from filter(None, (self.file, *self.extra_text))
+
+
+@dataclass(frozen=True)
+class EncoderShape(EncoderConfig):
+    """The sizes of an encoder as a config gives them; with ``train.initial_model``, those in which it is to grow.
+
+    Each is checked alone. Whether they fit together is asked when the encoder is known: of :meth:`whole`.
+    """
+
+    def __post_init__(self) -> None:
+        rules = {
+            "image_size": Rule(
+                lambda size: size is None or min(size) >= 1, "height and width of at least 1 pixel, or null"
+            ),
+            "features": one_of("patches", "map"),
+            **{"blocks": at_least(0), "width": at_least(1), "heads": at_least(1)},
+            "drop_path": share(whole=False),
+        }
+        check_fields(self, "encoder", rules)
+
+    def whole(self) -> EncoderConfig:
+        """Return the encoder of these sizes; raise ConfigError where they do not fit together."""
+        return EncoderConfig(**vars(self))
+
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """The encoder's sizes (:class:`~wordgaze.model.config.EncoderConfig`) and how it learns.
+    """The encoder's ``shape`` and how it learns.
 
     ``pretrained`` is ``hub``, a local file with timm's key names, or null (random); so is ``beside_pretrained``, of the
     network ``beside``. ``freeze`` is ``none``, ``all``, or the number of first layers to keep as they are. Layer i of L
     learns at ``learning_rate * layer_decay ** (L - i)``.
     ``patch_drop`` is the share of patches that a training photo goes without (Liu et al. 2022, PatchDropout): before
-    the first block, or, of a cached photo and where the ViT is not timm's plain one, behind the last.
+    the first block, or, of a cached photo and where the ViT is not timm's plain one, after the last.
     ``cache`` is a folder for the frozen layers' output of ``cache_views`` random views of each photo, which epochs take
     in turn; null computes it anew.
     """
 
-    name: str = "vit_tiny_patch16_224"
-    image_size: tuple[int, int] | None = None
-    features: str = "patches"
-    map_index: int = -1
-    blocks: int = 0
-    width: int = 256
-    heads: int = 4
-    prefix_tokens: bool = False
-    drop_path: float = 0.0
-    beside: str | None = None
-    beside_maps: tuple[int, ...] = (-2,)
+    shape: EncoderShape = field(default=EncoderShape(), metadata=SPREAD)
     pretrained: str | None = "hub"
     beside_pretrained: str | None = "hub"
     freeze: str | int = "none"
@@ -138,32 +166,25 @@ class EncoderOptions:
         if isinstance(self.freeze, str) and self.freeze.isdecimal():  # from the command line
             object.__setattr__(self, "freeze", int(self.freeze))
         rules = {
-            "image_size": Rule(
-                lambda size: size is None or min(size) >= 1, "height and width of at least 1 pixel, or null"
-            ),
-            "features": one_of("patches", "map"),
-            **{"blocks": at_least(0), "width": at_least(1), "heads": at_least(1), "cache_views": at_least(1)},
-            **{"drop_path": share(whole=False), "patch_drop": share(whole=False)},
             "freeze": Rule(
                 lambda freeze: freeze >= 0 if is_whole(freeze) else freeze in ("none", "all"),
                 "'none', 'all' or a number of layers",
             ),
             **{"learning_rate": _RATE, "layer_decay": share(whole=True)},
+            **{"patch_drop": share(whole=False), "cache_views": at_least(1)},
         }
         check_fields(self, "encoder", rules)
 
+    def files(self) -> Iterator[str]:
+        """Yield the files and folders that the options name, where they are files at all."""
+        yield from filter(None, (self.pretrained, self.beside_pretrained))
+
 
 @dataclass(frozen=True)
-class DecoderOptions:
-    """The decoder's sizes, or ``pretrained``: a Hugging Face GPT-2 (folder or name): its sizes and tokenizer."""
+class DecoderShape(DecoderConfig):
+    """The sizes of a decoder as a config gives them, each checked alone, as :class:`EncoderShape`."""
 
-    pretrained: str | None = None
-    width: int = 320
-    layers: int = 3
-    heads: int = 5
-    mlp_ratio: float = 4.0
-    positions: int = 64
-    dropout: float = 0.1
+    vocab_size: int = field(default=DecoderConfig.vocab_size, metadata=HIDDEN)  # the tokenizer decides
 
     def __post_init__(self) -> None:
         rules = {
@@ -171,6 +192,25 @@ class DecoderOptions:
             **{"mlp_ratio": above(0), "dropout": share(whole=False)},
         }
         check_fields(self, "decoder", rules)
+
+    def whole(self, vocab_size: int) -> DecoderConfig:
+        """Return the decoder of these sizes; raise ConfigError where they do not fit together."""
+        return DecoderConfig(**vars(self) | {"vocab_size": vocab_size})
+
+
+@dataclass(frozen=True)
+class DecoderOptions:
+    """The decoder's ``shape``, or ``pretrained``: a Hugging Face GPT-2 (folder or name): its sizes and tokenizer."""
+
+    pretrained: str | None = None
+    shape: DecoderShape = field(default=DecoderShape(), metadata=SPREAD)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "decoder", {})
+
+    def files(self) -> Iterator[str]:
+        """Yield the files and folders that the options name, where they are files at all."""
+        yield from filter(None, (self.pretrained,))
 
 
 _TRAIN_RULES = {
@@ -192,18 +232,6 @@ _TRAIN_RULES = {
     "ema_decay": share(whole=False)._replace(text="in [0, 1), 0 for no average"),
     "seed": at_least(0, LARGEST_SEED),
 }
-
-
-def device_ids(devices: str | int) -> list[int]:
-    """Return the places of the devices that ``train.devices`` means, or none where it makes no sense.
-
-    A number stands for as many, the first ones, ``"0,1"`` for itself; ``auto`` and -1 depend on the machine.
-    """
-    if is_whole(devices):
-        return list(range(min(int(devices), 100_000)))
-    parts = [part.strip() for part in str(devices).strip().removesuffix(",").split(",")]
-    ids = [int(part) for part in parts if part.isascii() and part.isdecimal()]
-    return ids if len(set(ids)) == len(parts) else []
 
 
 @dataclass(frozen=True)
@@ -262,6 +290,10 @@ class TrainOptions:
                 "name it as train.initial_model: a model folder, or 'bundled'."
             )
 
+    def files(self) -> Iterator[str]:
+        """Yield the model that a run starts from, where that is a folder at all."""
+        yield from filter(None, (self.initial_model,))
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -273,3 +305,25 @@ class TrainingConfig:
     decoder: DecoderOptions = field(default_factory=DecoderOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
     generation: GenerationOptions = field(default_factory=GenerationOptions)
+
+    def files(self) -> Iterator[str]:
+        """Yield the files that a run reads, but for photos and what lies beside them.
+
+        Of a model's folder its own files: a run may be kept in a folder within it.
+        """
+        for group in (self.data, self.tokenizer, self.encoder, self.decoder, self.train):
+            for path in group.files():
+                if os.path.isdir(path):
+                    yield from (entry.path for entry in os.scandir(path) if entry.is_file())
+                elif os.path.isfile(path):
+                    yield path
+
+    def check(self) -> None:
+        """Raise ConfigError where settings of two groups, or a setting and the disk, do not fit together."""
+        cache = self.encoder.cache
+        if cache is not None and os.path.exists(cache) and not os.path.isdir(cache):
+            raise ConfigError(f"encoder.cache {cache} is a file; name a folder, or a new one.")
+        if self.train.patience and not self.data.validation:
+            raise ConfigError(
+                "train.patience waits for a better CIDEr; name a set in data.validation, or set it to 0."
+            )

@@ -8,7 +8,7 @@ import re
 from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -17,8 +17,12 @@ from wordgaze.data.captions import Source
 from wordgaze.errors import ConfigError
 from wordgaze.training.checks import type_rule
 from wordgaze.training.config import TrainingConfig
+from wordgaze.training.settings import flat_class, options_from, setting_fields, settings_of
 
 _EMPTY = {"--data.train": "[]", "--data.validation": "{}"}
+_GROUPS: dict[str, type] = {
+    field.name: type(getattr(TrainingConfig(), field.name)) for field in dataclasses.fields(TrainingConfig)
+}
 _OPTIONS = ("config", "out", "restart", "threads", "debug")  # of the command itself; for "did you mean"
 _Group = dict[str, Any]
 """A dataclass's fields by name: another group, or the field's annotation."""
@@ -51,11 +55,12 @@ def _parse(paths: Sequence[Path], overrides: Sequence[str]) -> TrainingConfig:
     # Without allow_abbrev=False, --train.epoch would be --train.epochs.
     parser = ArgumentParser(exit_on_error=False, prog="wordgaze train", allow_abbrev=False)
     parser.add_argument("--config", action="config")
-    parser.add_class_arguments(TrainingConfig)
+    for name, group in _GROUPS.items():
+        parser.add_class_arguments(flat_class(group), name)
     files = [part for path in paths for part in (*_emptied(path), "--config", str(path))]
-    values = parser.parse_args([*files, *_replacing(overrides)])
-    fields = vars(parser.instantiate_classes(values))
-    return TrainingConfig(**{name: value for name, value in fields.items() if name != "config"})
+    values = parser.instantiate_classes(parser.parse_args([*files, *_replacing(overrides)]))
+    settings = {name: vars(values[name]) for name in _GROUPS}
+    return TrainingConfig(**{name: options_from(group, settings[name]) for name, group in _GROUPS.items()})
 
 
 def _at_fault(paths: Sequence[Path], overrides: Sequence[str], problem: str) -> str:
@@ -77,24 +82,18 @@ def _at_fault(paths: Sequence[Path], overrides: Sequence[str], problem: str) -> 
 
 def describe(config: TrainingConfig) -> str:
     """Return the config as YAML, every default spelled out."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return [plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-    return str(yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False, allow_unicode=True))
+    return str(yaml.safe_dump(settings_of(config), sort_keys=False, allow_unicode=True))
 
 
 def _fields(kind: type) -> _Group:
-    """Return a dataclass's fields by name, groups as such dictionaries."""
-    default = kind() if kind is not Source else None
-    group: _Group = {}
-    for field in dataclasses.fields(kind):
-        value = getattr(default, field.name, None)
-        nested = dataclasses.is_dataclass(value) and not isinstance(value, type)
-        group[field.name] = _fields(type(value)) if nested else str(field.type)
-    return group
+    """Return the settings of an option class by name, groups as such dictionaries."""
+    hints = get_type_hints(kind)
+    return {
+        field.name: _fields(hints[field.name])
+        if dataclasses.is_dataclass(hints.get(field.name))
+        else str(field.type)
+        for field in setting_fields(kind)
+    }
 
 
 _FIELDS = _fields(TrainingConfig)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from wordgaze.data.captions import CaptionSet, Source
 from wordgaze.data.shapes import write_shapes
@@ -17,15 +17,21 @@ from wordgaze.training.run_folder import RunFolder
 class DrawnSources:
     """The scenes of the sources of ``format: shapes``, in folders of ``run`` by the names that the config gives.
 
-    ``anew``: draw them although they are there. ``beside``: where they are drawn until :meth:`move`.
+    A new run draws them although they are there. Until :meth:`move` they are in a temporary folder, which is there
+    within ``with``.
     """
 
-    def __init__(self, run: RunFolder, beside: Path, anew: bool) -> None:
+    def __init__(self, run: RunFolder) -> None:
         self.run = run
-        self.beside = beside
-        self.anew = anew
+        self._temporary = TemporaryDirectory(prefix="wordgaze-")
         self._scenes: dict[Path, tuple[int, int]] = {}  # a folder of the run → how many, and their seed
         self._waiting: dict[Path, Path] = {}  # a folder of the run → where its scenes are for now
+
+    def __enter__(self) -> DrawnSources:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._temporary.cleanup()
 
     def source(self, source: Source) -> Source:
         """Return the source as it can be read: of drawn scenes the COCO file that they are in."""
@@ -37,8 +43,8 @@ class DrawnSources:
                 f"Two sources of format shapes are drawn into {source.captions!r}, with other limits or seeds; give "
                 "each a name of its own."
             )
-        if folder not in self._waiting and (self.anew or not (folder / "captions.json").exists()):
-            self._waiting[folder] = self.beside / str(len(self._waiting))
+        if folder not in self._waiting and (self.run.is_new or not (folder / "captions.json").exists()):
+            self._waiting[folder] = Path(self._temporary.name) / str(len(self._waiting))
             write_shapes(self._waiting[folder], *scenes)
         now = self._waiting.get(folder, folder)
         return replace(source, captions=str(now / "captions.json"), format="coco", limit=None)
@@ -57,12 +63,12 @@ class DrawnSources:
         return CaptionSet(tuple(photos), description)
 
     def holds(self, path: Path) -> bool:
-        """Whether a photo was drawn by us, so that nobody has to look whether it can be read."""
+        """Return whether a photo was drawn by us, so that nobody has to look whether it can be read."""
         return any(folder in path.parents for folder in (*self._scenes, *self._waiting.values()))
 
-    def check(self, inputs: Iterable[str | os.PathLike[str]]) -> None:
+    def check(self) -> None:
         """Raise ConfigError where scenes would be drawn over a file that the run reads."""
-        for path in map(Path, inputs):
+        for path in map(Path, self.run.inputs):
             for folder in self._waiting:
                 if Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:
                     raise ConfigError(
@@ -72,10 +78,12 @@ class DrawnSources:
 
     def move(self) -> None:
         """Put the scenes where they belong; those of an earlier run make room."""
-        for folder, now in self._waiting.items():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(now, folder)
+        if self.run.first:
+            for folder, now in self._waiting.items():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(now, folder)
+        self._temporary.cleanup()
 
     def _folder(self, name: str) -> Path:
         """Return the folder ``name`` of the run; raise ConfigError where it holds, or would hold, anything else."""
@@ -101,7 +109,7 @@ class DrawnSources:
 
 
 def _was_drawn(folder: Path) -> bool:
-    """Whether there is nothing in the folder that :func:`write_shapes` does not write: it may be deleted."""
+    """Return whether there is nothing in the folder that :func:`write_shapes` does not write: it may be deleted."""
     photos = folder / "photos"
     if folder.is_symlink() or photos.is_symlink() or not folder.is_dir():
         return False

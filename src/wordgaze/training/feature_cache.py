@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,11 +17,11 @@ import timm
 import torch
 from torch import Tensor
 
-from wordgaze.data.dataset import TrainingDataset
-from wordgaze.data.transform import Preprocessing
 from wordgaze.errors import DataError
+from wordgaze.files import write_text
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.training.config import AugmentationOptions
+from wordgaze.training.dataset import PhotoViews, View
 from wordgaze.training.frozen import FrozenPart
 
 _BATCH = 32
@@ -31,79 +30,70 @@ _Loaded = TypeVar("_Loaded")
 
 
 class FeatureCache:
-    """Float16 features of ``views`` views of each photo; ``cache(epoch, index)`` gives view ``epoch % views``.
+    """Float16 features of ``count`` ``views`` of each photo; ``cache(epoch, index)`` gives view ``epoch % count``.
 
-    ``path``.npy holds (views · photos, ...), ``path``.flipped.npy which are mirrored, ``path``.json how many are done:
-    an interrupted build goes on where it stopped, and one whose files are damaged begins anew. ``replaced``: of a photo
-    that could not be read, which one's features there are.
+    ``path``.npy holds (count · photos, ...), ``path``.flipped.npy which are mirrored, ``path``.json how many are done,
+    and of photos that could not be read, whose features are in their place: an interrupted build resumes where it
+    stopped, and one whose files are damaged begins anew.
     """
 
-    def __init__(self, path: Path, photos: int, views: int) -> None:
+    def __init__(self, path: Path, views: PhotoViews, count: int) -> None:
         self.path = path
-        self.photos = photos
         self.views = views
+        self.count = count
+        self._photos = len(views)
         self._features: np.ndarray | None = None
         self._flipped: np.ndarray | None = None
+        self._replaced: dict[int, int] = {}
+        self._unsaid: dict[Path, str] = {}  # photos found broken while it was filled
 
-    def __call__(self, epoch: int, index: int) -> tuple[Tensor, bool]:
+    def __call__(self, epoch: int, index: int) -> View:
         if self._features is None or self._flipped is None:
             # Opened here, not when made: each worker process maps the file itself.
             self._features = np.load(self.path.with_suffix(".npy"), mmap_mode="r")
             self._flipped = np.load(self.path.with_suffix(".flipped.npy"))
-        row = epoch % self.views * self.photos + index
-        return torch.from_numpy(self._features[row].astype(np.float32)), bool(self._flipped[row])
+            self._replaced = self._read_replaced()
+        row = epoch % self.count * self._photos + index
+        features = torch.from_numpy(self._features[row].astype(np.float32))
+        broken, self._unsaid = self._unsaid, {}
+        return View(features, bool(self._flipped[row]), self._replaced.get(index, index), broken)
 
     @property
     def missing(self) -> int:
         """Return how many views are still to be computed."""
-        return self.views * self.photos - self._done()
+        return self.count * self._photos - self._done()
 
     def wait(self) -> None:
         """Wait until another process has filled it."""
         while self.missing:
             time.sleep(1)
 
-    @property
-    def replaced(self) -> dict[int, int]:
-        return {int(index): place for index, place in self._progress().get("replaced", {}).items()}
-
-    def fill(
-        self,
-        view: Callable[[int, int], tuple[Tensor, bool]],
-        compute: Callable[[Tensor], Tensor],
-        replaced: dict[int, int] | None = None,
-    ) -> None:
-        """Compute what is missing; ``view`` and ``replaced`` as the dataset's, ``compute`` (B, 3, H, W) → (B, ...)."""
-        total = self.views * self.photos
+    def fill(self, compute: Callable[[Tensor], Tensor]) -> None:
+        """Compute what is missing; ``compute`` (B, 3, H, W) → (B, ...)."""
+        total = self.count * self._photos
         done = self._done()
         if done == total:
             return
         try:
-            self._fill(view, compute, {} if replaced is None else replaced, done, total)
+            self._fill(compute, done, total)
         except OSError as error:
             raise DataError(
                 f"The feature cache {self.path}.npy can't be written: {error}; free space or move it."
             ) from error
 
-    def _fill(
-        self,
-        view: Callable[[int, int], tuple[Tensor, bool]],
-        compute: Callable[[Tensor], Tensor],
-        replaced: dict[int, int],
-        done: int,
-        total: int,
-    ) -> None:
+    def _fill(self, compute: Callable[[Tensor], Tensor], done: int, total: int) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         features: np.memmap | None = None
         flipped = np.lib.format.open_memmap(
             self.path.with_suffix(".flipped.npy"), "r+" if done else "w+", dtype=bool, shape=(total,)
         )
+        replaced = self._read_replaced()
 
-        def load(rows: range) -> list[tuple[Tensor, bool]]:
-            return [view(row // self.photos, row % self.photos) for row in rows]
+        def load(rows: range) -> list[View]:
+            return [self.views(row // self._photos, row % self._photos) for row in rows]
 
-        for rows, seen in _one_ahead(load, _batches(done, total)):
-            output = compute(torch.stack([pixels for pixels, _ in seen])).to(torch.float16).cpu().numpy()
+        for rows, batch in _one_ahead(load, _batches(done, total)):
+            output = compute(torch.stack([view.inputs for view in batch])).to(torch.float16).cpu().numpy()
             if features is None:
                 features = np.lib.format.open_memmap(
                     self.path.with_suffix(".npy"),
@@ -112,12 +102,19 @@ class FeatureCache:
                     shape=(total, *output.shape[1:]),
                 )
             features[rows.start : rows.stop] = output
-            flipped[rows.start : rows.stop] = [mirrored for _, mirrored in seen]
+            flipped[rows.start : rows.stop] = [view.flipped for view in batch]
             features.flush()
             flipped.flush()
-            progress = self.path.with_suffix(".json.new")
-            progress.write_text(json.dumps({"done": rows.stop, "replaced": self.replaced | replaced}))
-            os.replace(progress, self.path.with_suffix(".json"))
+            for row, view in zip(rows, batch, strict=True):
+                self._unsaid |= view.broken
+                if view.photo != row % self._photos:
+                    replaced[row % self._photos] = view.photo
+            progress = json.dumps({"done": rows.stop, "replaced": replaced})
+            write_text(self.path.with_suffix(".json"), progress)
+
+    def _read_replaced(self) -> dict[int, int]:
+        """Return whose features are in the place of photos that could not be read, by their indices."""
+        return {int(index): photo for index, photo in self._progress().get("replaced", {}).items()}
 
     def _done(self) -> int:
         try:
@@ -125,7 +122,7 @@ class FeatureCache:
             for suffix in (".npy", ".flipped.npy"):
                 # A file that is missing or too short for its shape is refused.
                 rows = len(np.load(self.path.with_suffix(suffix), mmap_mode="r"))
-                if rows != self.views * self.photos:
+                if rows != self.count * self._photos:
                     return 0
         except (OSError, EOFError, ValueError, KeyError, TypeError):
             return 0
@@ -140,8 +137,8 @@ class FeatureCache:
 
 
 def pack(features: Sequence[Tensor]) -> Tensor:
-    """Lay a photo's features end to end: (B, ...) of each → (B, F); a single one stays as it is."""
-    return features[0] if len(features) == 1 else torch.cat([each.flatten(1) for each in features], dim=1)
+    """Lay photos' features end to end: (B, ...) of each → (B, F); a single one stays as it is."""
+    return features[0] if len(features) == 1 else torch.cat([part.flatten(1) for part in features], dim=1)
 
 
 def unpack(packed: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
@@ -155,26 +152,26 @@ def unpack(packed: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
 def cache_key(
     model: CaptionModel,
     frozen: FrozenPart,
-    dataset: TrainingDataset,
-    preprocessing: Preprocessing,
+    views: PhotoViews,
     augmentation: AugmentationOptions,
-    views: int,
+    count: int,
     precision: str,
 ) -> str:
-    """Return a name for all that determines the frozen output: weights, layers, photos, views, seed, precision, timm.
+    """Return a name for all that determines the frozen output: weights, layers, views, seed, precision, timm.
 
-    What learns, or lies on top of the frozen layers, may differ: stages of a training share their cache.
+    ``count``: of views of each photo. What learns, or lies on top of the frozen layers, may differ: stages of a
+    training share their cache.
     """
     digest = hashlib.sha256()
-    encoder, shown = asdict(model.config.encoder), preprocessing.to_dict()
+    encoder, shown = model.config.to_dict()["encoder"], views.transform.preprocessing.to_dict()
     del shown["mirrored"]  # a matter of captioning alone
     settings = [
         {name: value for name, value in encoder.items() if name not in _NOT_FROZEN},
         len(frozen),
         shown,
         asdict(augmentation),
-        dataset.seed,
-        views,
+        views.seed,
+        count,
         precision,
         timm.__version__,
     ]
@@ -184,9 +181,9 @@ def cache_key(
             continue
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    for photo in dataset.photos:
-        status = photo.path.stat() if photo.path.exists() else None
-        identity = (str(photo.path.resolve()), status and status.st_size, status and status.st_mtime_ns)
+    for path in views.photos:
+        status = path.stat() if path.exists() else None
+        identity = (str(path.resolve()), status and status.st_size, status and status.st_mtime_ns)
         digest.update(repr(identity).encode())
     return digest.hexdigest()[:16]
 
@@ -196,9 +193,9 @@ def _one_ahead(load: Callable[[range], _Loaded], batches: Iterator[range]) -> It
     with ThreadPoolExecutor(1) as pool:
         ahead: tuple[range, Future[_Loaded]] | None = None
         for rows in batches:
-            behind, ahead = ahead, (rows, pool.submit(load, rows))
-            if behind is not None:
-                yield behind[0], behind[1].result()
+            current, ahead = ahead, (rows, pool.submit(load, rows))
+            if current is not None:
+                yield current[0], current[1].result()
         if ahead is not None:
             yield ahead[0], ahead[1].result()
 

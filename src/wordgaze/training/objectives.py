@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -10,17 +10,30 @@ from torch.nn import functional
 
 from wordgaze.evaluation.cider import CiderD
 from wordgaze.evaluation.ptb import tokenize_all
+from wordgaze.model.caption_model import CaptionModel
+from wordgaze.training.dataset import IGNORED
 
 _END = ("<end>",)  # no word of a caption: the tokenizer would take it apart
 
 
+def teacher_forced(
+    model: CaptionModel, input_ids: Tensor, labels: Tensor, encoder_hidden_states: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return logits (n, V) and labels (n,) of the n words of captions (R, T)."""
+    words = labels != IGNORED
+    return model(input_ids, encoder_hidden_states, logits_to_keep=words).logits, labels[words]
+
+
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-    """Mean over n words, in nats; ``logits`` (n, V), ``labels`` (n,) (smoothing: Szegedy et al. 2016, section 7)."""
+    """Return the mean over n words, in nats; ``logits`` (n, V), ``labels`` (n,).
+
+    Smoothing as in Szegedy et al. 2016, section 7.
+    """
     return functional.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
 
 
 def self_critical(logits: Tensor, labels: Tensor, advantages: Tensor) -> Tensor:
-    """The mean over n sampled words of - advantage * log-probability (Rennie et al. 2017, equation 6).
+    """Return the mean over n sampled words of - advantage * log-probability (Rennie et al. 2017, equation 6).
 
     ``logits`` (n, V), ``labels`` (n,) the sampled ids, ``advantages`` (n,) how far the reward of the word's caption
     lies above the baseline.
@@ -29,9 +42,13 @@ def self_critical(logits: Tensor, labels: Tensor, advantages: Tensor) -> Tensor:
 
 
 def above_others(rewards: Tensor) -> Tensor:
-    """Each sample's reward less the mean of the photo's other samples; both (B, K) (Luo 2020, section 3)."""
+    """Return each sample's reward less the mean of the photo's other samples; both (B, K) (Luo 2020, section 3)."""
     others = rewards.shape[1] - 1
     return rewards - (rewards.sum(dim=1, keepdim=True) - rewards) / others
+
+
+Reward = Callable[[Sequence[int], Sequence[str], Sequence[bool]], np.ndarray]
+"""(photos, captions, whether each has an end) → rewards (captions,)."""
 
 
 class CiderReward:
@@ -48,7 +65,7 @@ class CiderReward:
         )
 
     def __call__(self, photos: Sequence[int], captions: Sequence[str], ended: Sequence[bool]) -> np.ndarray:
-        """Rewards (captions,), 0 to 10, of each caption for the photo beside it; ``ended``: whether it has an end."""
+        """Return rewards (captions,), 0 to 10, of each caption for its photo; ``ended``: whether it has an end."""
         words = tokenize_all(captions)
         return self._cider.rewards(
             photos, [(*row, *_END) if end else row for row, end in zip(words, ended, strict=True)]

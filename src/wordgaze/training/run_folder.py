@@ -7,7 +7,6 @@ the run's ``tokenizer.json``. At the end the folder is a model folder, too: an o
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,12 +15,16 @@ from typing import Any
 
 import torch
 import yaml
+from lightning.pytorch.utilities import rank_zero_only
 
 from wordgaze.errors import ConfigError, ModelError, first_line
-from wordgaze.files import MODEL_FILES, check_outputs, write_text
+from wordgaze.files import MODEL_FILES, AnyPath, check_outputs, write_text
+from wordgaze.hub import resolve
 from wordgaze.text.tokenizer import CaptionTokenizer
+from wordgaze.training.checkpoints import STATE_KEY
 from wordgaze.training.config import TrainingConfig
 from wordgaze.training.config_file import describe, parse_config
+from wordgaze.training.settings import settings_of
 
 CONFIG_FILE, LOG, SAMPLES = "training.yaml", "log.csv", "samples.csv"
 _COLUMNS = {LOG: ["step", "epoch", "seconds"], SAMPLES: ["step", "set", "photo"]}  # the first ones of ours
@@ -40,85 +43,104 @@ _MAY_CHANGE = {
 
 
 class RunFolder:
-    """The folder ``path`` of one run. Nothing is written before :meth:`begin` or :meth:`resume`.
+    """The folder ``path`` of a run of ``config``: resumed where there is a checkpoint, unless ``restart``.
 
-    ``inputs``, of its methods: files and folders that the run reads, which it must not write over.
+    ``inputs``: files beside those of the config that must not be written over. Nothing is written before :meth:`begin`.
+    Of several devices' processes only the ``first`` checks and writes: the others find what it has made.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: AnyPath, config: TrainingConfig, inputs: Iterable[AnyPath] = (), restart: bool = False
+    ) -> None:
         self.path = Path(path)
+        self.config = config
+        self.inputs = [*inputs, *config.files()]
+        self.first: bool = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+        self.restart = restart and self.first
         self.names = {"checkpoints", LOG, SAMPLES, CONFIG_FILE, *MODEL_FILES}  # what a run may write
         self.checkpoints = self.path / "checkpoints"
         self.last, self.best = (self.checkpoints / name for name in _CHECKPOINTS)
         self.log, self.samples = self.path / LOG, self.path / SAMPLES
-        self.config = self.path / CONFIG_FILE
+        self.description = self.path / CONFIG_FILE
+        self.checkpoint: dict[str, Any] | None = None  # from which the run resumes
         self._tokenizer = self.checkpoints / "tokenizer.json"
 
-    def check(self, config: TrainingConfig, inputs: Iterable[str | os.PathLike[str]], restart: bool) -> None:
-        """Raise ConfigError where a run of ``config`` may not begin or go on here.
+    def open(self) -> None:
+        """Find the checkpoint to resume from; raise an error where the run may not begin or resume here.
 
-        It may in a new or an empty folder, and in one that a run of ours has begun; never where a file it would write
-        is one of ``inputs``.
+        It may in a new or an empty folder, and in one that a run of ours has begun; never where a file that it would
+        write is one of its inputs. Raise ModelError where a checkpoint is damaged.
         """
-        self._check_place()
-        self._check_inputs(inputs)
-        if not self.path.is_dir() or not self._strangers():
+        if self.first:
+            self._check_initial_model()
+            self._check_place()
+            self._check_inputs()
+            self._check_content()
+        if self.restart:
             return
-        if not self._is_a_run():
-            raise ConfigError(f"{self._what_is_here()}; choose a new or empty folder as --out.")
-        for path, columns in ((self.log, _COLUMNS[LOG]), (self.samples, _COLUMNS[SAMPLES])):
-            _check_columns(path, columns)
-        if restart:
-            return
-        if self.last.exists():
-            self._check_same_settings(config)
-        elif self.best.exists() or all((self.path / name).exists() for name in _MODEL):
-            raise ConfigError(
-                f"{self.path} holds a model, but no checkpoints/last.ckpt from which training could go on; choose "
-                "another --out (with train.initial_model to start from that model), or --restart to replace it."
-            )
-
-    def checkpoint(self) -> dict[str, Any] | None:
-        """Return the last checkpoint, if there is one; raise ModelError where it or the best one is damaged."""
         if self.best.exists():
             load_checkpoint(self.best, mmap=True)
-        return load_checkpoint(self.last) if self.last.exists() else None
+        if self.last.exists():
+            self.checkpoint = load_checkpoint(self.last)
+            self._check_length(self.checkpoint)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this process begins the run: there is nothing to resume from."""
+        return self.first and self.checkpoint is None
+
+    @property
+    def position(self) -> tuple[int, int] | None:
+        """In which epoch, and after how many of its batches, the checkpoint was written."""
+        if self.checkpoint is None:
+            return None
+        progress = self.checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        return self.checkpoint["epoch"], progress["current"]["ready"]
 
     def tokenizer(self) -> CaptionTokenizer | None:
-        """Return the tokenizer of the run so far, if it has one of its own."""
-        for path in (self._tokenizer, self.path / "tokenizer.json"):  # where older versions kept it
-            if path.exists():
-                return CaptionTokenizer.load(path)
+        """Return the tokenizer of a run that resumes, if it has one of its own."""
+        if not self.is_new:
+            for path in (self._tokenizer, self.path / "tokenizer.json"):  # where older versions kept it
+                if path.exists():
+                    return CaptionTokenizer.load(path)
         return None
 
-    def begin(
-        self,
-        config: TrainingConfig,
-        tokenizer: CaptionTokenizer | None,
-        inputs: Iterable[str | os.PathLike[str]],
-    ) -> None:
-        """Make the folder, and delete what an earlier run left that is not the model."""
+    def begin(self, tokenizer: CaptionTokenizer | None) -> None:
+        """Make the folder ready: of an earlier run, delete what is not the model; of a run that resumes, later rows."""
+        if not self.first:
+            return
+        if self.checkpoint is None:
+            self._delete_earlier_run()
+            if tokenizer is not None:
+                tokenizer.save(self._tokenizer)
+        else:
+            # What was logged after the checkpoint will be logged again.
+            for path in (self.log, self.samples):
+                drop_rows_after(path, self.checkpoint["global_step"])
+        for name in _CHECKPOINTS:
+            (self.checkpoints / f"{name}.new").unlink(missing_ok=True)  # a killed process left it
+        # A run that is described by its own training.yaml: what the user has given stays as it is.
+        if not any(_same(self.description, path) for path in self.inputs):
+            write_text(self.description, describe(self.config))
+
+    def _delete_earlier_run(self) -> None:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         for name in _CHECKPOINTS:
             (self.checkpoints / name).unlink(missing_ok=True)
         for path in (self.log, self.samples, self._tokenizer):
             path.unlink(missing_ok=True)
-        if tokenizer is not None:
-            tokenizer.save(self._tokenizer)
-        self._describe(config, inputs)
 
-    def resume(self, config: TrainingConfig, step: int, inputs: Iterable[str | os.PathLike[str]]) -> None:
-        """Drop what was logged after ``step``, the checkpoint's: it will be written again."""
-        for path in (self.log, self.samples):
-            drop_rows_after(path, step)
-        self._describe(config, inputs)
-
-    def _describe(self, config: TrainingConfig, inputs: Iterable[str | os.PathLike[str]]) -> None:
-        for name in _CHECKPOINTS:
-            (self.checkpoints / f"{name}.new").unlink(missing_ok=True)  # a killed process left it
-        # A run that is described by its own training.yaml: what the user has given stays as it is.
-        if not any(_same(self.config, path) for path in inputs):
-            write_text(self.config, describe(config))
+    def _check_initial_model(self) -> None:
+        """Raise ConfigError where a run would be written into the model that it starts from."""
+        name = self.config.train.initial_model
+        if name is None or not self.path.exists():
+            return
+        model = resolve(None) if name == "bundled" else Path(name).expanduser()
+        if model.exists() and os.path.samefile(model, self.path):
+            raise ConfigError(
+                f"train.initial_model {name} is the folder {self.path} to train into, and its model would be lost; "
+                "choose another --out."
+            )
 
     def _check_place(self) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -133,15 +155,31 @@ class RunFolder:
         if self.checkpoints.exists() and not self.checkpoints.is_dir():
             raise ConfigError(f"{self.checkpoints} is a file; move it away, or choose another --out.")
 
-    def _check_inputs(self, inputs: Iterable[str | os.PathLike[str]]) -> None:
+    def _check_inputs(self) -> None:
         if not self.path.is_dir():
             return
         outputs = [self.path / name for name in sorted(self.names - {"checkpoints"})]
         if self.checkpoints.is_dir():
             outputs += [self.checkpoints / name for name in (*_CHECKPOINTS, "tokenizer.json")]
         # Its own description may be the config: it is then left alone.
-        given = [path for path in inputs if not _same(self.config, path)]
-        check_outputs(outputs, given)
+        check_outputs(outputs, [path for path in self.inputs if not _same(self.description, path)])
+
+    def _check_content(self) -> None:
+        if not self.path.is_dir() or not self._strangers():
+            return
+        if not self._is_a_run():
+            raise ConfigError(f"{self._what_is_here()}; choose a new or empty folder as --out.")
+        for path, columns in ((self.log, _COLUMNS[LOG]), (self.samples, _COLUMNS[SAMPLES])):
+            _check_columns(path, columns)
+        if self.restart:
+            return
+        if self.last.exists():
+            self._check_same_settings()
+        elif self.best.exists() or all((self.path / name).exists() for name in _MODEL):
+            raise ConfigError(
+                f"{self.path} holds a model, but no checkpoints/last.ckpt from which training could go on; choose "
+                "another --out (with train.initial_model to start from that model), or --restart to replace it."
+            )
 
     def _strangers(self) -> list[str]:
         """Return what is in the folder, but for what nobody has put there."""
@@ -155,7 +193,7 @@ class RunFolder:
 
     def _is_a_run(self) -> bool:
         try:
-            values = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+            values = yaml.safe_load(self.description.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError, yaml.YAMLError):
             return False
         return isinstance(values, dict) and set(values) >= _GROUPS
@@ -167,9 +205,9 @@ class RunFolder:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         return f"{self.path} is no run of `wordgaze train`, and not empty: it holds {names[0]}{more}"
 
-    def _check_same_settings(self, config: TrainingConfig) -> None:
-        """A run goes on only with the settings it began with; how long and how often may change."""
-        before, now = (dataclasses.asdict(one) for one in (parse_config(self.config), config))
+    def _check_same_settings(self) -> None:
+        """Raise ConfigError for other settings than the run began with; how long and how often may change."""
+        before, now = (settings_of(config) for config in (parse_config(self.description), self.config))
         changed = {
             f"{group}.{name}"
             for group in now
@@ -183,20 +221,19 @@ class RunFolder:
                 "give the same settings to go on, another --out, or --restart to begin anew."
             )
 
-
-def check_length(config: TrainingConfig, checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Raise ConfigError where a run has gone further already than ``config`` lets it go."""
-    epoch, step, train = checkpoint["epoch"] + 1, checkpoint["global_step"], config.train
-    if epoch > train.epochs:
-        raise ConfigError(
-            f"{path} is in epoch {epoch} already, and train.epochs is {train.epochs}; give more epochs to go on, "
-            "another --out, or --restart to begin anew."
-        )
-    if 0 < train.max_steps < step:
-        raise ConfigError(
-            f"{path} has trained {step} steps already, and train.max_steps is {train.max_steps}; give more steps to go "
-            "on, another --out, or --restart to begin anew."
-        )
+    def _check_length(self, checkpoint: Mapping[str, Any]) -> None:
+        """Raise ConfigError where a run has gone further already than its config lets it go."""
+        epoch, step, train = checkpoint["epoch"] + 1, checkpoint["global_step"], self.config.train
+        if epoch > train.epochs:
+            raise ConfigError(
+                f"{self.path} is in epoch {epoch} already, and train.epochs is {train.epochs}; give more epochs to go "
+                "on, another --out, or --restart to begin anew."
+            )
+        if 0 < train.max_steps < step:
+            raise ConfigError(
+                f"{self.path} has trained {step} steps already, and train.max_steps is {train.max_steps}; give more "
+                "steps to go on, another --out, or --restart to begin anew."
+            )
 
 
 def load_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
@@ -211,13 +248,14 @@ def load_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
             f"The checkpoint {path} can't be read ({first_line(error)}); use --restart."
         ) from error
     known = isinstance(checkpoint, dict) and all(name in checkpoint for name in _IN_A_CHECKPOINT)
-    if not known or "Checkpoints" not in checkpoint["callbacks"]:
+    if not known or STATE_KEY not in checkpoint["callbacks"]:
         raise ModelError(f"{path} is no checkpoint of `wordgaze train`; choose another --out.")
     return checkpoint
 
 
 def best_cider(checkpoint: Mapping[str, Any]) -> float:
-    return float(checkpoint["callbacks"]["Checkpoints"]["best"])
+    """Return the best CIDEr of the run up to a checkpoint."""
+    return float(checkpoint["callbacks"][STATE_KEY]["best"])
 
 
 def drop_rows_after(path: Path, step: int) -> None:
@@ -249,7 +287,7 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
         raise ConfigError(f"{path} is not one of `wordgaze train`; move it away, or choose another --out.")
 
 
-def _same(path: Path, other: str | os.PathLike[str]) -> bool:
+def _same(path: Path, other: AnyPath) -> bool:
     try:
         return os.path.samefile(path, other)
     except OSError:

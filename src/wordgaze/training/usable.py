@@ -14,18 +14,18 @@ from wordgaze.errors import DataError, PhotoError
 from wordgaze.text.tokenizer import CaptionTokenizer
 
 DECODED = 1000
-"""So many photos are decoded before a run, which takes no longer than an epoch; of more only the ends are read."""
+"""Up to this many photos are decoded before a run, no longer than an epoch takes; of more only the ends are read."""
 _NAMED = 5
 _END = 2048  # bytes, in which a whole file's last mark is
-_FORMATS = {
-    b"\xff\xd8\xff": b"\xff\xd9",
-    b"\x89PNG": b"IEND",
-}  # how JPEG and PNG files begin, and what ends them
+# How JPEG and PNG files begin, and what ends them.
+_FORMATS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND"}
 _REMEDY = "set data.on_broken to skip"
 
 
-def find_broken(paths: Iterable[Path], say: Callable[[str], None], decoded: int = DECODED) -> dict[Path, str]:
-    """Return the photos that can't be read, each with the reason; say which are read, but look odd.
+def find_broken(
+    paths: Iterable[Path], on_message: Callable[[str], None], decoded: int = DECODED
+) -> dict[Path, str]:
+    """Return the photos that can't be read, each with the reason; tell ``on_message`` which are read, but look odd.
 
     Up to ``decoded`` photos are decoded; of a larger set beginning and end are read, which finds what was cut short,
     is empty or no photo, and only what looks odd there is decoded.
@@ -46,7 +46,9 @@ def find_broken(paths: Iterable[Path], say: Callable[[str], None], decoded: int 
         reasons = zip(unique, pool.map(reason, unique), strict=True)
         broken = {path: why for path, why in reasons if why is not None}
     if odd:
-        say(f"{len(odd):,} of {len(unique):,} photos are taken as they are: {_named(sorted(odd), odd)}")
+        on_message(
+            f"{len(odd):,} of {len(unique):,} photos are taken as they are: {_named(sorted(odd), odd)}"
+        )
     return broken
 
 
@@ -62,9 +64,9 @@ def _has_its_end(path: Path) -> bool:
 
 
 def without_broken(
-    captions: CaptionSet, broken: Mapping[Path, str], skip: bool, say: Callable[[str], None]
+    captions: CaptionSet, broken: Mapping[Path, str], skip: bool, on_message: Callable[[str], None]
 ) -> CaptionSet:
-    """Return the set without its ``broken`` photos, which are said by name; raise DataError unless ``skip``."""
+    """Return the set without its ``broken`` photos; raise DataError, which names them, unless ``skip``."""
     lost = [photo.path for photo in captions if photo.path in broken]
     if not lost:
         return captions
@@ -74,7 +76,7 @@ def without_broken(
         raise DataError(f"{count}: {_named(unique, broken)}; or {_REMEDY}, to train without.")
     if len(lost) == len(captions):
         raise DataError(f"None of the {len(unique):,} photos can be read: {_named(unique, broken)}.")
-    say(f"left out, {count}: {_named(unique, broken)}")
+    on_message(f"left out, {count}: {_named(unique, broken)}")
     return replace(captions, photos=tuple(photo for photo in captions if photo.path not in broken))
 
 
@@ -84,7 +86,7 @@ def _named(paths: Sequence[Path], broken: Mapping[Path, str]) -> str:
 
 
 def without_empty(
-    captions: CaptionSet, tokenizer: CaptionTokenizer, say: Callable[[str], None]
+    captions: CaptionSet, tokenizer: CaptionTokenizer, on_message: Callable[[str], None]
 ) -> CaptionSet:
     """Return the set without the captions of which the tokenizer leaves no word, and photos that then have none.
 
@@ -106,5 +108,5 @@ def without_empty(
             f"No photo has a caption to learn from: left out {what}; correct captions or tokenizer."
         )
     lost = len(captions) - len(photos)
-    say(f"left out {what}" + (f", and {lost:,} photos that have no other" if lost else ""))
+    on_message(f"left out {what}" + (f", and {lost:,} photos that have no other" if lost else ""))
     return replace(captions, photos=tuple(photos))

@@ -9,11 +9,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from wordgaze.data.dataset import PhotoBatch, TrainingBatch
 from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.errors import DataError
-from wordgaze.training.callbacks import Say
-from wordgaze.training.checkpoints import Checkpoints, not_finite
+from wordgaze.training.callbacks import OnMessage
+from wordgaze.training.checkpoints import SaveCheckpoints, not_finite
+from wordgaze.training.dataset import PhotoBatch, TrainingBatch
 
 
 class FiniteLoss(Callback):
@@ -48,7 +48,7 @@ class FiniteLoss(Callback):
 
 
 class BrokenPhotos(Callback):
-    """Says once of each photo that it can't be read, and at the end how many there were.
+    """Reports once of each photo that it can't be read, and at the end how many there were.
 
     If they are to ``stop`` the run, one to validate on does so when its scores are saved; and of several processes, of
     which each sees some photos, all end together, within ``every`` steps.
@@ -57,29 +57,29 @@ class BrokenPhotos(Callback):
     def __init__(
         self,
         validation: Mapping[str, Sequence[CaptionedPhoto]],
-        checkpoints: Checkpoints,
-        say: Say,
+        checkpoints: SaveCheckpoints,
+        on_message: OnMessage,
         stop: bool,
         every: int,
     ) -> None:
         self.validation = validation
         self.checkpoints = checkpoints
-        self.say = say
+        self.on_message = on_message
         self.stop = stop
         self.every = every
-        self._found: dict[str, str] = {}
-        self._said: set[str] = set()
+        self._broken: dict[str, str] = {}  # why, by path
+        self._reported: set[str] = set()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TrainingBatch, batch_idx: int
     ) -> None:
-        self._found |= {str(path): reason for path, reason in batch.broken.items()}
+        self._broken |= {str(path): reason for path, reason in batch.broken.items()}
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if trainer.world_size == 1:
-            self._tell()
+            self._report()
         elif stepped and trainer.global_step % self.every == 0 and not trainer.is_last_batch:
             self._gather(trainer)
-            if self.stop and self._found:
+            if self.stop and self._broken:
                 self.checkpoints.save(trainer)
                 self._end()
 
@@ -93,36 +93,36 @@ class BrokenPhotos(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         photos = list(self.validation.values())[dataloader_idx]
-        self._found |= {str(photos[index].path): reason for index, reason in batch.broken.items()}
+        self._broken |= {str(photos[index].path): reason for index, reason in batch.broken.items()}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._gather(trainer)
-        if self.stop and self._found:
+        if self.stop and self._broken:
             self._end()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._gather(trainer)
-        if self._found:
-            self.say(
-                f"{len(self._found)} photos could not be read while training; the run went on without them"
+        if self._broken:
+            self.on_message(
+                f"{len(self._broken)} photos could not be read while training; the run went on without them"
             )
 
     def _gather(self, trainer: Trainer) -> None:
         if trainer.world_size > 1:
             shares: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(shares, self._found)
+            torch.distributed.all_gather_object(shares, self._broken)
             for share in shares:
-                self._found |= share
-        self._tell()
+                self._broken |= share
+        self._report()
 
-    def _tell(self) -> None:
-        for path, reason in self._found.items():
-            if path not in self._said and not self.stop:
-                self._said.add(path)
-                self.say(f"left out: the photo {path} {reason}")
+    def _report(self) -> None:
+        for path, reason in self._broken.items():
+            if path not in self._reported and not self.stop:
+                self._reported.add(path)
+                self.on_message(f"left out: the photo {path} {reason}")
 
     def _end(self) -> None:
-        path, reason = next(iter(self._found.items()))
+        path, reason = next(iter(self._broken.items()))
         raise DataError(
             f"The photo {path} can't be used: it {reason}; or set data.on_broken to skip, to train without it."
         )

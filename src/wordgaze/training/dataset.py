@@ -19,24 +19,77 @@ from wordgaze.errors import DataError, PhotoError
 
 IGNORED = -100  # cross-entropy's ignore_index
 Encode = Callable[[str], list[int]]
-Stored = Callable[
-    [int, int], tuple[Tensor, bool]
-]  # (epoch, index) → what a cache holds of a view, and whether it is mirrored
+
+
+@dataclass
+class View:
+    """What a training step sees of a photo: ``pixel_values`` (3, H, W), or what frozen layers have put out for them.
+
+    ``photo`` is the index of the photo that is seen: another one than was asked for where that can't be read. Then
+    ``broken`` says why, by path, where nobody has said so yet.
+    """
+
+    inputs: Tensor
+    flipped: bool
+    photo: int
+    broken: dict[Path, str] = field(default_factory=dict)
+
+
+Views = Callable[[int, int], View]
+"""(epoch, index of a photo) → what is seen of it in that epoch."""
+
+
+class PhotoViews:
+    """Random views of ``photos``: what is random in one depends on ``seed``, epoch and index alone.
+
+    In place of a photo that can't be read comes the next one that can, with ``skip_broken``. So a run that was stopped
+    sees the same photos as one that was not.
+    """
+
+    def __init__(
+        self, photos: Sequence[Path], transform: TrainTransform, seed: int, skip_broken: bool = False
+    ) -> None:
+        self.photos = photos
+        self.transform = transform
+        self.seed = seed
+        self.skip_broken = skip_broken
+        self._readable: dict[int, int] = {}  # index of a broken photo → of the one in its place
+        self._unsaid: dict[Path, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __call__(self, epoch: int, index: int) -> View:
+        photo, image = self._open(index)
+        pixel_values, flipped = self.transform(image, np.random.default_rng((self.seed, epoch, index, 0)))
+        broken, self._unsaid = self._unsaid, {}
+        return View(pixel_values, flipped, photo, broken)
+
+    def _open(self, index: int) -> tuple[int, Image.Image]:
+        """Return the photo, or the next one that can be read, with its index."""
+        photo = self._readable.get(index, index)
+        for _ in self.photos:
+            path = self.photos[photo]
+            try:
+                image = open_photo(path, on_warning=_ignore)
+            except PhotoError as error:
+                if not self.skip_broken:
+                    raise _unusable(path, error) from error
+                self._unsaid[path] = str(error)
+                photo = (photo + 1) % len(self.photos)
+            else:
+                if photo != index:
+                    self._readable[index] = photo
+                return photo, image
+        raise DataError(f"None of the {len(self.photos):,} training photos can be read any more.")
 
 
 @dataclass
 class TrainingItem:
-    """``inputs``: pixel_values (3, H, W), or the frozen layers' output; the ids of captions, start and end included.
+    """A view of a photo, and the ids of its captions, start and end included."""
 
-    ``photo`` is its place in the set, ``flipped`` whether this view is mirrored, ``broken`` why others, by their paths,
-    could not be read, which this one stands in for.
-    """
-
-    inputs: Tensor
+    view: View
     captions: list[list[int]]
-    photo: int
-    flipped: bool
-    broken: dict[Path, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -44,7 +97,7 @@ class TrainingBatch:
     """A batch as the model takes it.
 
     ``inputs``: pixel_values (B, 3, H, W), or the frozen layers' output (B, ...); ``input_ids`` and ``labels`` (B·C, T),
-    the labels one id ahead, IGNORED behind the end; ``photos``, ``flipped`` (B) and ``broken`` as of the items.
+    the labels one id ahead, IGNORED after the end; ``photos``, ``flipped`` (B) and ``broken`` as of the views.
     """
 
     inputs: Tensor
@@ -65,70 +118,37 @@ class PhotoBatch:
 
 
 class TrainingDataset(Dataset[TrainingItem]):
-    """Items are asked for as (epoch, index); what is random in one depends on ``seed`` and these two alone.
-
-    In place of a photo that can't be read comes the next one that can, with ``skip_broken``: ``replaced`` holds where
-    it stands. So a run that was stopped sees the same photos as one that was not.
-    """
+    """Items are asked for as (epoch, index); what is random in one depends on ``seed`` and these two alone."""
 
     def __init__(
         self,
         photos: Sequence[CaptionedPhoto],
+        views: Views,
         encode: Encode,
-        transform: TrainTransform,
         captions_per_photo: int,
         seed: int,
-        stored: Stored | None = None,
-        skip_broken: bool = False,
     ) -> None:
         self.photos = photos
+        self.views = views
         self.encode = encode
-        self.transform = transform
         self.captions_per_photo = captions_per_photo
         self.seed = seed
-        self.stored = stored
-        self.skip_broken = skip_broken
-        self.replaced: dict[int, int] = {}
-        self._unsaid: dict[Path, str] = {}
 
     def __len__(self) -> int:
         return len(self.photos)
 
-    def view(self, epoch: int, index: int) -> tuple[Tensor, bool]:
-        """The photo's ``pixel_values`` (3, H, W) in that epoch, and whether it is mirrored."""
-        return self.transform(self._open(index), np.random.default_rng((self.seed, epoch, index, 0)))
-
-    def _open(self, index: int) -> Image.Image:
-        """The photo, or the next one that can be read."""
-        place = self.replaced.get(index, index)
-        for _ in self.photos:
-            try:
-                photo = open_photo(self.photos[place].path, on_warning=_say_nothing)
-            except PhotoError as error:
-                if not self.skip_broken:
-                    raise _unusable(self.photos[place], error) from error
-                self._unsaid[self.photos[place].path] = str(error)
-                place = (place + 1) % len(self.photos)
-            else:
-                if place != index:
-                    self.replaced[index] = place
-                return photo
-        raise DataError(f"None of the {len(self.photos):,} training photos can be read any more.")
-
-    def __getitem__(self, place: tuple[int, int]) -> TrainingItem:
-        epoch, index = place
-        inputs, flipped = (self.stored or self.view)(epoch, index)
+    def __getitem__(self, position: tuple[int, int]) -> TrainingItem:
+        epoch, index = position
+        view = self.views(epoch, index)
         rng = np.random.default_rng((self.seed, epoch, index, 1))
-        index = self.replaced.get(index, index)
-        broken, self._unsaid = self._unsaid, {}
-        captions = choose(self.photos[index].captions, self.captions_per_photo, rng)
-        if flipped:
+        captions = choose(self.photos[view.photo].captions, self.captions_per_photo, rng)
+        if view.flipped:
             captions = [swap_left_right(caption) for caption in captions]
-        return TrainingItem(inputs, [self.encode(caption) for caption in captions], index, flipped, broken)
+        return TrainingItem(view, [self.encode(caption) for caption in captions])
 
 
 class ValidationDataset(Dataset[tuple[Tensor, int, "str | None"]]):
-    """(pixel_values (3, H, W), index, why it can't be read or None), as captioning would see them."""
+    """Holds (pixel_values (3, H, W), index, why it can't be read or None), as captioning would see the photos."""
 
     def __init__(self, photos: Sequence[CaptionedPhoto], transform: PhotoTransform) -> None:
         self.photos = photos
@@ -139,14 +159,14 @@ class ValidationDataset(Dataset[tuple[Tensor, int, "str | None"]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, str | None]:
         try:
-            photo = open_photo(self.photos[index].path, on_warning=_say_nothing)
+            photo = open_photo(self.photos[index].path, on_warning=_ignore)
             return self.transform(photo)[0], index, None
         except PhotoError as error:
             return torch.zeros(3, *self.transform.preprocessing.size), index, str(error)
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """(epoch, index) in an order that seed and epoch determine, so that a stopped epoch can go on where it was."""
+    """Yields (epoch, index) in an order that seed and epoch determine, so that a stopped epoch resumes where it was."""
 
     def __init__(self, length: int, seed: int) -> None:
         self.length = length
@@ -183,52 +203,53 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 def choose(captions: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
-    """``count`` different captions, or each as often as it takes when there are fewer."""
+    """Return ``count`` different captions, or each as often as it takes when there are fewer."""
     order = [captions[i] for i in rng.permutation(len(captions))]
     return [order[i % len(order)] for i in range(count)]
 
 
 def collate_training(items: Sequence[TrainingItem], pad_id: int, max_length: int) -> TrainingBatch:
-    """Pads the captions on the right, where a causal decoder never looks; a caption over ``max_length`` loses its end.
+    """Pad the captions on the right, where a causal decoder never looks; cut those over ``max_length``.
 
     Few captions are long, and a batch costs as much as its longest. A cut one has no end: nothing false is taught.
     """
     input_ids, labels = pad_captions(
         [row[: max_length + 1] for item in items for row in item.captions], pad_id
     )
+    views = [item.view for item in items]
     return TrainingBatch(
-        torch.stack([item.inputs for item in items]),
+        torch.stack([view.inputs for view in views]),
         input_ids,
         labels,
-        [item.photo for item in items],
-        [item.flipped for item in items],
-        {path: reason for item in items for path, reason in item.broken.items()},
+        [view.photo for view in views],
+        [view.flipped for view in views],
+        {path: reason for view in views for path, reason in view.broken.items()},
     )
 
 
 def pad_captions(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """``input_ids`` and ``labels`` (R, T) of R captions' ids, start included."""
+    """Return ``input_ids`` and ``labels`` (R, T) of R captions' ids, start included."""
     length = max(len(row) for row in rows) - 1
     input_ids = torch.full((len(rows), length), pad_id)
     labels = torch.full((len(rows), length), IGNORED)
-    for place, row in enumerate(rows):
-        input_ids[place, : len(row) - 1] = torch.tensor(row[:-1])
-        labels[place, : len(row) - 1] = torch.tensor(row[1:])
+    for number, row in enumerate(rows):
+        input_ids[number, : len(row) - 1] = torch.tensor(row[:-1])
+        labels[number, : len(row) - 1] = torch.tensor(row[1:])
     return input_ids, labels
 
 
 def collate_photos(items: Sequence[tuple[Tensor, int, str | None]]) -> PhotoBatch:
+    """Return a batch of a :class:`ValidationDataset`'s items."""
     broken = {index: reason for _, index, reason in items if reason is not None}
-    return PhotoBatch(
-        torch.stack([pixels for pixels, _, _ in items]), [index for _, index, _ in items], broken
-    )
+    pixel_values = torch.stack([pixels for pixels, _, _ in items])
+    return PhotoBatch(pixel_values, [index for _, index, _ in items], broken)
 
 
-def _say_nothing(warning: str) -> None:
-    """What is odd about a photo was said when the run began."""
+def _ignore(warning: str) -> None:
+    """Ignore what is odd about a photo: it was said when the run began."""
 
 
-def _unusable(photo: CaptionedPhoto, error: PhotoError) -> DataError:
+def _unusable(path: Path, error: PhotoError) -> DataError:
     return DataError(
-        f"The photo {photo.path} can't be used: it {error}; or set data.on_broken to skip, to train without it."
+        f"The photo {path} can't be used: it {error}; or set data.on_broken to skip, to train without it."
     )

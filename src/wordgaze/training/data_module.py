@@ -5,53 +5,49 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-# Before Lightning, which imports torchvision.
-from wordgaze import compat as compat
-
-# isort: split
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from wordgaze.data.dataset import (
+from wordgaze.data.readers.caption_file import CaptionedPhoto
+from wordgaze.data.transform import PhotoTransform
+from wordgaze.training.dataset import (
     Encode,
     EpochSampler,
+    PhotoViews,
     TrainingDataset,
     ValidationDataset,
+    Views,
     collate_photos,
     collate_training,
 )
-from wordgaze.data.readers.caption_file import CaptionedPhoto
-from wordgaze.data.transform import PhotoTransform, TrainTransform
 
 
 class CaptionDataModule(LightningDataModule):
     """Training photos, and named sets of validation photos, one loader each, in the order of ``validation``.
 
-    ``skip_broken``: a training photo that can't be read raises no error, but is named in its batch, as are those of
-    validation: the scores of a validation are not lost for one of its photos.
+    ``views`` give what is seen of the training photos. A validation photo that can't be read raises no error, but is
+    named in its batch: the scores of a validation are not lost for one of its photos.
     """
 
     def __init__(
         self,
         train: Sequence[CaptionedPhoto],
         validation: Mapping[str, Sequence[CaptionedPhoto]],
+        views: Views,
         *,
         encode: Encode,
         pad_id: int,
-        train_transform: TrainTransform,
         transform: PhotoTransform,
         batch_size: int,
         captions_per_photo: int,
         max_length: int,
         workers: int,
         seed: int,
-        skip_broken: bool = False,
     ) -> None:
         super().__init__()
-        self.train_set = TrainingDataset(
-            train, encode, train_transform, captions_per_photo, seed, skip_broken=skip_broken
-        )
+        self.views = views
+        self.train_set = TrainingDataset(train, views, encode, captions_per_photo, seed)
         self.validation_sets = {
             name: ValidationDataset(photos, transform) for name, photos in validation.items()
         }
@@ -64,21 +60,21 @@ class CaptionDataModule(LightningDataModule):
 
     @property
     def batches_per_epoch(self) -> int:
-        """On one device."""
+        """The number of batches on one device."""
         return len(self.train_set) // self.batch_size
 
     def resume(self, epoch: int, batches: int) -> None:
-        """Go on in ``epoch`` after its first ``batches``."""
+        """Resume in ``epoch`` after its first ``batches``."""
         self._resumed = epoch, batches
         self._pass_on_resumed()
 
     def setup(self, stage: str) -> None:
-        """Lightning calls this on each device."""
+        """Take this device's share of the photos; Lightning calls this on each device."""
         if self.trainer is not None:
             self.sampler.share(self.trainer.global_rank, self.trainer.world_size)
-            if self.trainer.world_size > 1:
+            if self.trainer.world_size > 1 and isinstance(self.views, PhotoViews):
                 # An error in one process would leave the others waiting: the run's BrokenPhotos ends all together.
-                self.train_set.skip_broken = True
+                self.views.skip_broken = True
         self._pass_on_resumed()
 
     def _pass_on_resumed(self) -> None:

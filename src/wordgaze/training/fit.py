@@ -1,0 +1,211 @@
+"""The steps of a run: what it needs for them, and how it may end."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+
+from wordgaze.data.transform import PhotoTransform, TrainTransform
+from wordgaze.device import busy
+from wordgaze.errors import ConfigError, DataError
+from wordgaze.generation.limits import check_fits
+from wordgaze.generation.options import GenerationOptions
+from wordgaze.training.callbacks import OnMessage
+from wordgaze.training.config import EncoderOptions, TrainOptions
+from wordgaze.training.data_module import CaptionDataModule
+from wordgaze.training.dataset import PhotoViews, Views
+from wordgaze.training.devices import device_of, is_bfloat16
+from wordgaze.training.feature_cache import FeatureCache, cache_key
+from wordgaze.training.frozen import FrozenPart
+from wordgaze.training.inputs import CachedInputs, ModelInputs, PixelInputs
+from wordgaze.training.load_data import TrainingData
+from wordgaze.training.module import CaptionModule
+from wordgaze.training.objectives import CiderReward
+from wordgaze.training.run_folder import RunFolder, best_cider, load_checkpoint
+from wordgaze.training.self_critical import SelfCriticalStep
+from wordgaze.training.starting_model import StartingModel
+from wordgaze.training.trainer import make_trainer
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a run ended: after how many steps, and with which CIDEr on the validation photos, where there are any."""
+
+    steps: int
+    cider: float | None
+    is_global_zero: bool
+
+
+def fit(
+    start: StartingModel,
+    data: TrainingData,
+    folder: RunFolder,
+    encoder: EncoderOptions,
+    train: TrainOptions,
+    generation: GenerationOptions,
+    on_message: OnMessage,
+    callbacks: Sequence[pl.Callback] = (),
+) -> Fitted:
+    """Teach ``start.model``, which has the best weights afterwards, else those of the last step.
+
+    Nothing is written before everything has been checked.
+    """
+    prompt = start.tokenizer.encode_prompt(generation.prompt)
+    check_fits(generation, start.model.config.decoder, len(prompt))
+    frozen = FrozenPart(start.model.encoder, encoder.freeze)
+    frozen.freeze()
+    if encoder.cache is not None and not frozen:
+        raise ConfigError(
+            "encoder.cache keeps what frozen layers put out, but none is frozen; set cache to null."
+        )
+    trainer = make_trainer(train, data, folder, on_message, callbacks)
+    data.drawn.check()
+    folder.begin(None if start.is_initial else start.tokenizer)
+    data.drawn.move()
+    for line in _beginning(start, data, folder, train.epochs):
+        on_message(line)
+    views, inputs = _choose_inputs(start, data, frozen, encoder, train, folder.first, on_message)
+    data_module = _make_data_module(start, data, views, train.seed)
+    module = CaptionModule(
+        start.model,
+        start.tokenizer,
+        inputs,
+        data.validation_photos,
+        encoder=encoder,
+        train=train,
+        generation=generation,
+        self_critical=_self_critical_step(start, data, train) if train.objective == "scst" else None,
+    )
+    with _sentences(folder, on_message):
+        _run(trainer, module, data_module, folder, validate_first=start.is_initial)
+    best = load_checkpoint(folder.best) if folder.best.exists() else None
+    if best is not None:
+        module.load_state_dict(best["state_dict"])
+    return Fitted(trainer.global_step, None if best is None else best_cider(best), trainer.is_global_zero)
+
+
+def _beginning(start: StartingModel, data: TrainingData, folder: RunFolder, epochs: int) -> Iterator[str]:
+    """Yield lines on what a run is made of."""
+    names = ", ".join(f"{name} {len(photos)}" for name, photos in data.validation.items()) or "none"
+    parameters = list(start.model.parameters())
+    size = sum(parameter.numel() for parameter in parameters) / 1e6
+    learning = sum(parameter.numel() for parameter in parameters if parameter.requires_grad) / 1e6
+    yield from data.training.description.splitlines()
+    yield (
+        f"{len(data.training)} training photos with {data.captions} captions; validation photos: {names}; "
+        f"{size:.1f} M parameters, {learning:.1f} M learning; {epochs} epochs into {folder.path}"
+    )
+    if sentence := busy(torch.get_num_threads()):
+        yield sentence
+    if folder.checkpoint is not None:
+        yield (
+            f"going on from {folder.last}: epoch {folder.checkpoint['epoch'] + 1}, "
+            f"step {folder.checkpoint['global_step']}"
+        )
+
+
+def _choose_inputs(
+    start: StartingModel,
+    data: TrainingData,
+    frozen: FrozenPart,
+    encoder: EncoderOptions,
+    train: TrainOptions,
+    first: bool,
+    on_message: OnMessage,
+) -> tuple[Views, ModelInputs]:
+    """Return what steps see of the training photos: pixels, or a cache, which the first process fills."""
+    augmentation = data.options.augmentation
+    transform = TrainTransform(start.preprocessing, **asdict(augmentation))
+    paths = [photo.path for photo in data.training]
+    views = PhotoViews(paths, transform, train.seed, data.options.on_broken == "skip")
+    if encoder.cache is None:
+        return views, PixelInputs(start.model, frozen)
+    device, bfloat16 = device_of(train.accelerator), is_bfloat16(train.precision, train.accelerator)
+    made_with = f"{device.type} {'bfloat16' if bfloat16 else 'float32'}"
+    key = cache_key(start.model, frozen, views, augmentation, encoder.cache_views, made_with)
+    cache, inputs = (
+        FeatureCache(Path(encoder.cache) / key, views, encoder.cache_views),
+        CachedInputs(start.model, frozen),
+    )
+    if not first:
+        cache.wait()
+    elif cache.missing:
+        on_message(f"computing the frozen layers' output of {cache.missing} views into {cache.path}.npy")
+        start.model.encoder.eval().to(device)
+        cache.fill(lambda pixel_values: inputs.compute(pixel_values, device, bfloat16))
+        start.model.encoder.cpu()
+    return cache, inputs
+
+
+def _make_data_module(start: StartingModel, data: TrainingData, views: Views, seed: int) -> CaptionDataModule:
+    options = data.options
+    return CaptionDataModule(
+        data.training.photos,
+        data.validation_photos,
+        views,
+        encode=start.tokenizer.encode,
+        pad_id=start.tokenizer.pad_id,
+        transform=PhotoTransform(start.preprocessing),
+        batch_size=options.batch_size,
+        captions_per_photo=options.captions_per_photo,
+        max_length=min(options.max_length, start.model.config.decoder.positions),
+        workers=options.workers,
+        seed=seed,
+    )
+
+
+def _self_critical_step(start: StartingModel, data: TrainingData, train: TrainOptions) -> SelfCriticalStep:
+    reward = CiderReward([photo.captions for photo in data.training])
+    return SelfCriticalStep(start.model, start.tokenizer, reward, train, data.options.max_length)
+
+
+def _run(
+    trainer: pl.Trainer,
+    module: CaptionModule,
+    data: CaptionDataModule,
+    folder: RunFolder,
+    validate_first: bool,
+) -> None:
+    resumed = None
+    if folder.position is not None:
+        data.resume(*folder.position)
+        resumed = str(folder.last)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        if validate_first and module.validation and resumed is None:
+            trainer.validate(module, data, verbose=False)  # what the run has to beat
+        trainer.fit(module, data, ckpt_path=resumed, weights_only=False)
+        if module.validation and module.validated_step != trainer.global_step:  # it ended within an epoch
+            trainer.validate(module, data, verbose=False)
+
+
+@contextmanager
+def _sentences(folder: RunFolder, on_message: OnMessage) -> Iterator[None]:
+    """Raise what ends a run as a user should see it: Ctrl-C as such, a photo's error without a worker's traceback."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:  # what Lightning makes of Ctrl-C
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    except DataError as error:
+        if folder.last.exists():
+            on_message(
+                f"what was learnt before is kept in {folder.last}: the same command goes on from there"
+            )
+        # From a worker process the sentence comes at the end of a traceback.
+        raise DataError(str(error).rsplit("DataError: ", 1)[-1].strip()) from error
+    finally:
+        # Lightning ignores Ctrl-C once there was one, for good.
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)

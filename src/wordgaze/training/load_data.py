@@ -1,0 +1,60 @@
+"""The photos and captions of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from wordgaze.data.captions import CaptionSet, load_sources
+from wordgaze.data.readers.caption_file import CaptionedPhoto
+from wordgaze.errors import DataError
+from wordgaze.text.tokenizer import CaptionTokenizer
+from wordgaze.training.callbacks import OnMessage
+from wordgaze.training.config import DataOptions
+from wordgaze.training.drawn import DrawnSources
+from wordgaze.training.usable import find_broken, without_broken, without_empty
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run learns from, and what it is validated on, by the sets' names: all of these photos can be read.
+
+    ``drawn``: the scenes among them, which are still to be moved into the run's folder.
+    """
+
+    training: CaptionSet
+    validation: dict[str, CaptionSet]
+    options: DataOptions
+    drawn: DrawnSources
+
+    @property
+    def captions(self) -> int:
+        """The number of captions to learn from."""
+        return sum(len(photo.captions) for photo in self.training)
+
+    @property
+    def validation_photos(self) -> dict[str, tuple[CaptionedPhoto, ...]]:
+        return {name: captions.photos for name, captions in self.validation.items()}
+
+    def without_empty(self, tokenizer: CaptionTokenizer, on_message: OnMessage) -> TrainingData:
+        """Return the data without captions of which the tokenizer leaves no word; raise DataError for too few."""
+        training = without_empty(self.training, tokenizer, on_message)
+        if len(training) < self.options.batch_size:
+            raise DataError(
+                f"{len(training)} training photos do not fill a batch of {self.options.batch_size}; lower it."
+            )
+        return replace(self, training=training)
+
+
+def load_data(options: DataOptions, drawn: DrawnSources, on_message: OnMessage) -> TrainingData:
+    """Load the sources; draw those of drawn scenes; leave out photos that can't be read, or raise DataError."""
+    training = load_sources([drawn.source(source) for source in options.train], check_files=True)
+    validation = {
+        name: load_sources([drawn.source(source)], check_files=True)
+        for name, source in options.validation.items()
+    }
+    sets = (training, *validation.values())
+    paths = (photo.path for photos in sets for photo in photos)
+    broken = find_broken((path for path in paths if not drawn.holds(path)), on_message)
+    skip = options.on_broken == "skip"
+    training, *others = (drawn.settled(without_broken(photos, broken, skip, on_message)) for photos in sets)
+    return TrainingData(training, dict(zip(validation, others, strict=True)), options, drawn)

@@ -1,0 +1,92 @@
+"""A training run: from a config to a model folder, resumed where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning.pytorch as pl
+
+from wordgaze.folder import ModelParts, save_folder
+from wordgaze.generation.options import GenerationOptions
+from wordgaze.training.callbacks import OnMessage
+from wordgaze.training.config import TrainingConfig
+from wordgaze.training.config_file import describe
+from wordgaze.training.devices import check_devices
+from wordgaze.training.drawn import DrawnSources
+from wordgaze.training.fit import Fitted, fit
+from wordgaze.training.load_data import TrainingData, load_data
+from wordgaze.training.run_folder import RunFolder
+from wordgaze.training.starting_model import StartingModel, starting_model
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """``folder`` is a model folder with the best averaged weights; ``cider`` is theirs on the validation photos.
+
+    ``first``: whether this is the first, or only, of the processes that have trained.
+    """
+
+    folder: Path
+    cider: float | None
+    steps: int
+    first: bool = True
+
+
+def train(
+    config: TrainingConfig,
+    out: str | Path,
+    *,
+    restart: bool = False,
+    on_message: OnMessage = lambda line: None,
+    callbacks: Sequence[pl.Callback] = (),
+    inputs: Iterable[str | Path] = (),
+) -> TrainingResult:
+    """Train, or resume from ``out``/checkpoints/last.ckpt, and leave ``out`` a model folder.
+
+    ``on_message`` is given the lines that a person may want to read meanwhile; ``callbacks`` are Lightning's.
+    ``inputs`` are files beside those of the config that must not be written over, such as the config itself. Nothing is
+    written or deleted before everything has been checked.
+    """
+    check_devices(config.train.accelerator, config.train.devices)
+    folder = RunFolder(out, config, inputs, restart)
+    folder.open()
+    config.check()
+    if not folder.first:
+        on_message = _silent
+    with DrawnSources(folder) as drawn:
+        data = load_data(config.data, drawn, on_message)
+        start = starting_model(
+            data, folder.tokenizer(), config.encoder, config.decoder, config.tokenizer, config.train
+        )
+        data = data.without_empty(start.tokenizer, on_message)
+        fitted = fit(
+            start, data, folder, config.encoder, config.train, config.generation, on_message, callbacks
+        )
+    if fitted.is_global_zero:
+        save(start, config.generation, folder.path, _card(config, data, fitted))
+    return TrainingResult(folder.path, fitted.cider, fitted.steps, folder.first)
+
+
+def save(start: StartingModel, generation: GenerationOptions, folder: Path, card: str) -> None:
+    """Write the model folder; without options of its own a run keeps those of the model that it started from."""
+    if generation == GenerationOptions():
+        generation = start.generation
+    model = start.model.float().eval()
+    save_folder(ModelParts(model, start.tokenizer, start.preprocessing, generation), folder, card=card)
+
+
+def _silent(line: str) -> None:
+    """Say nothing: the other devices' processes would say what the first one says."""
+
+
+def _card(config: TrainingConfig, data: TrainingData, fitted: Fitted) -> str:
+    cider = fitted.cider
+    score = "" if cider is None else f"\nBest mean CIDEr on the validation sets (greedy): {cider:.3f}.\n"
+    return (
+        "---\ntags:\n- image-to-text\n- wordgaze\n---\n\n# A wordgaze captioner\n\n"
+        f"Trained with `wordgaze train` for {fitted.steps} steps on {len(data.training)} photos with "
+        f"{data.captions} captions, seed {config.train.seed}.\n{score}\n"
+        f"## Configuration\n\n```yaml\n{describe(config)}```\n"
+    )

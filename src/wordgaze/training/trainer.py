@@ -1,0 +1,89 @@
+"""Lightning's Trainer, with what a run of ours does beside its steps."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import lightning.pytorch as pl
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from wordgaze.errors import ConfigError, first_line
+from wordgaze.training.callbacks import (
+    EarlyStopping,
+    OnMessage,
+    ProgressMessages,
+    SampleCaptions,
+    TrainingLog,
+)
+from wordgaze.training.checkpoints import SaveCheckpoints
+from wordgaze.training.config import TrainOptions
+from wordgaze.training.devices import choose_precision
+from wordgaze.training.load_data import TrainingData
+from wordgaze.training.run_folder import RunFolder
+from wordgaze.training.self_critical import MEASURES
+from wordgaze.training.watch import BrokenPhotos, FiniteLoss
+
+
+def make_trainer(
+    train: TrainOptions,
+    data: TrainingData,
+    folder: RunFolder,
+    on_message: OnMessage,
+    more: Sequence[pl.Callback] = (),
+) -> pl.Trainer:
+    """Return a Trainer, with ``more`` callbacks; raise ConfigError where its devices don't work here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    try:
+        return pl.Trainer(
+            accelerator=train.accelerator,
+            devices=train.devices,
+            precision=choose_precision(train.precision, train.accelerator),
+            max_epochs=train.epochs,
+            max_steps=train.max_steps,
+            check_val_every_n_epoch=train.validate_every,
+            gradient_clip_val=train.gradient_clip or None,
+            accumulate_grad_batches=train.accumulate,
+            callbacks=_callbacks(train, data, folder, on_message, more),
+            logger=False,
+            enable_checkpointing=False,  # SaveCheckpoints does it, and writes nothing outside the run's folder
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # the data module's own sampler shares the photos out
+            log_every_n_steps=train.log_every,
+        )
+    except MisconfigurationException as error:
+        raise ConfigError(
+            f"train.accelerator {train.accelerator!r} with train.devices {train.devices!r} does not work here "
+            f"({first_line(error)}); give 'cpu' or 'auto'."
+        ) from error
+
+
+def _callbacks(
+    train: TrainOptions,
+    data: TrainingData,
+    folder: RunFolder,
+    on_message: OnMessage,
+    more: Sequence[pl.Callback],
+) -> list[pl.Callback]:
+    photos, names = data.validation_photos, list(data.validation)
+    measured = MEASURES if train.objective == "scst" else ()
+    callbacks: list[pl.Callback] = [FiniteLoss(train.log_every)]
+    if train.ema_decay:
+        # By interpolation, which leaves frozen weights as they are; the weighted sum of EMAWeightAveraging rounds them.
+        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(train.ema_decay)))
+    callbacks += [
+        TrainingLog(folder.log, train.log_every, data.options.batch_size, names, measured),
+        SampleCaptions(folder.samples, photos, on_message),
+        ProgressMessages(on_message),
+    ]
+    if train.patience:
+        callbacks.append(EarlyStopping(train.patience, on_message))
+    validate_every = train.validate_every if names else 0
+    checkpoints = SaveCheckpoints(folder.checkpoints, train.checkpoint_every, validate_every)
+    stop = data.options.on_broken == "stop"
+    broken = BrokenPhotos(photos, checkpoints, on_message, stop, train.log_every)
+    return [*callbacks, *more, checkpoints, broken]
