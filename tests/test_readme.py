@@ -160,6 +160,11 @@ def test_the_first_block_is_the_two_lines_and_stands_on_the_first_screen():
     assert first.commands() == [EXPLAIN] and first.output
 
 
+def test_the_readme_s_photo_is_the_demo_s():
+    photo = (ROOT / "demo/kingfisher.jpg").read_bytes()
+    assert photo == (ROOT / "src/wordgaze/demo/kingfisher.jpg").read_bytes()
+
+
 def test_the_scores_are_the_cards():
     assert len(scores().splitlines()) == 4
     assert scores() in (ROOT / "docs/bundled-model.md").read_text(encoding="utf-8")

@@ -2,8 +2,8 @@
 
     python -m scripts.experiments.benchmark_latency [PHOTO...] [--model DIR] [--num-beams 3] [--rounds 20] [--json OUT]
 
-Both are timed in turns, photo by photo; the ratio is that of the medians. The photo is demo/cat.jpg unless some are
-named. The machine should do nothing else.
+Both are timed in turns, photo by photo; the ratio is that of the medians. The photo is demo/kingfisher.jpg unless some
+are named. The machine should do nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wordgaze.captioner import Captioner
 from wordgaze.data.photos import open_photo
 from wordgaze.files import model_files, write_text
 
-PHOTO = ROOT / "demo" / "cat.jpg"
+PHOTO = ROOT / "demo" / "kingfisher.jpg"
 
 
 def measure(captioner: Captioner, photos: Sequence[Path], num_beams: int, rounds: int) -> dict[str, Any]:

@@ -181,7 +181,7 @@ def test_any_encoder_is_trained_saved_and_explained(tmp_path, small_config, feat
     if features == "patches":
         encoder = {"prefix_tokens": True}
     folder = train(small_config(encoder=encoder, train={"epochs": 1}), tmp_path / "run").folder
-    explanation = Captioner.from_pretrained(folder).explain("demo/cat.jpg", text="a red circle")
+    explanation = Captioner.from_pretrained(folder).explain("demo/kingfisher.jpg", text="a red circle")
     assert [word.text for word in explanation.words] == ["a", "red", "circle"]
     assert all(
         abs(word.map.sum() - 1) < 1e-4 and word.map.shape == explanation.grid_size

@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import timm
 import torch
@@ -61,7 +62,7 @@ def test_the_shared_vit_knows_a_cat(shared_data):
         "vit_tiny_patch16_224", pretrained=True, pretrained_cfg_overlay={"file": str(weights)}
     ).eval()
     transform = PhotoTransform(Preprocessing(crop="center", **preprocessing_of(network)))
-    photo = Image.open("demo/cat.jpg").convert("RGB")
+    photo = Image.open(Path(__file__).with_name("cat.jpg")).convert("RGB")
     with torch.no_grad():
         pixel_values = transform(photo)[0][None]
         best = network(pixel_values).softmax(-1)[0].topk(3).indices.tolist()
