@@ -202,10 +202,7 @@ def test_numpys_numbers_are_options_too(captioner: Captioner) -> None:
     ("arguments", "message"),
     [
         *(({"device": value}, "^device=") for value in (5.5, True, ["cpu"], b"cpu")),
-        *(
-            ({"device": value}, "This torch has no device")
-            for value in (99, -1, 10**30, "meta", "", "gpu7")
-        ),
+        *(({"device": value}, "This torch has no device") for value in (99, -1, 10**30, "meta", "", "gpu7")),
         *(
             ({"precision": value}, "^precision is")
             for value in (5, None, ["float32"], torch.float16, "float8")
@@ -481,7 +478,7 @@ def test_methods_differ(captioner: Captioner, photos: list[Path]) -> None:
     assert raw.raw and np.allclose(
         raw.words[0].map, captioner.explain(photos[0], method="mean", raw=True).words[0].map
     )
-    assert not np.allclose(raw.words[0].map, maps["mean"])  # which is repaired
+    assert not np.allclose(raw.words[0].map, maps["mean"])  # which is post-processed
 
 
 def test_what_words_owe_to_the_photo_and_to_each_other(

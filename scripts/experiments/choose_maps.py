@@ -1,4 +1,4 @@
-"""Prints which method and which repairs point best, for ``DEFAULT_METHOD`` and ``DEFAULT_REPAIRS`` to be chosen by.
+"""Print which method and which post-processing point best, to choose ``DEFAULT_METHOD`` and its processing by.
 
     python -m scripts.experiments.choose_maps --images coco/photos --captions coco/captions_val.json \\
         --instances coco/instances_val.json [--model DIR] [--per-photo 5]
@@ -21,27 +21,27 @@ from wordgaze.captioner import Captioner
 from wordgaze.explanation.forced_pass import forced_passes, with_gradients, with_rollout
 from wordgaze.explanation.methods import (
     DEFAULT_METHOD,
-    DEFAULT_REPAIRS,
-    Repairs,
+    DEFAULT_POST_PROCESSING,
+    PostProcessing,
     WordMaps,
     available_methods,
     find_method,
     merge_words,
-    repair,
+    post_process,
     rows_of,
 )
 from wordgaze.tasks.grounding import BoxedPhoto, Scene, batches, boxed_photos, mapped
 
-REPAIRS = {
-    "none": Repairs(),
-    "smooth 0.5": Repairs(smooth=0.5),
-    "smooth 1": Repairs(smooth=1.0),
-    "smooth 1.5": Repairs(smooth=1.5),
-    "half the mean": Repairs(mean=0.5),
-    "mean": Repairs(mean=1.0),
-    "mean, smooth 1": Repairs(mean=1.0, smooth=1.0),
-    "outliers": Repairs(outliers=6.0),
-    "outliers, smooth 1": Repairs(outliers=6.0, smooth=1.0),
+PROCESSING = {
+    "none": PostProcessing(),
+    "smooth 0.5": PostProcessing(smooth=0.5),
+    "smooth 1": PostProcessing(smooth=1.0),
+    "smooth 1.5": PostProcessing(smooth=1.5),
+    "half the mean": PostProcessing(mean=0.5),
+    "mean": PostProcessing(mean=1.0),
+    "mean, smooth 1": PostProcessing(mean=1.0, smooth=1.0),
+    "outliers": PostProcessing(outliers=6.0),
+    "outliers, smooth 1": PostProcessing(outliers=6.0, smooth=1.0),
 }
 
 
@@ -77,14 +77,24 @@ def main() -> None:
     rows.sort(key=lambda row: -row[2][~person, 0].mean())
     print(f"{len(photos)} photos with even ids, {(~person).sum()} other words, {person.sum()} person words")
     lines = []
-    for method, repairs, values in [("center", "", np.array(centers)), *rows]:
-        default = method == DEFAULT_METHOD and REPAIRS.get(repairs) == DEFAULT_REPAIRS
+    for method, label, values in [("center", "", np.array(centers)), *rows]:
+        default = method == DEFAULT_METHOD and PROCESSING.get(label) == DEFAULT_POST_PROCESSING
         numbers = np.concatenate([np.nanmean(values[~person], axis=0), np.nanmean(values[person], axis=0)])
         name = f"**{method}**" if default else method
-        lines.append([name, repairs, *(f"{number:.3f}" for number in numbers)])
+        lines.append([name, label, *(f"{number:.3f}" for number in numbers)])
     print(
         table(
-            ["method", "repairs", "other: pointing", "mass", "auc", "person: pointing", "mass", "auc"], lines
+            [
+                "method",
+                "post-processing",
+                "other: pointing",
+                "mass",
+                "auc",
+                "person: pointing",
+                "mass",
+                "auc",
+            ],
+            lines,
         )
     )
 
@@ -92,7 +102,7 @@ def main() -> None:
 def all_maps(
     captioner: Captioner, photos: list[BoxedPhoto], per_photo: int
 ) -> Iterator[tuple[Scene, dict[tuple[str, str], WordMaps]]]:
-    """A caption at a time, its maps by every method and repair."""
+    """Yield a caption at a time, with its maps by every method and post-processing."""
     model, config = captioner.model, captioner.model.config.decoder
     names = [
         *available_methods(config.layers),
@@ -114,9 +124,9 @@ def all_maps(
             found = {}
             for name in names:
                 rows = rows_of(find_method(name, config.layers, config.heads), passes, model.num_prefix)
-                for label, repairs in REPAIRS.items():
-                    repaired = repair(rows, model.grid, repairs)
-                    found[name, label] = merge_words(repaired, plain, spans, model.grid)
+                for label, processing in PROCESSING.items():
+                    processed = post_process(rows, model.grid, processing)
+                    found[name, label] = merge_words(processed, plain, spans, model.grid)
             yield scene, found
 
 

@@ -77,11 +77,11 @@ def test_raw_rows(model: list[str], model_folder: Path, photos: list[Path], tmp_
     values = json.loads((tmp_path / "maps.json").read_text())
     assert values["raw"] is True and values["method"] == "layer-0-head-1"
     captioner = Captioner.from_pretrained(model_folder, "cpu")
-    raw, repaired = (
+    raw, processed = (
         captioner.explain(photos[0], "a dog", "layer-0-head-1", raw=raw).words[1].map for raw in (True, False)
     )
     np.testing.assert_allclose(values["words"][1]["map"], raw, rtol=1e-5)
-    assert not np.allclose(raw, repaired)
+    assert not np.allclose(raw, processed)
 
 
 def test_the_rest_is_done_when_some_fail(model: list[str], mixed: Path, tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from wordgaze.explanation.methods import (
     DEFAULT_METHOD,
     METHODS,
     Method,
-    Repairs,
+    PostProcessing,
     WordMaps,
     available_methods,
+    post_process,
     prefix_shares,
-    repair,
     word_maps,
 )
 from wordgaze.generation.options import GenerationOptions
@@ -413,7 +413,7 @@ def test_a_mirrored_photo_has_mirrored_maps_where_both_views_are_seen(model, pix
     def maps_of(photo: torch.Tensor, mirrored: bool) -> np.ndarray:
         with torch.no_grad():
             states = model.encode_with_hflip(photo) if mirrored else model.encode(photo)
-        options = {"pixel_values": photo, "mirrored": mirrored}
+        options = {"pixel_values": photo, "hflip_tta": mirrored}
         return of_one(model, states, ids, _a_word_per_token(ids), method, **options).maps
 
     maps, turned = (maps_of(photo, True) for photo in (pixel_values, pixel_values.flip(-1)))
@@ -455,7 +455,7 @@ def test_an_encoder_whose_attention_can_not_be_read_is_said() -> None:
         open_encoder(Strange())
 
 
-# --- Repairs ---------------------------------------------------------------------------------------------------
+# --- PostProcessing ---------------------------------------------------------------------------------------------------
 
 
 def test_contrast_takes_out_what_every_word_looks_at() -> None:
@@ -467,7 +467,9 @@ def test_contrast_takes_out_what_every_word_looks_at() -> None:
     found = contrast(ForcedPass((rows[None],), (), torch.zeros(3)))
     assert found.argmax(dim=1).tolist() == [1, 2, 3]
     np.testing.assert_allclose(found[0], [0, 0.2, 0, 0], atol=1e-6)
-    np.testing.assert_allclose(repair(rows, (2, 2), Repairs(mean=1.0))[0], [0, 1, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(
+        post_process(rows, (2, 2), PostProcessing(mean=1.0))[0], [0, 1, 0, 0], atol=1e-6
+    )
     alike = rows[:1].repeat(3, 1)
     np.testing.assert_array_equal(contrast(ForcedPass((alike[None],), (), torch.zeros(3))), alike)
 
@@ -475,13 +477,13 @@ def test_contrast_takes_out_what_every_word_looks_at() -> None:
 def test_smoothing_is_a_gaussian_that_ends_at_the_edges() -> None:
     rows = torch.zeros(2, 63)
     rows[0, 3 * 9 + 4] = rows[1, 0] = 1
-    middle, corner = repair(rows, (7, 9), Repairs(smooth=0.7)).reshape(2, 7, 9)
+    middle, corner = post_process(rows, (7, 9), PostProcessing(smooth=0.7)).reshape(2, 7, 9)
     assert middle.argmax() == 3 * 9 + 4 and corner.argmax() == 0
     assert float(middle[3, 5] / middle[3, 4]) == pytest.approx(math.exp(-0.5 / 0.49), rel=1e-4)
     assert float(middle[2, 5] / middle[3, 4]) == pytest.approx(math.exp(-1 / 0.49), rel=1e-4)
     np.testing.assert_allclose(middle, middle.flip(0, 1))  # about its own place
     np.testing.assert_allclose([middle.sum(), corner.sum()], 1, rtol=1e-6)
-    even = repair(torch.full((1, 63), 1 / 63), (7, 9), Repairs(smooth=1.0)).reshape(7, 9)
+    even = post_process(torch.full((1, 63), 1 / 63), (7, 9), PostProcessing(smooth=1.0)).reshape(7, 9)
     assert even[0, 0] < even[0, 4] < even[3, 4]  # beyond the edges is nothing
 
 
@@ -490,10 +492,10 @@ def test_an_outlier_takes_its_neighbors_mean_in_every_row() -> None:
     rows[:, 7] = 50
     rows[0, 2] = 2.5  # only one word looks there
     rows /= rows.sum(dim=1, keepdim=True)
-    repaired = repair(rows, (4, 5), Repairs(outliers=20.0))
+    processed = post_process(rows, (4, 5), PostProcessing(outliers=20.0))
     around = [1, 2, 3, 6, 8, 11, 12, 13]
-    scale = repaired[:, 0] / rows[:, 0]
-    np.testing.assert_allclose(repaired[:, 7] / scale, rows[:, around].mean(dim=1), rtol=1e-5)
+    scale = processed[:, 0] / rows[:, 0]
+    np.testing.assert_allclose(processed[:, 7] / scale, rows[:, around].mean(dim=1), rtol=1e-5)
     others = [index for index in range(20) if index != 7]
-    np.testing.assert_allclose(repaired[:, others] / scale[:, None], rows[:, others], rtol=1e-5)
-    np.testing.assert_array_equal(repair(rows, (4, 5), Repairs()), rows)
+    np.testing.assert_allclose(processed[:, others] / scale[:, None], rows[:, others], rtol=1e-5)
+    np.testing.assert_array_equal(post_process(rows, (4, 5), PostProcessing()), rows)

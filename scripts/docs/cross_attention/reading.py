@@ -10,7 +10,7 @@ from torch import Tensor
 from scripts import ROOT
 from wordgaze.captioner import Captioner, ExplainedWord, Explanation
 from wordgaze.data.photos import open_photo
-from wordgaze.explanation.methods import DEFAULT_METHOD, DEFAULT_REPAIRS, Repairs
+from wordgaze.explanation.methods import DEFAULT_METHOD, DEFAULT_POST_PROCESSING, PostProcessing
 from wordgaze.model.attention import Attention
 from wordgaze.model.decoder import Decoder
 
@@ -86,8 +86,13 @@ def read(captioner: Captioner) -> Reading:
     model, tokenizer = captioner.model, captioner.tokenizer
     if model.num_prefix:
         raise SystemExit("The page knows patches alone; say in it what the prefix tokens are.")
-    if DEFAULT_METHOD != "gradient" or Repairs(smooth=DEFAULT_REPAIRS.smooth) != DEFAULT_REPAIRS:
-        raise SystemExit("The default method or its repairs have changed; rewrite the page's part on maps.")
+    if (
+        DEFAULT_METHOD != "gradient"
+        or PostProcessing(smooth=DEFAULT_POST_PROCESSING.smooth) != DEFAULT_POST_PROCESSING
+    ):
+        raise SystemExit(
+            "The default method or its post-processing has changed; rewrite the page's part on maps."
+        )
     explanation = captioner.explain(ROOT / PHOTO)
     text = explanation.caption.text
     raw = captioner.explain(ROOT / PHOTO, text, "last", raw=True)

@@ -14,7 +14,7 @@ from scripts.common.template import Parts
 from scripts.docs.cross_attention.cost import WAYS, multiply_adds
 from scripts.docs.cross_attention.reading import PHOTO, START, Reading, parts_of_patches, read_by_hand
 from wordgaze.captioner import Captioner, Explanation
-from wordgaze.explanation.methods import DEFAULT_REPAIRS
+from wordgaze.explanation.methods import DEFAULT_POST_PROCESSING
 
 TEMPLATE = Path(__file__).with_name("page.md")
 PROSE = Parts(TEMPLATE)
@@ -118,7 +118,7 @@ def values_of_reading(reading: Reading) -> dict[str, object]:
         "layers": model.config.decoder.layers,
         "heads": model.config.decoder.heads,
         "method": explanation.method,
-        "smooth": f"{DEFAULT_REPAIRS.smooth:g}",
+        "smooth": f"{DEFAULT_POST_PROCESSING.smooth:g}",
         **{f"shape_{name}": f"`{shape}`" for name, shape in reading.shapes.items() if name in SHAPES},
         "table_by_hand": table_by_hand(reading),
         "table_of_weights": table_of_weights(reading),

@@ -1,7 +1,7 @@
-"""Which words the photo called for: the others' maps show where the model looked, not what the word stands for.
+"""Which words the photo called for. The map of another shows where the model looked, not what the word stands for.
 
-``evidence`` is log₂ p(word | photo, words before) / p(word | no photo, words before), in bits: 0 says that the words
-before would have led to it as well. "No photo" is a photo of one color, the mean color that also fills the padding.
+``evidence`` is log₂ p(word | photo, words before) / p(word | no photo, words before), in bits: 0 means that the words
+before it would have led to it as well. "No photo" is a photo of one color, the mean color that also fills the padding.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def evidence(
     spans: Sequence[WordSpan],
     probabilities: Sequence[float],
 ) -> tuple[float, ...]:
-    """In bits, of each word; ``probabilities`` are those with the photo. The states (1, S, D) are of a blank photo."""
+    """Return the evidence of each word in bits.
+
+    ``probabilities``: of the words, with the photo. ``blank_hidden_states`` (1, S, D): of a blank photo.
+    """
     blank = forced_passes(model, blank_hidden_states, [ids])[0].log_probabilities
     return tuple(
         math.log2(max(probability, 1e-38)) - float(blank[span.start - 1 : span.stop - 1].sum()) / math.log(2)
@@ -47,5 +50,5 @@ def evidence(
 
 
 def is_grounded(word: str, bits: float) -> bool:
-    """Whether its map may be read as what the word stands for: no function word, and made likelier by the photo."""
+    """Return whether a word's map may be read as what it stands for: no function word, and likelier with the photo."""
     return bits > 0 and word not in FUNCTION_WORDS

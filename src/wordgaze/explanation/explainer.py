@@ -44,7 +44,7 @@ class Explainer:
             method,
             raw=raw,
             pixel_values=pixel_values,
-            mirrored=self.hflip_tta,
+            hflip_tta=self.hflip_tta,
         )
 
     def evidence(self, blank_states: Tensor, ids: Sequence[int], maps: WordMaps) -> tuple[float, ...]:

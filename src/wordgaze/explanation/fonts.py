@@ -1,7 +1,7 @@
 """Fonts for the words under a picture: matplotlib's own, else an installed one that has their letters.
 
-Looked for only where matplotlib's lacks a letter, and without importing matplotlib, which would make folders in the
-user's home.
+Installed fonts are searched only where matplotlib's lacks a letter. matplotlib itself is not imported: that would make
+folders in the user's home.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Face(NamedTuple):
 
 
 def font(size: int, bold: bool = False) -> Font:
-    """DejaVu Sans, which comes with matplotlib: the same on every machine."""
+    """Return DejaVu Sans, which comes with matplotlib: the same on every machine."""
     face = _own(bold)
     return ImageFont.load_default(size) if face is None else _open(face, size)
 
@@ -137,7 +137,7 @@ def visual(text: str) -> str:
 
 
 def _is_drawn(letter: str) -> bool:
-    """Whether a font must have it: spaces, joiners and selectors of variants show nothing themselves."""
+    """Return whether a font must have a letter: spaces, joiners and variation selectors show nothing themselves."""
     selector = "\ufe00" <= letter <= "\ufe0f" or "\U000e0000" <= letter <= "\U000e0fff"
     return not selector and unicodedata.category(letter) not in ("Cc", "Cf", "Zs", "Zl", "Zp")
 
@@ -158,19 +158,19 @@ def _open(face: Face, size: int) -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=64)
 def _plain(face: Face) -> ImageFont.FreeTypeFont:
-    """For looking letters up one by one: Raqm would put a circle under a mark that stands alone."""
+    """Return the font to look letters up one by one: Raqm would put a circle under a mark that stands alone."""
     return ImageFont.truetype(face.path, face.strike or 16, face.number, layout_engine=ImageFont.Layout.BASIC)
 
 
 @lru_cache(maxsize=4096)
 def _has(face: Face, letter: str) -> bool:
-    """Whether a face draws a letter as something, and not as what it draws for letters that it lacks."""
+    """Return whether a face draws a letter as something, and not as it draws letters that it lacks."""
     drawn = _shape(face, letter)
     return drawn is not None and drawn != _shape(face, _NO_LETTER)
 
 
 def _shape(face: Face, letter: str) -> tuple[tuple[int, int], bytes] | None:
-    """What a letter looks like; None where nothing shows."""
+    """Return what a letter looks like; None where nothing shows."""
     font = _plain(face)
     try:
         if face.strike is not None:
@@ -185,7 +185,7 @@ def _shape(face: Face, letter: str) -> tuple[tuple[int, int], bytes] | None:
 
 @lru_cache(maxsize=1024)
 def _installed(letters: frozenset[str], bold: bool, shapes: str) -> Face | None:
-    """The first installed face that has all ``letters``: a plain one, made for their script if there is one."""
+    """Return the first installed face that has all ``letters``: a plain one, made for their script if there is one."""
     scripts = {script(letter) for letter in letters}
     hints = tuple(hint for name in scripts for hint in (name.lower(), *_HINTS.get(name, ())))
 
@@ -201,14 +201,14 @@ def _installed(letters: frozenset[str], bold: bool, shapes: str) -> Face | None:
         )
 
     for path in sorted(_files(), key=rank):
-        having = [face for face in _faces(path) if all(_has(face, letter) for letter in letters)]
-        if having:
-            return next((face for face in having if shapes in _name(face).split()), having[0])
+        complete = [face for face in _faces(path) if all(_has(face, letter) for letter in letters)]
+        if complete:
+            return next((face for face in complete if shapes in _name(face).split()), complete[0])
     return None
 
 
 def _faces(path: str) -> Iterator[Face]:
-    """The faces in a file; none where it is no font that can be read."""
+    """Yield the faces in a file; none if it is not a font that can be read."""
     for index in range(32):
         for strike in (None, *_STRIKES):
             face = Face(path, index, strike)
@@ -230,15 +230,15 @@ def _name(face: Face) -> str:
 
 @cache
 def _files() -> tuple[str, ...]:
-    """The fonts that are installed on this machine."""
-    found = []
-    for place in _folders():
-        for folder, _, names in os.walk(place):
+    """Return the fonts that are installed on this machine."""
+    paths = []
+    for root in _folders():
+        for folder, _, names in os.walk(root):
             for name in names:
                 lower = name.lower()
                 if lower.endswith(_SUFFIXES) and not any(word in lower for word in _FOR_NOTHING):
-                    found.append(os.path.join(folder, name))
-    return tuple(found)
+                    paths.append(os.path.join(folder, name))
+    return tuple(paths)
 
 
 def _folders() -> list[Path]:

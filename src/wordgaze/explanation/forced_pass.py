@@ -1,4 +1,4 @@
-"""A finished caption read once more, for all that maps are made of: attention weights, and their gradients.
+"""A teacher-forced pass over a finished caption: the attention weights, and their gradients, that maps are made of.
 
 Teacher forcing gives the weights of exactly the ids that the caption has, whatever search found them. Letters:
 T ids of a caption (start and end included), P = T - 1 predictions, N patches, S = N and the prefix tokens before them,
@@ -46,9 +46,9 @@ class ForcedPass:
 def forced_passes(
     model: CaptionModel, encoder_hidden_states: Tensor, captions: Sequence[Sequence[int]]
 ) -> list[ForcedPass]:
-    """Reads the ids of each caption, but the last id, over one photo's states (1, S, D).
+    """Read the ids of each caption, except the last id, over one photo's states (1, S, D).
 
-    All captions go through the model at once, the shorter ones with their last id repeated behind their end, where it
+    All captions go through the model at once. The shorter ones are padded with their last id after their end, where it
     changes nothing before it.
     """
     longest = max(map(len, captions))
@@ -56,7 +56,7 @@ def forced_passes(
     input_ids = torch.tensor(padded, device=encoder_hidden_states.device)
     with _evaluating(model):
         output = model(input_ids[:, :-1], encoder_hidden_states, output_attentions=True)
-    said = output.logits.float().log_softmax(dim=-1).gather(2, input_ids[:, 1:, None])[..., 0].cpu()
+    log_probs = output.logits.float().log_softmax(dim=-1).gather(2, input_ids[:, 1:, None])[..., 0].cpu()
     passes = []
     for row, ids in enumerate(captions):
         length = len(ids) - 1
@@ -64,7 +64,7 @@ def forced_passes(
             ForcedPass(
                 tuple(weights[row, :, :length].float().cpu() for weights in output.cross_attentions),
                 tuple(weights[row, :, :length, :length].float().cpu() for weights in output.attentions),
-                said[row, :length],
+                log_probs[row, :length],
             )
         )
     return passes
@@ -73,27 +73,30 @@ def forced_passes(
 def with_gradients(
     model: CaptionModel, encoder_hidden_states: Tensor, ids: Sequence[int], forced: ForcedPass
 ) -> ForcedPass:
-    """Adds ``relevances``: the weights of a prediction times the gradient of its log-probability, where positive.
+    """Add ``relevances``: the weights of a prediction times the gradient of its log-probability, where positive.
 
     The mean over the heads (Chefer et al. 2021, equation 5), at the row of the prediction itself.
     """
     count = len(ids) - 1
-    found = []
+    relevances = []
     with torch.inference_mode(False), torch.enable_grad(), _evaluating(model):
         states = encoder_hidden_states.detach().clone().requires_grad_()
         for start in range(0, count, _AT_ONCE):
             # The caption once for each prediction, so that one backward pass gives each its own gradient.
-            some = torch.arange(start, min(start + _AT_ONCE, count))
-            said, weights = _said(model, states, ids, len(some))
-            gradients = torch.autograd.grad(said[range(len(some)), some].sum(), weights)
-            own = torch.arange(len(some))
-            found.append(
+            positions = torch.arange(start, min(start + _AT_ONCE, count))
+            log_probs, weights = _log_probs_and_weights(model, states, ids, len(positions))
+            gradients = torch.autograd.grad(log_probs[range(len(positions)), positions].sum(), weights)
+            rows = torch.arange(len(positions))
+            relevances.append(
                 [
-                    _positive(layer[own, :, some].transpose(0, 1), gradient[own, :, some].transpose(0, 1))
+                    _positive_relevance(
+                        layer[rows, :, positions].transpose(0, 1),
+                        gradient[rows, :, positions].transpose(0, 1),
+                    )
                     for layer, gradient in zip(weights, gradients, strict=True)
                 ]
             )
-    return replace(forced, relevances=tuple(torch.cat(layer) for layer in zip(*found, strict=True)))
+    return replace(forced, relevances=tuple(torch.cat(layer) for layer in zip(*relevances, strict=True)))
 
 
 def with_rollout(
@@ -101,82 +104,85 @@ def with_rollout(
     pixel_values: Tensor,
     ids: Sequence[int],
     forced: ForcedPass,
-    mirrored: bool = False,
+    hflip_tta: bool = False,
 ) -> ForcedPass:
-    """Adds ``relevances`` as :func:`with_gradients`, carried on through the encoder's own blocks to its input tokens.
+    """Add ``relevances`` as :func:`with_gradients`, carried on through the encoder's own blocks to its input tokens.
 
     A patch's state holds what the blocks have mixed into it. Each block's share is I + Ā, Ā being its self-attention
     times the gradient of the prediction, positive part, mean over the heads (Chefer et al. 2021, equations 5 and 6);
     the product of all, its rows made to sum to one, leads from states back to patches. ``pixel_values`` (1, 3, H, W).
-    ``mirrored``: the states are the mean of two views (``encode_with_hflip``), and so is what leads back.
+    ``hflip_tta``: the states are the mean of two views (``encode_with_hflip``), and so is what leads back.
 
     Raises ConfigError when the encoder's blocks are not timm's ViT blocks, whose weights can be read.
     """
     with torch.inference_mode(False), torch.enable_grad(), _evaluating(model):
         encoder, blocks = open_encoder(model.encoder)
         pixel_values = pixel_values.detach().clone().requires_grad_()
-        states = model.bridge(encoder(with_hflip(pixel_values) if mirrored else pixel_values))
-        said, weights = _said(model, model.average_views(states) if mirrored else states, ids)
+        states = model.bridge(encoder(with_hflip(pixel_values) if hflip_tta else pixel_values))
+        log_probs, weights = _log_probs_and_weights(
+            model, model.average_views(states) if hflip_tta else states, ids
+        )
         rows = []
         for position in range(len(ids) - 1):
-            gradients = torch.autograd.grad(said[0, position], (*weights, *blocks), retain_graph=True)
+            gradients = torch.autograd.grad(log_probs[0, position], (*weights, *blocks), retain_graph=True)
             row = [
-                _positive(layer[0, :, position, None], gradient[0, :, position, None])
+                _positive_relevance(layer[0, :, position, None], gradient[0, :, position, None])
                 for layer, gradient in zip(weights, gradients, strict=False)
             ]
             if blocks:
                 # Each of two views has half a part in the states, and so half of the gradient.
-                whole = [len(states) * each for each in gradients[len(weights) :]]
-                within = [_mixed(blocks, whole, view) for view in range(len(states))]
-                row = [_carried(model, layer, within) for layer in row]
+                whole = [len(states) * gradient for gradient in gradients[len(weights) :]]
+                rollouts = [_rollout(blocks, whole, view) for view in range(len(states))]
+                row = [_over_tokens(model, layer, rollouts) for layer in row]
             rows.append(row)
     return replace(forced, relevances=tuple(torch.cat(layer) for layer in zip(*rows, strict=True)))
 
 
-def _carried(model: CaptionModel, row: Tensor, within: Sequence[Tensor]) -> Tensor:
-    """A row (1, S) over states → over patches, by what the states of one or two views hold of their tokens (E, E)."""
+def _over_tokens(model: CaptionModel, row: Tensor, rollouts: Sequence[Tensor]) -> Tensor:
+    """Return a row (1, S) over states as one over tokens, by what the states of each view hold of them (E, E)."""
     states = row.shape[-1]
     with torch.autocast("cpu", enabled=False):
         # The prefix tokens, which the decoder does not see, stand before the patches.
-        seen, *mirrored = (each[-states:, -states:] for each in within)
-        carried = row @ seen
-        for view in mirrored:
-            turned = model.unflip(row[..., None])[..., 0] @ view
-            carried = (carried + model.unflip(turned[..., None])[..., 0]) / 2
-    return carried
+        upright, *flipped = (rollout[-states:, -states:] for rollout in rollouts)
+        over_tokens = row @ upright
+        for rollout in flipped:
+            flipped_row = model.unflip(row[..., None])[..., 0] @ rollout
+            over_tokens = (over_tokens + model.unflip(flipped_row[..., None])[..., 0]) / 2
+    return over_tokens
 
 
-def _mixed(blocks: Sequence[Tensor], gradients: Sequence[Tensor], view: int) -> Tensor:
-    """What the encoder's states of a view hold of its tokens (E, E), rows summing to one."""
-    mixed = None
+def _rollout(blocks: Sequence[Tensor], gradients: Sequence[Tensor], view: int) -> Tensor:
+    """Return what the encoder's states of a view hold of its tokens (E, E), rows summing to one."""
+    rollout = None
     for weights, gradient in zip(blocks, gradients, strict=True):
-        step = torch.eye(weights.shape[-1]) + _positive(weights[view], gradient[view])
+        step = torch.eye(weights.shape[-1]) + _positive_relevance(weights[view], gradient[view])
         with torch.autocast("cpu", enabled=False):
-            # Blocks behind a ViT's own may go without its prefix tokens, which stand first.
-            mixed = step if mixed is None else step @ mixed[-len(step) :]
-    assert mixed is not None
-    return mixed / mixed.sum(dim=-1, keepdim=True)
+            # Blocks after a ViT's own may leave out its prefix tokens, which stand first.
+            rollout = step if rollout is None else step @ rollout[-len(step) :]
+    assert rollout is not None
+    return rollout / rollout.sum(dim=-1, keepdim=True)
 
 
-def _said(
+def _log_probs_and_weights(
     model: CaptionModel, states: Tensor, ids: Sequence[int], copies: int = 1
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Log-probabilities (copies, P) of ``ids``; per layer the cross-attention (copies, heads, P, S) they depend on."""
+    """Return log-probabilities (copies, P) of ``ids``, and the cross-attention (copies, heads, P, S) of each layer."""
     input_ids = torch.tensor([list(ids)], device=states.device).expand(copies, -1)
     output = model(input_ids[:, :-1], states, output_attentions=True)
-    said = output.logits.float().log_softmax(dim=-1).gather(2, input_ids[:, 1:, None])[..., 0]
-    return said, output.cross_attentions
+    log_probs = output.logits.float().log_softmax(dim=-1).gather(2, input_ids[:, 1:, None])[..., 0]
+    return log_probs, output.cross_attentions
 
 
-def _positive(weights: Tensor, gradient: Tensor) -> Tensor:
-    """Ā of Chefer et al. 2021, equation 5: (heads, rows, columns) → (rows, columns)."""
+def _positive_relevance(weights: Tensor, gradient: Tensor) -> Tensor:
+    """Return Ā of Chefer et al. 2021, equation 5: (heads, rows, columns) → (rows, columns)."""
     return (weights * gradient).float().clamp(min=0).mean(dim=0).detach().cpu()
 
 
 def open_encoder(encoder: nn.Module) -> tuple[nn.Module, list[Tensor]]:
-    """The encoder with the same parameters, and a list that its blocks' weights (1, heads, E, E) fill when it runs.
+    """Return a copy of the encoder with the same parameters, and a list that it fills, when it runs, with its weights.
 
-    A copy of the modules alone: the model keeps its fused kernel, and no hook stays on it.
+    The weights are those of its blocks (1, heads, E, E). Only the modules are copied: the model keeps its fused kernel
+    and gets no hook.
     """
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*encoder.parameters(), *encoder.buffers())}
     opened = copy.deepcopy(encoder, shared)
@@ -201,7 +207,7 @@ def _keep(read: list[Tensor], _: nn.Module, __: Any, weights: Tensor) -> None:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Without dropout inside; every part as it was afterwards."""
+    """Turn dropout off inside, and leave every part as it was."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""A finished caption → one map per word, from one teacher-forced pass over its ids.
+"""One map for each word of a finished caption, from one teacher-forced pass over its ids.
 
 Letters: T ids of the caption (start and end included), P = T - 1 predictions, N patches (H_p × W_p), S = N
 and the prefix tokens before them.
@@ -39,22 +39,22 @@ class Method:
 
 
 def _mean(forced: ForcedPass) -> Tensor:
-    """The mean of all layers and heads."""
+    """Return the mean of all layers and heads."""
     return torch.stack(forced.cross_attentions).mean(dim=(0, 1))
 
 
 def _last(forced: ForcedPass) -> Tensor:
-    """The mean of the last layer's heads."""
+    """Return the mean of the last layer's heads."""
     return forced.cross_attentions[-1].mean(dim=0)
 
 
 def _contrast(forced: ForcedPass) -> Tensor:
-    """What the last layer looks at for one word more than for the caption as a whole."""
+    """Return what the last layer looks at more for one word than for the caption as a whole."""
     return _less_the_mean(_last(forced))
 
 
 def _relevance(forced: ForcedPass) -> Tensor:
-    """The sum over the layers: a layer on which the word does not depend has small gradients, and adds little."""
+    """Return the sum over the layers: a layer that the word does not depend on has small gradients, and adds little."""
     assert forced.relevances is not None
     return torch.stack(forced.relevances).sum(dim=0)
 
@@ -72,8 +72,8 @@ DEFAULT_METHOD = "gradient"
 
 
 @dataclass(frozen=True)
-class Repairs:
-    """What is done to rows (P, N) before they are maps, in this order; each row sums to one afterwards.
+class PostProcessing:
+    """How rows (P, N) are changed before they are maps, in this order; each row sums to one afterwards.
 
     ``outliers``: patches whose mean over the caption lies so many interquartile ranges above the third quartile take
     the mean of their neighbors (some patches draw every word's attention whatever they show: "registers" of Darcet et
@@ -86,34 +86,34 @@ class Repairs:
     smooth: float = 0.0
 
 
-DEFAULT_REPAIRS = Repairs(smooth=1.5)
+DEFAULT_POST_PROCESSING = PostProcessing(smooth=1.5)
 """With ``DEFAULT_METHOD`` the pair that points best for the bundled model, by ``scripts.experiments.choose_maps``."""
 
 _LAYER = re.compile(r"layer-(\d+)(?:-head-(\d+))?")
 
 
 def available_methods(layers: int) -> tuple[str, ...]:
-    """The names of the methods of a decoder of ``layers`` layers; heads and sums of methods come on top."""
+    """Return the names of the methods of a decoder of ``layers`` layers; heads and sums of methods come on top."""
     return (*METHODS, *(f"layer-{index}" for index in range(layers)))
 
 
 def find_method(name: str, layers: int, heads: int) -> tuple[Method, ...]:
-    """The methods that ``name`` joins by ``+``; raises ConfigError for one that the decoder does not have."""
-    found = []
+    """Return the methods that ``name`` joins by ``+``; raise ConfigError for one that the decoder does not have."""
+    methods = []
     for part in name.split("+"):
-        place = _LAYER.fullmatch(part)
-        layer, head = (int(place[1]), int(place[2] or 0)) if place else (0, 0)
+        match = _LAYER.fullmatch(part)
+        layer, head = (int(match[1]), int(match[2] or 0)) if match else (0, 0)
         if part in METHODS:
-            found.append(METHODS[part])
-        elif place and layer < layers and head < heads:
-            found.append(_of_layer(layer, None if place[2] is None else head))
+            methods.append(METHODS[part])
+        elif match and layer < layers and head < heads:
+            methods.append(_of_layer(layer, None if match[2] is None else head))
         else:
             known = ", ".join(available_methods(layers))
             raise ConfigError(
                 f"There is no method {part!r} for maps; choose {known}, a head such as layer-0-head-{heads - 1}, "
                 "or several joined by +."
             )
-    return tuple(found)
+    return tuple(methods)
 
 
 def _of_layer(layer: int, head: int | None) -> Method:
@@ -159,7 +159,7 @@ class WordMaps:
 
     @property
     def maps(self) -> np.ndarray:
-        """(words, H_p, W_p)."""
+        """Return the words' maps (words, H_p, W_p)."""
         maps = [word.map for word in self.words]
         return np.array(maps, np.float32).reshape(len(maps), *self.grid_size)
 
@@ -172,33 +172,33 @@ def word_maps(
     *,
     raw: bool = False,
     pixel_values: Tensor | None = None,
-    mirrored: bool = False,
+    hflip_tta: bool = False,
 ) -> list[WordMaps]:
-    """The maps of some captions of one photo: of each its ids, start token first, and where its words are.
+    """Return the maps of some captions of one photo; of each its ids, start token first, and where its words are.
 
-    The photo's states are (1, S, D). Since the ids are read again, the maps belong to this caption whatever search
-    found it. ``raw``: the softmax rows of the method's layers, as they are. For ``rollout``: ``pixel_values``
+    The photo's states are (1, S, D). The ids are read again, so the maps belong to this caption whatever search found
+    it. ``raw``: the softmax rows of the method's layers, as they are. For ``rollout``: ``pixel_values``
     (1, 3, H, W), and whether the states are of ``encode_with_hflip``. Leaves nothing behind on ``model``. Raises
     ConfigError for an unknown method, and for ``rollout`` where the encoder's attention can't be read.
     """
     config = model.config.decoder
-    chosen = find_method(method, config.layers, config.heads)
-    needs = set() if raw else {part.needs for part in chosen} - {""}
+    methods = find_method(method, config.layers, config.heads)
+    needs = set() if raw else {part.needs for part in methods} - {""}
     forced = forced_passes(model, encoder_hidden_states, [ids for ids, _ in captions])
-    found = []
+    maps = []
     for (ids, spans), plain in zip(captions, forced, strict=True):
         passes = {"": plain}
         if "gradient" in needs:
             passes["gradient"] = with_gradients(model, encoder_hidden_states, ids, plain)
         if "rollout" in needs:
             assert pixel_values is not None
-            passes["rollout"] = with_rollout(model, pixel_values, ids, plain, mirrored)
-        rows = rows_of(chosen, passes, model.num_prefix, raw)
+            passes["rollout"] = with_rollout(model, pixel_values, ids, plain, hflip_tta)
+        rows = rows_of(methods, passes, model.num_prefix, raw)
         if not raw:
-            rows = repair(rows, model.grid, DEFAULT_REPAIRS)
-        prefix = prefix_shares(chosen, passes, model.num_prefix, raw) if model.num_prefix else None
-        found.append(merge_words(rows, plain, spans, model.grid, prefix))
-    return found
+            rows = post_process(rows, model.grid, DEFAULT_POST_PROCESSING)
+        prefix = prefix_shares(methods, passes, model.num_prefix, raw) if model.num_prefix else None
+        maps.append(merge_words(rows, plain, spans, model.grid, prefix))
+    return maps
 
 
 def rows_of(
@@ -224,22 +224,22 @@ def _rows(methods: Sequence[Method], passes: Mapping[str, ForcedPass], raw: bool
 
 
 def over_patches(weights: Tensor, num_prefix: int = 0) -> Tensor:
-    """(P, S) → (P, N): without the prefix tokens, each row summing to one."""
+    """Return weights (P, S) without those of the prefix tokens (P, N), each row summing to one."""
     patches = weights[:, num_prefix:]
     total = patches.sum(dim=-1, keepdim=True)
     # A row that gave all to the prefix tokens says nothing about the patches.
     return torch.where(total > 0, patches / total, 1 / patches.shape[-1])
 
 
-def repair(rows: Tensor, grid: tuple[int, int], repairs: Repairs) -> Tensor:
-    """Rows (P, N) over patches of ``grid`` (H_p, W_p) → the same, each summing to one."""
+def post_process(rows: Tensor, grid: tuple[int, int], processing: PostProcessing) -> Tensor:
+    """Return rows (P, N) over patches of ``grid`` (H_p, W_p) processed, each summing to one."""
     with torch.autocast("cpu", enabled=False):  # sums of a lower precision would not be one
-        if repairs.outliers is not None:
-            rows = over_patches(_without_outliers(rows, grid, repairs.outliers))
-        if repairs.mean:
-            rows = over_patches(_less_the_mean(rows, repairs.mean))
-        if repairs.smooth:
-            down, across = (_blur(side, repairs.smooth) for side in grid)
+        if processing.outliers is not None:
+            rows = over_patches(_without_outliers(rows, grid, processing.outliers))
+        if processing.mean:
+            rows = over_patches(_less_the_mean(rows, processing.mean))
+        if processing.smooth:
+            down, across = (_blur(side, processing.smooth) for side in grid)
             rows = over_patches((down @ rows.reshape(-1, *grid) @ across).flatten(1))
     return rows
 
@@ -253,18 +253,18 @@ def _without_outliers(rows: Tensor, grid: tuple[int, int], ranges: float) -> Ten
     mean = rows.mean(dim=0)
     first, third = torch.quantile(mean, torch.tensor([0.25, 0.75]))
     outlier = (mean > third + ranges * (third - first)).reshape(grid)
-    kept = (~outlier).float()
+    inliers = (~outlier).float()
     down, across = (torch.ones(side, side).tril(1).triu(-1) for side in grid)  # each patch and its neighbors
     maps = rows.reshape(-1, *grid)
-    around = (down @ (maps * kept) @ across) / (down @ kept @ across).clamp(min=1)
+    around = (down @ (maps * inliers) @ across) / (down @ inliers @ across).clamp(min=1)
     return torch.where(outlier, around, maps).flatten(1)
 
 
 def _blur(side: int, width: float) -> Tensor:
-    """(side, side): a Gaussian about each place, what falls beyond the edges being lost."""
-    places = torch.arange(side)
+    """Return (side, side): a Gaussian around each position; what falls beyond the edges is lost."""
+    positions = torch.arange(side)
     offsets = torch.arange(-side, side + 1)
-    kernel = torch.exp(-0.5 * ((places[:, None] - places) / width) ** 2)
+    kernel = torch.exp(-0.5 * ((positions[:, None] - positions) / width) ** 2)
     return kernel / torch.exp(-0.5 * (offsets / width) ** 2).sum()
 
 
@@ -282,7 +282,7 @@ def merge_words(
     assert all(1 <= span.start < span.stop <= len(rows) + 1 for span in spans)
     maps = torch.zeros(len(spans), rows.shape[-1])
     attention = torch.zeros(len(spans), 1 + len(spans))
-    read = torch.stack(forced.attentions).mean(dim=(0, 1))  # (P, P)
+    self_attention = torch.stack(forced.attentions).mean(dim=(0, 1))  # (P, P)
     probabilities = []
     shares: list[float | None] = []
     for index, span in enumerate(spans):
@@ -290,9 +290,9 @@ def merge_words(
         maps[index] = rows[predicting].mean(dim=0)
         shares.append(None if prefix is None else float(prefix[predicting].mean()))
         probabilities.append(float(forced.log_probabilities[predicting].sum().exp()))
-        attention[index, 0] = read[predicting, 0].mean()
+        attention[index, 0] = self_attention[predicting, 0].mean()
         for column, other in enumerate(spans, start=1):
-            attention[index, column] = read[predicting, other.start : other.stop].sum(dim=-1).mean()
+            attention[index, column] = self_attention[predicting, other.start : other.stop].sum(dim=-1).mean()
     entropies = (torch.special.entr(maps).sum(dim=-1) / np.log(2)).tolist()
     texts, grids = [span.text for span in spans], maps.reshape(len(spans), *grid).numpy()
     return WordMaps(

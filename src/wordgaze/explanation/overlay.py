@@ -42,7 +42,7 @@ _STEPS = {
 
 
 def _colors(steps: str) -> np.ndarray:
-    """Even steps, in hexadecimal, with 256 of them made by going straight from one to the next."""
+    """Return 256 colors between even steps in hexadecimal, interpolated linearly."""
     channels = np.frombuffer(bytes.fromhex(steps), np.uint8).reshape(-1, 3).T
     positions = np.linspace(0, channels.shape[1] - 1, 256)
     return np.stack(
@@ -57,7 +57,7 @@ COLORS = COLOR_MAPS["inferno"]
 
 
 def strength(values: np.ndarray) -> np.ndarray:
-    """Attention in any unit → 0 to 1, as it is painted: (h, w) → the same.
+    """Return attention (h, w) in any unit as it is painted, from 0 to 1.
 
     One is the map's peak, or four times its mean where the peak is lower: a map that looks everywhere alike is
     painted evenly pale, not as if it had found something.
@@ -67,12 +67,12 @@ def strength(values: np.ndarray) -> np.ndarray:
 
 
 def full_scale(values: np.ndarray) -> float:
-    """The value that :func:`strength` makes one."""
+    """Return the value that :func:`strength` makes one."""
     return max(float(values.max()), 4 * float(values.mean())) if values.size else 0.0
 
 
 def colorize(strengths: np.ndarray, opacity: float = OPACITY, colors: np.ndarray = COLORS) -> Image.Image:
-    """Strengths (h, w) from 0 to 1 as an RGBA picture: the weaker, the more transparent; zero is nothing."""
+    """Return strengths (h, w) from 0 to 1 as an RGBA picture: the weaker, the more transparent; zero is nothing."""
     rgba = np.empty((*strengths.shape, 4), np.uint8)
     rgba[..., :3] = colors[np.rint(strengths * 255).astype(int)]
     rgba[..., 3] = np.rint(strengths * opacity * 255)
@@ -82,22 +82,23 @@ def colorize(strengths: np.ndarray, opacity: float = OPACITY, colors: np.ndarray
 def overlay(
     photo: Image.Image, values: np.ndarray, opacity: float = OPACITY, colors: np.ndarray = COLORS
 ) -> Image.Image:
-    """The photo under a map (h, w) on its own pixels; unchanged where the map is zero."""
+    """Return the photo under a map (h, w) on its own pixels; it is unchanged where the map is zero."""
     assert values.shape == (photo.height, photo.width)
     return paint(photo, colorize(strength(values), opacity, colors))
 
 
 def paint(photo: Image.Image, colored: Image.Image) -> Image.Image:
+    """Return the photo under an RGBA picture of the same size."""
     painted = photo.copy()
     painted.paste(colored.convert("RGB"), mask=colored.getchannel("A"))
     return painted
 
 
 def refine(patch_map: np.ndarray, factor: int = 8) -> np.ndarray:
-    """A map (H_p, W_p) with ``factor`` times as many cells a side, rounded where bilinear steps would show as crosses.
+    """Return a map (H_p, W_p) with ``factor`` times as many cells a side, round where bilinear steps show crosses.
 
-    Cubic convolution (Keys 1981): each patch's center keeps its value, and nothing falls below zero. For looking:
-    what is measured stays on the patches.
+    Cubic convolution (Keys 1981): each patch's center keeps its value, and nothing falls below zero. For the
+    eye only: what is measured stays on the patches.
     """
     rows, columns = patch_map.shape
     fine = Image.fromarray(np.asarray(patch_map, np.float32))
@@ -105,14 +106,14 @@ def refine(patch_map: np.ndarray, factor: int = 8) -> np.ndarray:
 
 
 def mute(photo: Image.Image) -> Image.Image:
-    """The photo with little color and light, so that a map stands out on any photo."""
+    """Return the photo with little color and light, so that a map stands out on any photo."""
     pixels = np.asarray(photo, np.float32)
     grey = np.asarray(photo.convert("L"), np.float32)[..., None]
     return Image.fromarray(np.rint((0.3 * pixels + 0.7 * grey) * 0.7).astype(np.uint8))
 
 
 def resize(photo: Image.Image, geometry: Geometry, longest: int) -> tuple[Image.Image, Geometry]:
-    """The photo with a long side of ``longest`` pixels, and where the model's input lies on that one."""
+    """Return the photo with a long side of ``longest`` pixels, and where the model's input lies on it."""
     scale = longest / max(photo.size)
     width, height = (max(1, round(side * scale)) for side in photo.size)
     x_scale, y_scale = width / photo.width, height / photo.height
@@ -123,7 +124,7 @@ def resize(photo: Image.Image, geometry: Geometry, longest: int) -> tuple[Image.
 
 
 def percent(probability: float) -> str:
-    """As people read it, without a rounded 0% or 100% for what is neither."""
+    """Return a probability as people read it, without a rounded 0% or 100% for what is neither."""
     rounded = f"{probability:.0%}"
     if rounded == "0%" and probability > 0:
         return "<1%"
@@ -131,14 +132,14 @@ def percent(probability: float) -> str:
 
 
 def peak(patch_map: np.ndarray, geometry: Geometry) -> tuple[int, int]:
-    """The photo pixel (x, y) under a map's highest patch; padding shows no photo, so nothing can be there."""
+    """Return the photo pixel (x, y) under a map's highest patch, among the patches that show any photo."""
     shown = np.where(geometry.inside(patch_map.shape), patch_map, -1)
     row, column = np.unravel_index(int(shown.argmax()), shown.shape)
     return geometry.point(int(row), int(column), patch_map.shape)
 
 
 def place_in_words(point: tuple[int, int], size: tuple[int, int]) -> str:
-    """Which ninth of a photo of ``size`` (w, h) the pixel ``point`` (x, y) is in, for those who can't see a map."""
+    """Return which ninth of a photo of ``size`` (w, h) holds the pixel ``point`` (x, y), for who can't see a map."""
     across = ("left", "", "right")[min(3 * point[0] // size[0], 2)]
     down = ("upper", "", "lower")[min(3 * point[1] // size[1], 2)]
     if across and down:
