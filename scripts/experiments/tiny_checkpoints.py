@@ -72,7 +72,7 @@ def blip(folder: Path, seed: int = 0, text: dict[str, Any] | None = None, **visi
             **vision,
         },
     )
-    model = _write(folder, transformers.BlipForConditionalGeneration, config, seed)
+    model = _write(folder, transformers.BlipForConditionalGeneration, config, SPECIAL.index("[SEP]"), seed)
     size = model.config.vision_config.image_size
     processor = transformers.BlipImageProcessor(size={"height": size, "width": size})
     processor.save_pretrained(folder)
@@ -131,7 +131,7 @@ def vision_encoder_decoder(
         encoder_config, decoder_config
     )
     config.decoder_start_token_id, config.eos_token_id, config.pad_token_id = ids
-    model = _write(folder, transformers.VisionEncoderDecoderModel, config, seed)
+    model = _write(folder, transformers.VisionEncoderDecoderModel, config, ids[1], seed)
     size = encoder_config.image_size
     processors = {"vit": transformers.ViTImageProcessor, "deit": transformers.DeiTImageProcessor}
     sizes = {"size": {"height": size, "width": size}}
@@ -143,14 +143,30 @@ def vision_encoder_decoder(
     return model
 
 
-def _write(folder: Path, kind: Any, config: Any, seed: int) -> Any:
-    """Save a model whose weights are all moved at random, far enough that words and patches matter."""
+@torch.no_grad()
+def end_sooner(model: Any, end_id: int, by: float) -> None:
+    """Raise the logit of the end, whatever the caption says."""
+    decoder = model.text_decoder if hasattr(model, "text_decoder") else model.decoder
+    if hasattr(decoder, "transformer"):  # GPT-2's head has no bias
+        end = decoder.transformer.wte.weight[end_id]
+        decoder.transformer.ln_f.bias += by * end / end.square().sum()
+    else:
+        head = decoder.cls.predictions if hasattr(decoder, "cls") else decoder.lm_head
+        head.bias[end_id] += by
+
+
+def _write(folder: Path, kind: Any, config: Any, end_id: int, seed: int) -> Any:
+    """Save a model whose weights are all moved at random, far enough that words and patches matter.
+
+    Captions have several lengths: a random model hardly ever ends.
+    """
     torch.manual_seed(seed)
     model = kind(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             scale = 0.3 if "cross" in name and parameter.ndim == 2 else 0.2
             parameter += scale * torch.randn_like(parameter)
+    end_sooner(model, end_id, 1.5)
     model.save_pretrained(folder)
     path = folder / "generation_config.json"
     search = {"num_beams": 3, "max_length": 12, "no_repeat_ngram_size": 2}
