@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from wordgaze.data.transform import Preprocessing
@@ -28,6 +28,7 @@ from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions, whole_number
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig
+from wordgaze.model.empty import assign, empty_model
 from wordgaze.text.tokenizer import CaptionTokenizer, SpecialIds
 
 CONFIG = "config.json"
@@ -241,7 +242,7 @@ def _read_card(path: Path) -> str | None:
 
 def _build(config: CaptionModelConfig, path: Path) -> CaptionModel:
     try:
-        return CaptionModel(config)
+        return empty_model(config)
     except WordgazeError as error:
         raise ModelError(f"{path} does not describe a model: {_with_remedy(error)}") from error
     except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
@@ -293,30 +294,37 @@ def _weights(model: CaptionModel, dtype: str) -> dict[str, Tensor]:
 
 
 def _load_weights(model: CaptionModel, path: Path) -> None:
-    """Copy the tensors of ``path`` into ``model``, converted to float32."""
+    """Give ``model`` the tensors of ``path``, converted to float32, one after the other."""
     try:
-        weights = load_file(path)
+        # Not mapped into memory: pages of the file would stay there beside the model.
+        file: Any = safe_open(path, framework="pt", backend="pread")
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        _check_names(model, shapes, path)
+        weights = {name: file.get_tensor(name) for name in shapes}
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
             f"{path} is damaged or not a safetensors file ({first_line(error)}); {_AGAIN}."
         ) from error
-    expected = model.state_dict()
-    problems = [f"no tensor {name}" for name in expected.keys() - weights.keys()]
-    problems += [f"an unknown tensor {name}" for name in weights.keys() - expected.keys()]
+    for name, tensor in weights.items():
+        if tensor.is_floating_point():
+            weights[name] = tensor.float()
+            if not weights[name].isfinite().all():
+                raise ModelError(f"{path} is damaged: {name} holds values that are not finite; {_AGAIN}.")
+    assign(model, weights)
+
+
+def _check_names(model: CaptionModel, shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    problems = [f"no tensor {name}" for name in expected.keys() - shapes.keys()]
+    problems += [f"an unknown tensor {name}" for name in shapes.keys() - expected.keys()]
     problems += [
-        f"{name} of shape {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in weights and weights[name].shape != tensor.shape
+        f"{name} of shape {shapes[name]} instead of {shape}"
+        for name, shape in expected.items()
+        if name in shapes and shapes[name] != shape
     ]
     if problems:
         more = f" and {len(problems) - 1} more differences" if len(problems) > 1 else ""
         raise ModelError(f"{path} does not fit {CONFIG}: it has {min(problems)}{more}; {_SAME}.")
-    damaged = [
-        name for name, tensor in weights.items() if tensor.is_floating_point() and not tensor.isfinite().all()
-    ]
-    if damaged:
-        raise ModelError(f"{path} is damaged: {damaged[0]} holds values that are not finite; {_AGAIN}.")
-    model.load_state_dict(weights)
 
 
 def _plain_card(parts: ModelParts) -> str:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from wordgaze.convert import generation, image_processor, tokenizer
 from wordgaze.convert.blip import blip
 from wordgaze.convert.card import card
@@ -20,6 +18,7 @@ from wordgaze.errors import ConfigError, ModelError, first_line, shown
 from wordgaze.folder import ModelParts
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig
+from wordgaze.model.empty import empty_model
 from wordgaze.text.tokenizer import SpecialIds
 
 CARD = "README.md"
@@ -89,7 +88,7 @@ def convert(folder: Path, name: str) -> Conversion:
         words = tokenizer.caption_tokenizer(checkpoint, ids, config.decoder.vocab_size)
     except (ModelError, ConfigError) as error:
         raise ModelError(f"{name} can't be converted: {error}") from error
-    model = _without_tensors(config)
+    model = _build(config)
     fill(model, recipes, checkpoint.weights())
     parts = ModelParts(model.eval(), words, pixels, search.options)
     family, architecture = _family(checkpoint.config), _FAMILIES[kind]
@@ -132,11 +131,9 @@ def _family(config: Mapping[str, Any]) -> str:
     return " and ".join(_NAMES[config[part]["model_type"]] for part in ("encoder", "decoder"))
 
 
-def _without_tensors(config: CaptionModelConfig) -> CaptionModel:
-    """Return a model of torch's ``meta`` device: random weights would be drawn for nothing."""
+def _build(config: CaptionModelConfig) -> CaptionModel:
     try:
-        with torch.device("meta"):
-            return CaptionModel(config)
+        return empty_model(config)
     except (ConfigError, MemoryError, OverflowError, RuntimeError) as error:
         raise ModelError(
             f"No model of the sizes in config.json can be built ({first_line(error)})."

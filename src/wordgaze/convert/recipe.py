@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wordgaze.convert.checkpoint import Weights
 from wordgaze.errors import ModelError
+from wordgaze.model.caption_model import CaptionModel
+from wordgaze.model.empty import assign
 
 Combine = Callable[..., Tensor]
 
@@ -59,8 +61,8 @@ class Recipes:
         self.unused += [re.escape(source) + pattern for pattern in other.unused]
 
 
-def fill(model: nn.Module, recipes: Recipes, weights: Weights) -> None:
-    """Give a model without tensors (of torch's ``meta`` device) those of a checkpoint, one after the other.
+def fill(model: CaptionModel, recipes: Recipes, weights: Weights) -> None:
+    """Give an empty model the tensors of a checkpoint, one after the other.
 
     Raises ModelError, which names the tensor, before any is read where names or shapes do not fit.
     """
@@ -75,7 +77,7 @@ def fill(model: nn.Module, recipes: Recipes, weights: Weights) -> None:
     ours = {}
     for target, recipe in recipes.recipes.items():
         ours[target] = recipe({name: weights[name] for name in recipe.sources}).contiguous()
-    model.load_state_dict(ours, assign=True)
+    assign(model, ours)
 
 
 def _check_names(recipes: Recipes, weights: Weights) -> None:
@@ -96,7 +98,7 @@ def _check_names(recipes: Recipes, weights: Weights) -> None:
         )
 
 
-def _check_shapes(model: nn.Module, recipes: Recipes, weights: Weights) -> None:
+def _check_shapes(model: CaptionModel, recipes: Recipes, weights: Weights) -> None:
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     assert set(expected) == set(recipes.recipes), set(expected) ^ set(recipes.recipes)
     shapes = {name: torch.empty(shape, device="meta") for name, shape in weights.shapes.items()}

@@ -85,5 +85,5 @@ def keep_patches(tokens: Tensor, keep_indices: Tensor, num_prefix: int = 0) -> T
 
 def vit_blocks(count: int, width: int, heads: int, drop_path: float) -> nn.Sequential:
     """Return ``count`` new blocks; stochastic depth rises from 0 to ``drop_path``."""
-    rates = torch.linspace(0, drop_path, count).tolist()
+    rates = torch.linspace(0, drop_path, count, device="cpu").tolist()
     return nn.Sequential(*(Block(width, heads, qkv_bias=True, drop_path=rate) for rate in rates))
