@@ -27,7 +27,7 @@ def above(limit: float) -> Rule:
 
 
 def share(whole: bool) -> Rule:
-    """A number from 0 to 1; 1 itself only if ``whole``."""
+    """Return the rule of a number from 0 to 1; 1 itself only if ``whole``."""
     if whole:
         return Rule(lambda value: 0 <= value <= 1, "from 0 to 1")
     return Rule(lambda value: 0 <= value < 1, "in [0, 1)")

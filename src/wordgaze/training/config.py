@@ -52,11 +52,11 @@ class DataOptions:
     """``train`` may name several sources; ``validation`` names each set.
 
     ``crop`` is the model's, ``center`` or, unless its ``train.initial_model`` says otherwise, ``pad``; ``stretch`` too
-    (:class:`~wordgaze.data.transform.Preprocessing`), by default 1. A model that sees photos mirrored, too, goes on to,
-    once it is trained; until then each photo is seen once.
+    (:class:`~wordgaze.data.transform.Preprocessing`), by default 1. A model that averages a photo and its mirror image
+    (``mirrored``) does so again once it is trained; while it learns, it sees one of them.
     A source of ``format: shapes`` is drawn: ``limit`` scenes with its ``seed``, into the run's folder ``captions``.
     A training caption is read up to ``max_length`` ids.
-    ``on_broken``: a photo that can't be read ends the run (``stop``), or it goes on without it (``skip``).
+    ``on_broken``: a photo that can't be read ends the run (``stop``), or is left out (``skip``).
     """
 
     train: list[Source] = field(default_factory=list)
@@ -118,7 +118,7 @@ class TokenizerOptions:
 
 @dataclass(frozen=True)
 class EncoderShape(EncoderConfig):
-    """The sizes of an encoder as a config gives them; with ``train.initial_model``, those in which it is to grow.
+    """The sizes of an encoder as a config gives them; with ``train.initial_model``, those that are to change.
 
     Each is checked alone. Whether they fit together is asked when the encoder is known: of :meth:`whole`.
     """
@@ -240,10 +240,10 @@ class TrainOptions:
 
     ``learning_rate`` is the decoder's; both rates warm up over ``warmup_steps`` and fall along a cosine. The checkpoint
     ``last`` is written every ``checkpoint_every`` steps. ``initial_model`` (a model folder, a hub id, or ``bundled``)
-    gives sizes, tokenizer and first weights; ``encoder.image_size``, ``beside`` and ``blocks`` may differ from it, and
-    it grows; so may ``decoder.dropout``, unless it is the default. Validation photos are captioned after every
-    ``validate_every`` epochs, and at the end. ``patience``: the run ends after so many validations without a better
-    CIDEr.
+    gives sizes, tokenizer and first weights; ``encoder.image_size``, ``beside`` and ``blocks`` may differ from it,
+    and it is expanded; so may ``decoder.dropout``, unless it is the default. Validation photos are captioned after
+    every ``validate_every`` epochs, and at the end. ``patience``: the run ends after this many validations without a
+    better CIDEr.
 
     ``objective: scst`` is self-critical training (Rennie et al. 2017): it raises the CIDEr-D of ``samples`` captions
     drawn for each photo, above a ``baseline``: the mean of the photo's other samples (``samples``; Luo 2020), or its

@@ -202,19 +202,19 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
     return f"{where}: {problem}."
 
 
-def _check_keys(path: Path, node: yaml.Node, fields: object, place: str) -> None:
+def _check_keys(path: Path, node: yaml.Node, fields: object, prefix: str) -> None:
     """Check the keys of a node and of what is below it; ``fields`` says which there may be."""
     if isinstance(node, yaml.SequenceNode) and fields == "list[Source]":
         for index, source in enumerate(node.value):
-            _check_keys(path, source, _SOURCE, f"{place}[{index}]")
+            _check_keys(path, source, _SOURCE, f"{prefix}[{index}]")
     elif isinstance(node, yaml.MappingNode) and fields == "dict[str, Source]":
-        for name, _, source in _unique(path, node, place):
-            _check_keys(path, source, _SOURCE, f"{place}.{name}")
+        for name, _, source in _unique(path, node, prefix):
+            _check_keys(path, source, _SOURCE, f"{prefix}.{name}")
     elif isinstance(node, yaml.MappingNode) and isinstance(fields, dict):
-        for name, line, value in _unique(path, node, place):
-            full = f"{place}.{name}".removeprefix(".")
+        for name, line, value in _unique(path, node, prefix):
+            full = f"{prefix}.{name}".removeprefix(".")
             if name not in fields:
-                known = _NAMES if fields is not _SOURCE else [f"{place}.{one}" for one in fields]
+                known = _NAMES if fields is not _SOURCE else [f"{prefix}.{one}" for one in fields]
                 hint = _did_you_mean(full, known) or f"; choose from {', '.join(fields)}."
                 raise ConfigError(f"The config {path} has an unknown setting {full} in line {line}{hint}")
             group = isinstance(fields[name], dict) and not isinstance(value, yaml.MappingNode)
@@ -226,7 +226,7 @@ def _check_keys(path: Path, node: yaml.Node, fields: object, place: str) -> None
             _check_keys(path, value, fields[name], full)
 
 
-def _unique(path: Path, node: yaml.MappingNode, place: str) -> Iterator[tuple[str, int, yaml.Node]]:
+def _unique(path: Path, node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, int, yaml.Node]]:
     """Yield each key with its line and its node; raise ConfigError where one comes twice: the last would count."""
     lines: dict[str, int] = {}
     for key, value in node.value:
@@ -234,7 +234,7 @@ def _unique(path: Path, node: yaml.MappingNode, place: str) -> Iterator[tuple[st
         if name == "<<":  # YAML's merge; what it brings in is checked where it stands
             continue
         if name in lines:
-            full = f"{place}.{name}".removeprefix(".")
+            full = f"{prefix}.{name}".removeprefix(".")
             raise ConfigError(
                 f"The config {path} has {full} in line {lines[name]} and again in line {line}; drop one of them."
             )
@@ -246,18 +246,18 @@ def _in_a_line(error: BaseException) -> str:
     """Return jsonargparse's error as the setting, what was found, and what it must be."""
     text = str(error)
     keys = re.findall(r'Parser key "([^"]+)"', text)
-    place = ".".join(dict.fromkeys(keys))
-    found = re.search(r"(?:Got value|Given value): (.*)", text)
+    setting = ".".join(dict.fromkeys(keys))
+    value = re.search(r"(?:Got value|Given value): (.*)", text)
     if keys and (unknown := re.search(r"Option '([^']+)' is not accepted", text)):
         hint = _did_you_mean(unknown[1], list(_SOURCE)) or f"; choose from {', '.join(_SOURCE)}."
-        return f"{place} has an unknown {unknown[1]}{hint}"
+        return f"{setting} has an unknown {unknown[1]}{hint}"
     if keys and (missing := re.search(r"arguments are required: (.*)", text)):
-        return f"{place}: a source has no {missing[1]}; name the file or folder of its captions."
-    if keys and (found or (found := re.search(r"dot import path string: (.*)", text))):
+        return f"{setting}: a source has no {missing[1]}; name the file or folder of its captions."
+    if keys and (value or (value := re.search(r"dot import path string: (.*)", text))):
         annotation = _annotation(keys)
         rule = None if annotation is None else type_rule(annotation)
         wanted = "that does not fit" if rule is None else f"it must be {rule.text}"
-        return f"{place} is {found[1]:.60}; {wanted}."
+        return f"{setting} is {value[1]:.60}; {wanted}."
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[:3]) or "unknown options"
 

@@ -60,7 +60,7 @@ class CaptionDataModule(LightningDataModule):
 
     @property
     def batches_per_epoch(self) -> int:
-        """The number of batches on one device."""
+        """Return the number of batches on one device."""
         return len(self.train_set) // self.batch_size
 
     def resume(self, epoch: int, batches: int) -> None:

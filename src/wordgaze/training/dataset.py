@@ -177,15 +177,15 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self._over: int | None = None
 
     def share(self, rank: int, world_size: int) -> None:
-        """Of several devices, each takes every ``world_size``-th item."""
+        """Take every ``world_size``-th item, as one of several devices."""
         self.rank, self.world_size = rank, world_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
+        """Set the epoch; Lightning calls this before each."""
         self.epoch = epoch
 
     def resume(self, epoch: int, items: int, over: bool = False) -> None:
-        """The first ``items`` of ``epoch``, on each device, have been seen; if it is ``over``, the next one begins.
+        """Leave out the first ``items`` of ``epoch`` on each device; begin with the next epoch if it is ``over``.
 
         Worker processes ask for their first batches before Lightning has told which epoch it is.
         """
@@ -203,7 +203,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 def choose(captions: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
-    """Return ``count`` different captions, or each as often as it takes when there are fewer."""
+    """Return ``count`` different captions, or the same ones repeated where there are fewer."""
     order = [captions[i] for i in rng.permutation(len(captions))]
     return [order[i % len(order)] for i in range(count)]
 

@@ -66,6 +66,7 @@ def fit(
         raise ConfigError(
             "encoder.cache keeps what frozen layers put out, but none is frozen; set cache to null."
         )
+    self_critical = _self_critical_step(start, data, train) if train.objective == "scst" else None
     trainer = make_trainer(train, data, folder, on_message, callbacks)
     data.drawn.check()
     folder.begin(None if start.is_initial else start.tokenizer)
@@ -82,7 +83,7 @@ def fit(
         encoder=encoder,
         train=train,
         generation=generation,
-        self_critical=_self_critical_step(start, data, train) if train.objective == "scst" else None,
+        self_critical=self_critical,
     )
     with _sentences(folder, on_message):
         _run(trainer, module, data_module, folder, validate_first=start.is_initial)
@@ -194,7 +195,7 @@ def _sentences(folder: RunFolder, on_message: OnMessage) -> Iterator[None]:
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
-    except SystemExit as error:  # what Lightning makes of Ctrl-C
+    except SystemExit as error:  # Lightning raises it on Ctrl-C
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise

@@ -28,7 +28,7 @@ class TrainingData:
 
     @property
     def captions(self) -> int:
-        """The number of captions to learn from."""
+        """Return the number of captions to learn from."""
         return sum(len(photo.captions) for photo in self.training)
 
     @property

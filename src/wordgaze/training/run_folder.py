@@ -33,8 +33,8 @@ _CHECKPOINTS = ("last.ckpt", "best.ckpt")
 _GROUPS = {"data", "tokenizer", "encoder", "decoder", "train"}  # which a training.yaml of ours has, each
 _IN_A_CHECKPOINT = ("epoch", "global_step", "loops", "state_dict", "callbacks")
 # What systems and a shell's redirection leave in a folder that is otherwise new.
-_NO_ONES = {"thumbs.db", "desktop.ini", "lost+found"}
-_OUTPUT = {".log", ".out", ".err"}
+_SYSTEM_FILES = {"thumbs.db", "desktop.ini", "lost+found"}
+_REDIRECTED = {".log", ".out", ".err"}
 _MAY_CHANGE = {
     *("train.epochs", "train.max_steps", "train.checkpoint_every", "train.log_every", "train.devices"),
     *("train.patience", "train.validate_every", "train.accelerator", "train.precision", "data.workers"),
@@ -86,12 +86,12 @@ class RunFolder:
 
     @property
     def is_new(self) -> bool:
-        """Whether this process begins the run: there is nothing to resume from."""
+        """Return whether this process begins the run: there is nothing to resume from."""
         return self.first and self.checkpoint is None
 
     @property
     def position(self) -> tuple[int, int] | None:
-        """In which epoch, and after how many of its batches, the checkpoint was written."""
+        """Return in which epoch, and after how many of its batches, the checkpoint was written."""
         if self.checkpoint is None:
             return None
         progress = self.checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
@@ -165,7 +165,7 @@ class RunFolder:
         check_outputs(outputs, [path for path in self.inputs if not _same(self.description, path)])
 
     def _check_content(self) -> None:
-        if not self.path.is_dir() or not self._strangers():
+        if not self.path.is_dir() or not self._content():
             return
         if not self._is_a_run():
             raise ConfigError(f"{self._what_is_here()}; choose a new or empty folder as --out.")
@@ -181,14 +181,14 @@ class RunFolder:
                 "another --out (with train.initial_model to start from that model), or --restart to replace it."
             )
 
-    def _strangers(self) -> list[str]:
+    def _content(self) -> list[str]:
         """Return what is in the folder, but for what nobody has put there."""
         return sorted(
             entry.name
             for entry in os.scandir(self.path)
             if not entry.name.startswith(".")
-            and entry.name.lower() not in _NO_ONES
-            and not (os.path.splitext(entry.name)[1] in _OUTPUT and entry.is_file())
+            and entry.name.lower() not in _SYSTEM_FILES
+            and not (os.path.splitext(entry.name)[1] in _REDIRECTED and entry.is_file())
         )
 
     def _is_a_run(self) -> bool:
@@ -201,7 +201,7 @@ class RunFolder:
     def _what_is_here(self) -> str:
         if all((self.path / name).exists() for name in _MODEL):
             return f"{self.path} is a model folder, but no run of `wordgaze train` (it has no {CONFIG_FILE} of one)"
-        names = self._strangers()
+        names = self._content()
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         return f"{self.path} is no run of `wordgaze train`, and not empty: it holds {names[0]}{more}"
 
@@ -259,7 +259,7 @@ def best_cider(checkpoint: Mapping[str, Any]) -> float:
 
 
 def drop_rows_after(path: Path, step: int) -> None:
-    """Of a run that resumes from a checkpoint at ``step``, drop what it wrote after it: it will be written again."""
+    """Drop what a run wrote after ``step``, where it resumes: it will be written again."""
     if not path.exists():
         return
     with path.open(newline="", encoding="utf-8") as file:
