@@ -29,7 +29,7 @@ def captioner() -> Any:
 
 @pytest.fixture(scope="module")
 def caption(captioner: Any) -> list[str]:
-    """The words of the example's caption."""
+    """Return the words of the example's caption."""
     return captioner.caption(EXAMPLE).text.split()
 
 
@@ -44,7 +44,7 @@ def address(captioner: Any) -> Iterator[str]:
 
 @pytest.fixture
 def uploaded(visit: Visit, address: str) -> Any:
-    """A page on which a photo was uploaded: the example again, by another name, unless another is given."""
+    """Return a page on which a photo was uploaded: the example again, by another name, unless another is given."""
     mine = {"name": "mine.jpg", "mimeType": "image/jpeg", "buffer": EXAMPLE.read_bytes()}
 
     def go(photo: Any = mine, **context: Any) -> Any:
@@ -66,7 +66,7 @@ def words(page: Any) -> list[str]:
 
 
 def wait_for_new(page: Any, act: Any) -> None:
-    """Acts, and waits until another report or a sentence is there."""
+    """Act, and wait until another report or a sentence is there."""
     page.evaluate("document.querySelector('#viewer iframe').dataset.old = 1")
     act()
     page.locator("#viewer iframe:not([data-old]):not(.coming), #viewer [role=alert]:visible").wait_for()

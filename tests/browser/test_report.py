@@ -28,7 +28,7 @@ CAPTION = ".words:not([hidden]) button"
 
 
 def draw(size: tuple[int, int]) -> Image.Image:
-    """A red ball on green grass."""
+    """Draw a red ball on green grass."""
     photo = Image.new("RGB", size, (150, 190, 230))
     width, height = size
     pen = ImageDraw.Draw(photo)
@@ -78,7 +78,7 @@ def opened(visit: Visit, tmp_path: Path) -> Any:
 
 
 def painted(page: Any, article: int = 0) -> np.ndarray:
-    """What the map's canvas holds: (h, w, 4)."""
+    """Return what the map's canvas holds (h, w, 4)."""
     url = page.evaluate("n => document.querySelectorAll('figure canvas')[n].toDataURL()", article)
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGBA"))
 
@@ -176,7 +176,7 @@ def test_a_word_shows_its_map_at_once_and_nothing_moves(opened: Any, pictures: P
     assert not is_shown(page) and "Point at a word" in page.locator(".facts").inner_text()
 
 
-def test_behind_the_mouse_the_chosen_word_comes_back(opened: Any) -> None:
+def test_when_the_mouse_leaves_the_chosen_word_comes_back(opened: Any) -> None:
     page = opened()
     opening = painted(page)
     page.locator(CAPTION).nth(4).hover()

@@ -51,7 +51,7 @@ def test_the_app_only_launches_it() -> None:
 
 
 def captions(report: str) -> list[str]:
-    """The captions of a report, word by word."""
+    """Return the captions of a report, word by word."""
     lines = re.findall(r'<p class="words".*?>(.*?)</p>', report, re.DOTALL)
     return [" ".join(re.findall(r">([^<>]+)</button>", line)) for line in lines]
 
@@ -139,20 +139,20 @@ class Served:
         return urllib.request.urlopen(request, timeout=60)
 
     def upload(self, name: str, content: bytes) -> str:
-        """The path that the server gives to the uploaded file."""
+        """Return the path that the server gives to the uploaded file."""
         head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
         body = head.encode() + content + b"\r\n--x--\r\n"
         kind = "multipart/form-data; boundary=x"
         return json.load(self.open("/gradio_api/upload", body, **{"Content-Type": kind}))[0]
 
     def show(self, path: str, name: str = "b.png", text: str = "") -> dict[str, Any]:
-        """What the page's function makes of a photo: its last message."""
+        """Return the last message of the page's function for a photo."""
         number = next(fn["id"] for fn in self.page.config["dependencies"] if len(fn["inputs"]) == 6)
         photo = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
         return self.call(number, [photo, text, 2, 0, 6, "mean"])
 
     def begin(self) -> dict[str, str]:
-        """What the page shows to who opens it."""
+        """Return what the page shows when it is opened."""
         functions = self.page.config["dependencies"]
         number = next(fn["id"] for fn in functions if [event for _, event in fn["targets"]] == ["load"])
         return self.call(number, [])["output"]["data"][0]
@@ -167,7 +167,7 @@ class Served:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The hosts that this process looks up or connects to."""
+    """Return a list that fills with the hosts that this process looks up or connects to."""
     hosts: list[str] = []
     connect, look_up = socket.socket.connect, socket.getaddrinfo
 

@@ -20,7 +20,7 @@ def upright(size: tuple[int, int]) -> Image.Image:
 
 
 def encoded(photo: Image.Image, orientation: int) -> bytes:
-    """A PNG whose pixels lie as a camera held so would store them."""
+    """Return a PNG whose pixels lie as a camera held so would store them."""
     turn = STORED[orientation]
     exif = Image.Exif()
     exif[274] = orientation

@@ -21,7 +21,7 @@ from wordgaze.explanation.grid import Panel, caption_picture, fit, grid
 
 
 def make_font(path: Path, letters: str, name: str = "Made") -> Path:
-    """A font whose letters are filled squares, and a hollow one where it has none."""
+    """Make a font whose letters are filled squares, and a hollow one where it has none."""
 
     def square(side: int, hollow: bool = False) -> object:
         pen = TTGlyphPen(None)
@@ -53,7 +53,7 @@ def make_font(path: Path, letters: str, name: str = "Made") -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The only folder where fonts are installed; nothing is, at first."""
+    """Make an empty folder the only one where fonts are installed."""
     monkeypatch.setattr(fonts, "_folders", lambda: [tmp_path])
     fonts._files.cache_clear()
     fonts._installed.cache_clear()
@@ -70,7 +70,7 @@ def picture_of(words: list[str]) -> Image.Image:
 
 
 def written_in(words: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is written under the pictures, word by word."""
+    """Return what is written under the pictures, word by word."""
     written: list[str] = []
     draw_text = ImageDraw.ImageDraw.text
 

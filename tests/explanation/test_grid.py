@@ -24,7 +24,7 @@ def _geometry(photo: Image.Image, side: int = 64) -> Geometry:
 
 
 def _cells(picture: Image.Image, photo: Image.Image, longest: int) -> list[np.ndarray]:
-    """The photos in a grid, found by their columns and rows of ink on white paper."""
+    """Return the photos in a grid, found by their columns and rows of ink on white paper."""
     scale = longest / max(photo.size)
     width, height = (round(side * scale) for side in photo.size)
     cell_width, gap, label = max(width, 150), 16, 34
@@ -94,7 +94,7 @@ def test_words_that_cannot_be_placed_are_grey_and_weak_in_a_grid() -> None:
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, int, int], int]]:
-    """What is written on pictures from now on, in which ink and size."""
+    """Return a list that fills with what is written on pictures, with its ink and size."""
     texts: list[tuple[str, tuple[int, int, int], int]] = []
     draw_text = ImageDraw.ImageDraw.text
 
@@ -124,7 +124,7 @@ def test_fitted_words_fit(word: str, room: int) -> None:
 
 
 def _caption(text: str) -> list[Panel]:
-    """The words of a text, those in capitals grounded."""
+    """Return the words of a text as panels, those in capitals grounded."""
     return [Panel(word, EVEN, 0.5, grounded=word != word.lower()) for word in text.split()]
 
 

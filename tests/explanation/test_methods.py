@@ -322,7 +322,7 @@ def test_lower_precision_still_sums_to_one(model, states, pixel_values, method: 
 
 
 def _own_gradients(model, states, ids, position: int, layer: int, more=()) -> tuple:
-    """A prediction's weights over patches times their gradient (S,), positive part, from a pass of its own."""
+    """Return a prediction's weights over patches times their gradient (S,), positive part, from a pass of its own."""
     states = states.detach().clone().requires_grad_() if not states.requires_grad else states
     output = model(torch.tensor([ids[:-1]]), states, output_attentions=True)
     said = output.logits[0, position].log_softmax(dim=-1)[ids[position + 1]]

@@ -132,7 +132,7 @@ def test_folders_are_made(captioner: Captioner, photos: list[Path], tmp_path: Pa
 
 
 def test_names_of_many_photos(tmp_path: Path) -> None:
-    """A folder a photo, each with an ``image.jpg``: looking for each name from the first would take minutes."""
+    """A folder for each photo, with an ``image.jpg``: looking for each name from the first would take minutes."""
     names = plan_output(tmp_path / "out", [Path(str(n), "image.jpg") for n in range(20_000)]).names
     assert names is not None and names[-1] == "image-20000.png" and len(set(names)) == 20_000
 

@@ -1,4 +1,4 @@
-"""Where the demo is served: for this machine only, with nothing fetched, and nothing left behind at the end."""
+"""The demo's server: for this machine only; it fetches nothing, and leaves no files when it ends."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _temporary_files() -> Iterator[None]:
 
 @contextmanager
 def serve(captioner: Captioner, port: int | None = None) -> Iterator[Any]:
-    """Serve the page, as :func:`address_and_hosts` says, and give it; ``local_url`` leads to it.
+    """Serve the page, as :func:`address_and_hosts` says, and yield it; ``local_url`` leads to it.
 
     ``port``: by default the first free one from 7860. Uploads lie in a folder of their own that is removed at the end.
     Raises ConfigError when Gradio is missing or the port is taken.

@@ -1,1 +1,1 @@
-"""Finished captions → one map per word → pictures."""
+"""From finished captions to a map for each word, and to pictures and pages of them."""

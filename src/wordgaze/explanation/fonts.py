@@ -84,7 +84,7 @@ def font(size: int, bold: bool = False) -> Font:
 
 
 def face_for(text: str, bold: bool = False, beside: str = "") -> Face | None:
-    """Return a face that has all letters of ``text``: matplotlib's font, else an installed one; None where none has.
+    """Return a face that has all letters of ``text``, matplotlib's font or an installed one; None if there is none.
 
     ``beside``: the text around it; where that has kana, the letters that China and Japan share are Japan's.
     """
@@ -99,7 +99,7 @@ def face_for(text: str, bold: bool = False, beside: str = "") -> Face | None:
 
 
 def runs(text: str, bold: bool = False, beside: str = "") -> list[tuple[Face, str]]:
-    """Return ``text`` in parts, each with a face that has its letters; nothing where no font has some of them."""
+    """Return ``text`` in parts, each with a face that has its letters; nothing if some letter is in no font."""
     face = face_for(text, bold, beside)
     if face is not None:
         return [(face, text)]

@@ -79,7 +79,7 @@ def caption_picture(
 def grid(
     photo: Image.Image, panels: Sequence[Panel], geometry: Geometry, *, longest: int = 320
 ) -> Image.Image:
-    """Return one picture: the photo, then a cell a panel, its map over the photo, its label below.
+    """Return one picture: the photo, then a cell for each panel, its map over the photo and its label below.
 
     ``geometry``: where the maps' input lies on ``photo``. ``longest``: the long side of a cell's photo in pixels.
     """
@@ -202,7 +202,7 @@ def _is_right_to_left(text: str) -> bool:
 
 
 def _writable(panels: Sequence[Panel]) -> list[Panel]:
-    """Return panels whose labels can be written: one with letters that no font has is ``word`` and its number."""
+    """Return panels whose labels can be written: ``word`` and a number replace one with letters that no font has."""
     missing = fonts.missing_scripts("".join(panel.label for panel in panels))
     if not missing:
         return list(panels)

@@ -174,7 +174,7 @@ def word_maps(
     pixel_values: Tensor | None = None,
     hflip_tta: bool = False,
 ) -> list[WordMaps]:
-    """Return the maps of some captions of one photo; of each its ids, start token first, and where its words are.
+    """Return the maps of captions of one photo; each caption: its ids, start token first, and where its words are.
 
     The photo's states are (1, S, D). The ids are read again, so the maps belong to this caption whatever search found
     it. ``raw``: the softmax rows of the method's layers, as they are. For ``rollout``: ``pixel_values``

@@ -46,7 +46,7 @@ _BARS = " The bar below a word is its probability; the bar above it, how much th
 def html_report(explanations: Sequence[Explanation]) -> str:
     """Return a page: pointing at a word, tapping it or an arrow key shows over the photo where the model looked.
 
-    Captions are those of the explanations, and of each its alternatives. Inside a frame, the page leaves out its title
+    It shows the caption of each explanation, and its alternatives. Inside a frame, the page leaves out its title
     and asks for the height it needs.
     """
     items = [explanation.report_item() for explanation in explanations]
@@ -123,7 +123,7 @@ def _article(item: Explanation, number: int, several: bool) -> str:
 
 
 def _numbers(caption: Explanation) -> list[dict[str, object]]:
-    """Return for each word what the page draws it by."""
+    """Return what the page needs to draw each word's map."""
     return [
         {
             "grid": word.map.shape,

@@ -1,4 +1,4 @@
-"""Explains photos into files: one file for all of them, or one each in a folder, as the output's name says."""
+"""Explain photos into files: one file for all of them, or a folder with one for each, as the output's name says."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ExplainedFile:
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a .json holds of it."""
+        """Return what a .json file holds of it."""
         values = {"error": self.error} if self.explanation is None else self.explanation.to_dict()
         doubts = {"warnings": list(self.warnings)} if self.warnings else {}
         return {"file": str(self.file), **values, **doubts}
@@ -88,20 +88,20 @@ def plan_output(out: AnyPath, photos: Sequence[Photo], inputs: Iterable[AnyPath]
         if path.exists() and not path.is_dir():
             need = f"{len(photos)} photos need" if len(photos) > 1 else "1 photo needs"
             raise ConfigError(f"{named} is a file, and {need} a folder; choose another name.")
-        each = suffix if suffix in EACH else ".png"
-        names = _names(photos, each)
+        suffix = suffix if suffix in EACH else ".png"
+        names = _names(photos, suffix)
         check_output_folder(path)
         if path.is_dir():
             outputs = [path / name for name in names]
             check_outputs(outputs, inputs)
             _check_among_photos(outputs, photos)
-        return Output(path, each, names)
+        return Output(path, suffix, names)
     check_outputs([path], inputs)
     return Output(path, suffix)
 
 
 def _check_among_photos(outputs: Iterable[Path], photos: Iterable[Photo]) -> None:
-    """Refuse a folder of photos where maps would get the name of one that is there, and is no map of ours."""
+    """Raise ConfigError where a map would replace a file beside the photos that is not a map of ours."""
     folders = {os.path.realpath(photo.parent) for photo in photos if isinstance(photo, Path)}
     for output in outputs:
         if os.path.realpath(output.parent) in folders and output.is_file() and not _is_ours(output):
@@ -128,9 +128,9 @@ def explain_files(
     strict: bool = False,
     **options: Any,
 ) -> Iterator[ExplainedFile]:
-    """One result a photo, in order, written as it comes; what holds all photos is written after the last.
+    """Yield a result for each photo, in order, once it is written; a file for all photos is written after the last.
 
-    A photo that can't be read is a result, too, and stops nothing; in JSON it is ``{"file", "error"}``. ``strict``:
+    A photo that can't be read is a result too, and stops nothing; in JSON it is ``{"file", "error"}``. ``strict``:
     refuse photos that are cut short. ``text``, ``method``, ``raw`` and ``options`` as of ``Captioner.explain``, whose
     ConfigError comes through.
     """
@@ -183,8 +183,8 @@ def _explain_file(explain: Callable[[Photo | bytes], Explanation], file: Photo) 
 
 
 def _names(photos: Sequence[Photo], suffix: str) -> tuple[str, ...]:
-    """Return a file name a photo, after its own; the second ``cat`` is ``cat-2``."""
-    # Some disks take no notice of case, and none of macOS of how an accent is composed.
+    """Return a file name for each photo, after its own; the second ``cat`` is ``cat-2``."""
+    # Some disks ignore case, and those of macOS ignore how an accent is composed.
     taken: dict[str, int] = {}
     names = []
     for photo in photos:
