@@ -140,8 +140,8 @@ def _of_photos(captioner: Captioner) -> dict[str, str]:
     squeezed = PROSE.fill("squeezed", stretch=stretch) if preprocessing.max_aspect_change > 1 else ""
     return {
         "shown": PROSE.fill(f"shown_{preprocessing.crop}") + squeezed,
-        "beside": "" if beside is None else f" {PROSE.fill('beside', network=beside)}",
-        "mirrored": f" {PROSE.fill('mirrored')}" if preprocessing.hflip_tta else "",
+        "beside": "" if beside is None else f"\n{PROSE.fill('beside', network=beside)}",
+        "mirrored": f"\n{PROSE.fill('mirrored')}" if preprocessing.hflip_tta else "",
     }
 
 
