@@ -31,7 +31,7 @@ def test_two_processes_train_validate_and_go_on(tmp_path, small_config):
         # What the first process says, the second does not say again.
         assert done.stderr.count("40 training photos") == 1
         assert done.stdout.count("CIDEr") == 1
-        assert ("going on from" in done.stderr) == (epochs == 2)
+        assert ("resuming from" in done.stderr) == (epochs == 2)
     with (run / "log.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     # 40 photos, 4 a step on each of two devices: five steps an epoch.

@@ -56,7 +56,7 @@ def test_a_short_run_without_validation_goes_on(tmp_path, plain):
     assert any(line.endswith("epoch 1, step 5") for line in said)
     assert list(losses_of(tmp_path / "run")) == list(range(1, 11))
     assert steps_in(tmp_path / "run") == 10
-    with pytest.raises(ConfigError, match=r"other settings of train\.learning_rate"):
+    with pytest.raises(ConfigError, match=r"different settings of train\.learning_rate"):
         train(plain(epochs=3, learning_rate=0.5), tmp_path / "run")
 
 
@@ -270,7 +270,7 @@ def test_skipping_goes_on_with_the_same_photos_after_a_stop(tmp_path, small_conf
     # Three photos to train on, and two of the same names to validate on.
     named = [line for line in said if line.startswith("left out: the photo")]
     assert len(named) == 5 and all("is damaged" in line for line in named)
-    assert said[-1] == "5 photos could not be read while training; the run went on without them"
+    assert said[-1] == "5 photos could not be read while training; the run continued without them"
 
     class Interrupt(pl.Callback):
         def on_train_batch_end(self, trainer, *_):
@@ -328,7 +328,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, plain, monkeypatch):
         save(self, path, *arguments)
 
     monkeypatch.setattr(pl.Trainer, "save_checkpoint", full)
-    with pytest.raises(ModelError, match=r"last\.ckpt can't be written .* the one before stays"):
+    with pytest.raises(ModelError, match=r"last\.ckpt can't be written .* the one before is kept"):
         train(plain(epochs=1, checkpoint_every=1), tmp_path / "run")
     assert steps_in(tmp_path / "run") == 1
 

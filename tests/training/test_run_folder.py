@@ -130,10 +130,10 @@ def someone_elses(tmp_path, *names):
     [
         (["log.csv", "samples.csv", "tokenizer.json"], "holds log.csv and 2 more"),
         (["notes.txt"], "holds notes.txt; choose a new or empty folder"),
-        (["checkpoints/last.ckpt"], "no run of `wordgaze train`"),
-        (["photos/1.jpg", "captions.json"], "no run of `wordgaze train`"),
+        (["checkpoints/last.ckpt"], "not a run of `wordgaze train`"),
+        (["photos/1.jpg", "captions.json"], "not a run of `wordgaze train`"),
         (["training.yaml"], "holds training.yaml"),
-        (["config.json", "model.safetensors", "tokenizer.json"], "is a model folder, but no run"),
+        (["config.json", "model.safetensors", "tokenizer.json"], "is a model folder, but not a run"),
     ],
 )
 def test_a_folder_that_is_not_ours_is_not_taken_over(finished, tmp_path, names, what, restart):
@@ -205,7 +205,7 @@ def test_a_new_an_empty_and_an_abandoned_folder_are_fine(finished, tmp_path):
 
 def test_a_file_or_a_folder_without_permission_can_not_be_a_run(finished, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    assert "is a file, and a run needs a folder" in refused(finished[0], tmp_path / "file")
+    assert "is a file, but a run needs a folder" in refused(finished[0], tmp_path / "file")
     assert "Nothing can be written in" in refused(finished[0], tmp_path / "file" / "run")
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may do anything
     assert "Nothing can be written in" in refused(finished[0], tmp_path / "run")
@@ -233,7 +233,7 @@ def test_a_run_of_an_older_version_resumes(tmp_path):
         RunFolder(tmp_path, config).open()
     for group, setting, value in (("encoder", "width", 32), ("decoder", "heads", 2), ("train", "seed", 9)):
         other = replace(config, **{group: with_settings(getattr(config, group), **{setting: value})})
-        with pytest.raises(ConfigError, match=rf"other settings of {group}\.{setting};"):
+        with pytest.raises(ConfigError, match=rf"different settings of {group}\.{setting};"):
             RunFolder(tmp_path, other).open()
     longer = replace(config, train=replace(config.train, epochs=99, devices=1))
     with pytest.raises(ModelError, match=r"last\.ckpt can't be read"):
@@ -293,7 +293,7 @@ def test_a_run_goes_on_from_its_own_description(run):
     arguments = ["train", "--config", str(description), "--out", str(out), "--train.epochs", "2"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    assert "going on from" in result.stderr and description.read_bytes() == before
+    assert "resuming from" in result.stderr and description.read_bytes() == before
     result = CliRunner().invoke(main, [*arguments, "--restart"])
     assert result.exit_code == 0 and description.read_bytes() == before
 
@@ -328,7 +328,7 @@ def test_another_programs_checkpoint_is_none_of_ours(tmp_path):
         {"epoch": 1, "global_step": 1, "loops": {}, "state_dict": {}, "callbacks": {}},
     ):
         torch.save(content, tmp_path / "last.ckpt")
-        with pytest.raises(ModelError, match="no checkpoint of `wordgaze train`"):
+        with pytest.raises(ModelError, match="not a checkpoint of `wordgaze train`"):
             load_checkpoint(tmp_path / "last.ckpt")
 
 
@@ -373,7 +373,7 @@ def test_sources_that_would_overwrite_each_other_are_refused(finished, tmp_path)
     assert "one is drawn into the other" in refused(two, tmp_path / "run")
     two = drawn(finished[0], "shapes")
     two = replace(two, data=replace(two.data, validation={"same": replace(two.data.train[0], seed=1)}))
-    assert "with other limits or seeds" in refused(two, tmp_path / "run")
+    assert "with different limits or seeds" in refused(two, tmp_path / "run")
 
 
 def test_scenes_are_drawn_once_and_stay(finished, tmp_path):
@@ -396,7 +396,7 @@ def test_scenes_are_not_drawn_over_what_the_run_reads(finished, tmp_path):
     folder = train(config, tmp_path / "run").folder / "shapes"
     held = {"same": Source(str(folder / "captions.json"), root=str(folder / "photos"))}
     config = replace(config, data=replace(config.data, validation=held))
-    assert "captions.json is an input, and lies in" in refused(config, tmp_path / "run", restart=True)
+    assert "captions.json is an input and lies in" in refused(config, tmp_path / "run", restart=True)
 
 
 def test_inputs_in_the_folder_of_a_run_are_not_written_over(run, tmp_path):

@@ -40,7 +40,7 @@ def test_a_model_expands_without_forgetting(width):
     with pytest.raises(ConfigError, match="The model has 2 blocks"):
         expand(mixed, replace(deeper, blocks=1))
     assert expand(model, model.config.encoder, dropout=0.3).decoder.blocks[0].dropout.p == 0.3
-    with pytest.raises(ConfigError, match="test_efficientnet beside its ViT already"):
+    with pytest.raises(ConfigError, match="already has test_efficientnet beside its ViT"):
         expand(fused, replace(FUSED, beside="test_resnet"))
 
 

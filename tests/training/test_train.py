@@ -66,7 +66,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path, small_config, 
     interrupt_at(step, config, tmp_path / "again")
     said = []
     again = train(config, tmp_path / "again", on_message=said.append)
-    assert any("going on" in line for line in said)
+    assert any("resuming from" in line for line in said)
     assert again.cider == whole.cider
     for name in ("log.csv", "samples.csv"):
         rows, others = (rows_of(folder / name) for folder in (whole.folder, again.folder))
@@ -110,7 +110,7 @@ def test_a_killed_run_goes_on(tmp_path, small_config):
     process.wait()
     done = subprocess.run([*command, "--train.epochs", "40"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "going on from" in done.stderr
+    assert "resuming from" in done.stderr
     assert losses_of(tmp_path / "run")[200]
 
 

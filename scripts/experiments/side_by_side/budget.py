@@ -75,7 +75,7 @@ def make_plan(
     if not same or steps not in (None, plan.steps):
         raise ConfigError(
             f"{task.folder} holds a run of other minutes, steps, settings or photos; "
-            "give the same to go on, or --restart to begin anew."
+            "give the same to go on, or --restart to start over."
         )
     return plan
 
@@ -112,7 +112,7 @@ def learn(
     checkpoint: Path | None,
     ended: Callable[[float], object] = lambda moment: None,
 ) -> Progress:
-    """Takes the plan's steps, or as many as its minutes allow, going on from ``checkpoint`` where there is one.
+    """Takes the plan's steps, or as many as its minutes allow, resuming from ``checkpoint`` where there is one.
 
     The clock counts photos loaded, steps and checkpoints. ``ended`` is told the moment at which each step ended.
     """
@@ -122,7 +122,7 @@ def learn(
     before = Progress(0, 0.0)
     if checkpoint is not None and checkpoint.exists():
         before = _restore(parts, checkpoint, device)
-        task.say(f"going on from {checkpoint}: step {before.steps}")
+        task.say(f"resuming from {checkpoint}: step {before.steps}")
     model.train()
     done, began = before.steps, time.monotonic()
 

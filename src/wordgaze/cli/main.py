@@ -29,7 +29,7 @@ from wordgaze.files import one_line
 COMMANDS = {
     "caption": "Caption photos, a line each.",
     "explain": "Show for every word where in the photo the model looked.",
-    "train": "Train a model, or go on where a run stopped.",
+    "train": "Train a model, or resume a run that stopped.",
     "evaluate": "Score a model, or captions in a file.",
     "grounding": "Measure whether the maps point at what the words name.",
     "calibrate": "Fit how sure a model may be of a caption, and say if that holds.",

@@ -114,8 +114,8 @@ class SaveCheckpoints(Callback):
                 new.replace(self.folder / name)
         except (OSError, RuntimeError) as error:  # torch's, of a full disk
             raise ModelError(
-                f"The checkpoint {self.folder / name} can't be written ({first_line(error)}), and the one before "
-                "stays; free space, and the same command goes on from there."
+                f"The checkpoint {self.folder / name} can't be written ({first_line(error)}), but the one before "
+                "is kept; free space, and the same command resumes from it."
             ) from error
 
 

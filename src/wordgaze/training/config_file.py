@@ -157,10 +157,10 @@ def _emptied(path: Path) -> Iterator[str]:
 
 
 def _check_yaml(path: Path) -> None:
-    """Raise ConfigError where the file is no YAML, or its keys are not those of a config, each in its place."""
+    """Raise ConfigError where the file is not YAML, or its keys are not those of a config, each in its place."""
     root = _compose(path)
     if root is None:
-        raise ConfigError(f"The config {path} is empty; take one of configs/ as a pattern.")
+        raise ConfigError(f"The config {path} is empty; start from one in configs/.")
     if not isinstance(root, yaml.MappingNode):
         kind = "a list" if isinstance(root, yaml.SequenceNode) else "a text"
         raise ConfigError(
@@ -190,7 +190,7 @@ def _compose(path: Path) -> yaml.Node | None:
     except RecursionError:
         raise ConfigError(f"The config {path} is nested too deeply; is this the right file?") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"The config {path} is no YAML{_yaml_problem(error)}") from None
+        raise ConfigError(f"The config {path} is not YAML{_yaml_problem(error)}") from None
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:

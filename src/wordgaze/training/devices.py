@@ -34,7 +34,7 @@ def check_devices(accelerator: str, devices: str | int) -> None:
         return
     if devices == -1:
         if kind == "cpu":
-            raise ConfigError("train.devices is -1, all GPUs, but there is none; give a number, or 'auto'.")
+            raise ConfigError("train.devices is -1, all GPUs, but there are none; give a number, or 'auto'.")
         return
     # On a CPU a device is a process of its own, and "0,1" names no two of them.
     if kind == "cpu" and not isinstance(devices, int):

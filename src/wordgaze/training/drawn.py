@@ -40,8 +40,8 @@ class DrawnSources:
         folder, scenes = self._folder(source.captions), (source.limit or 1000, source.seed)
         if self._scenes.setdefault(folder, scenes) != scenes:
             raise ConfigError(
-                f"Two sources of format shapes are drawn into {source.captions!r}, with other limits or seeds; give "
-                "each a name of its own."
+                f"Two sources of format shapes are drawn into {source.captions!r}, with different limits or seeds; "
+                "give each a name of its own."
             )
         if folder not in self._waiting and (self.run.is_new or not (folder / "captions.json").exists()):
             self._waiting[folder] = Path(self._temporary.name) / str(len(self._waiting))
@@ -72,7 +72,7 @@ class DrawnSources:
             for folder in self._waiting:
                 if Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:
                     raise ConfigError(
-                        f"{path} is an input, and lies in {folder}, where scenes of a source of format shapes are to "
+                        f"{path} is an input and lies in {folder}, where scenes of a source of format shapes are to "
                         "be drawn; give that source another name."
                     )
 
@@ -102,7 +102,7 @@ class DrawnSources:
                 )
         if folder.exists() and not _was_drawn(folder):
             raise ConfigError(
-                f"{folder} is there already, and its scenes were not drawn by `wordgaze train`; move it away, or give "
+                f"{folder} exists already, and its scenes were not drawn by `wordgaze train`; move it away, or give "
                 "that source of format shapes another name."
             )
         return folder

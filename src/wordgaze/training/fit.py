@@ -64,7 +64,7 @@ def fit(
     frozen.freeze()
     if encoder.cache is not None and not frozen:
         raise ConfigError(
-            "encoder.cache keeps what frozen layers put out, but none is frozen; set cache to null."
+            "encoder.cache stores the output of frozen layers, but none is frozen; set cache to null."
         )
     self_critical = _self_critical_step(start, data, train) if train.objective == "scst" else None
     trainer = make_trainer(train, data, folder, on_message, callbacks)
@@ -108,7 +108,7 @@ def _beginning(start: StartingModel, data: TrainingData, folder: RunFolder, epoc
         yield sentence
     if folder.checkpoint is not None:
         yield (
-            f"going on from {folder.last}: epoch {folder.checkpoint['epoch'] + 1}, "
+            f"resuming from {folder.last}: epoch {folder.checkpoint['epoch'] + 1}, "
             f"step {folder.checkpoint['global_step']}"
         )
 
@@ -202,7 +202,7 @@ def _sentences(folder: RunFolder, on_message: OnMessage) -> Iterator[None]:
     except DataError as error:
         if folder.last.exists():
             on_message(
-                f"what was learnt before is kept in {folder.last}: the same command goes on from there"
+                f"what was learned before is kept in {folder.last}; the same command resumes from there"
             )
         # From a worker process the sentence comes at the end of a traceback.
         raise DataError(str(error).rsplit("DataError: ", 1)[-1].strip()) from error

@@ -144,13 +144,13 @@ class RunFolder:
 
     def _check_place(self) -> None:
         if self.path.exists() and not self.path.is_dir():
-            raise ConfigError(f"{self.path} is a file, and a run needs a folder; choose another --out.")
+            raise ConfigError(f"{self.path} is a file, but a run needs a folder; choose another --out.")
         parent = self.path
         while not parent.exists() and parent != parent.parent:
             parent = parent.parent
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
             raise ConfigError(
-                f"Nothing can be written in {parent}; choose another --out, or mend its permissions."
+                f"Nothing can be written in {parent}; choose another --out, or change its permissions."
             )
         if self.checkpoints.exists() and not self.checkpoints.is_dir():
             raise ConfigError(f"{self.checkpoints} is a file; move it away, or choose another --out.")
@@ -177,7 +177,7 @@ class RunFolder:
             self._check_same_settings()
         elif self.best.exists() or all((self.path / name).exists() for name in _MODEL):
             raise ConfigError(
-                f"{self.path} holds a model, but no checkpoints/last.ckpt from which training could go on; choose "
+                f"{self.path} holds a model, but no checkpoints/last.ckpt to resume from; choose "
                 "another --out (with train.initial_model to start from that model), or --restart to replace it."
             )
 
@@ -200,10 +200,12 @@ class RunFolder:
 
     def _what_is_here(self) -> str:
         if all((self.path / name).exists() for name in _MODEL):
-            return f"{self.path} is a model folder, but no run of `wordgaze train` (it has no {CONFIG_FILE} of one)"
+            return (
+                f"{self.path} is a model folder, but not a run of `wordgaze train` (it has no {CONFIG_FILE})"
+            )
         names = self._content()
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        return f"{self.path} is no run of `wordgaze train`, and not empty: it holds {names[0]}{more}"
+        return f"{self.path} is not a run of `wordgaze train` and not empty: it holds {names[0]}{more}"
 
     def _check_same_settings(self) -> None:
         """Raise ConfigError for other settings than the run began with; how long and how often may change."""
@@ -217,8 +219,8 @@ class RunFolder:
         changed = {name for name in changed if not name.startswith("generation.")} - _MAY_CHANGE
         if changed:
             raise ConfigError(
-                f"{self.path} holds a run with other settings of {', '.join(sorted(changed))}; "
-                "give the same settings to go on, another --out, or --restart to begin anew."
+                f"{self.path} holds a run with different settings of {', '.join(sorted(changed))}; "
+                "give the same settings to resume, another --out, or --restart to start over."
             )
 
     def _check_length(self, checkpoint: Mapping[str, Any]) -> None:
@@ -226,13 +228,13 @@ class RunFolder:
         epoch, step, train = checkpoint["epoch"] + 1, checkpoint["global_step"], self.config.train
         if epoch > train.epochs:
             raise ConfigError(
-                f"{self.path} is in epoch {epoch} already, and train.epochs is {train.epochs}; give more epochs to go "
-                "on, another --out, or --restart to begin anew."
+                f"{self.path} is in epoch {epoch} already, but train.epochs is {train.epochs}; give more epochs to "
+                "resume, another --out, or --restart to start over."
             )
         if 0 < train.max_steps < step:
             raise ConfigError(
-                f"{self.path} has trained {step} steps already, and train.max_steps is {train.max_steps}; give more "
-                "steps to go on, another --out, or --restart to begin anew."
+                f"{self.path} has trained {step} steps already, but train.max_steps is {train.max_steps}; give more "
+                "steps to resume, another --out, or --restart to start over."
             )
 
 
@@ -249,7 +251,7 @@ def load_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
         ) from error
     known = isinstance(checkpoint, dict) and all(name in checkpoint for name in _IN_A_CHECKPOINT)
     if not known or STATE_KEY not in checkpoint["callbacks"]:
-        raise ModelError(f"{path} is no checkpoint of `wordgaze train`; choose another --out.")
+        raise ModelError(f"{path} is not a checkpoint of `wordgaze train`; choose another --out.")
     return checkpoint
 
 

@@ -60,7 +60,7 @@ def _checked(encoder: EncoderConfig, old: EncoderConfig, decoder: DecoderConfig)
     """Return ``encoder`` with the sizes that the decoder decides; raise ConfigError for what ``old`` can't become."""
     if encoder.beside != old.beside:
         if old.beside is not None:
-            raise ConfigError(f"The model has {old.beside} beside its ViT already; leave encoder.beside out.")
+            raise ConfigError(f"The model already has {old.beside} beside its ViT; leave encoder.beside out.")
         encoder = replace(encoder, width=decoder.states_width)
     if encoder.blocks < old.blocks:
         raise ConfigError(f"The model has {old.blocks} blocks; encoder.blocks can't be {encoder.blocks}.")

@@ -104,7 +104,7 @@ class BrokenPhotos(Callback):
         self._gather(trainer)
         if self._broken:
             self.on_message(
-                f"{len(self._broken)} photos could not be read while training; the run went on without them"
+                f"{len(self._broken)} photos could not be read while training; the run continued without them"
             )
 
     def _gather(self, trainer: Trainer) -> None:
