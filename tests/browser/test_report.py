@@ -142,7 +142,7 @@ def test_without_grounded_words_it_opens_with_the_photo(
     page = opened(replace(whole, words=shown, caption=caption, words_attention=attention, alternatives=()))
     assert not is_shown(page) and chosen(page) == []
     assert "Point at a word" in page.locator(".facts").inner_text()
-    page.screenshot(path=pictures / f"report-{len(words)}-grey-words.png")
+    page.screenshot(path=pictures / f"report-{len(words)}-gray-words.png")
     page.keyboard.press("ArrowRight")
     assert chosen(page) == list(words[:1]) and is_shown(page) == bool(words)
 
@@ -258,7 +258,7 @@ def test_words_without_a_place_are_dim(opened: Any) -> None:
     assert on.evaluate("e => getComputedStyle(e).color") != ball.evaluate("e => getComputedStyle(e).color")
     on.hover()
     pixels = painted(page)
-    assert np.ptp(pixels[..., :3][pixels[..., 3] > 50].astype(int), axis=-1).max() <= 3  # grey
+    assert np.ptp(pixels[..., :3][pixels[..., 3] > 50].astype(int), axis=-1).max() <= 3  # gray
     assert pixels[..., 3].max() <= np.ceil(255 * OPACITY * UNGROUNDED)
     assert "can't place" in page.locator(".facts").inner_text()
 

@@ -48,7 +48,7 @@ Color = tuple[int, int, int]
 class Panel:
     """A word's ``map`` (H_p, W_p) and what stands under it: the word, and its ``probability`` (None: no number).
 
-    ``grounded``: False for a word that the model has no skill to place; its map is grey and weak.
+    ``grounded``: False for a word that the model has no skill to place; its map is gray and weak.
     """
 
     label: str
@@ -60,7 +60,7 @@ class Panel:
 def caption_picture(
     photo: Image.Image, panels: Sequence[Panel], geometry: Geometry, *, longest: int = 320
 ) -> Image.Image:
-    """Return a grid of the grounded words of a caption, and below it all its words in small text, the others grey.
+    """Return a grid of the grounded words of a caption, and below it all its words in small text, the others gray.
 
     Arguments as of :func:`grid`.
     """
@@ -108,7 +108,7 @@ def grid(
 
 
 def _under_map(muted: Image.Image, panel: Panel, geometry: Geometry) -> Image.Image:
-    look = (OPACITY, COLORS) if panel.grounded else (UNGROUNDED * OPACITY, COLOR_MAPS["grey"])
+    look = (OPACITY, COLORS) if panel.grounded else (UNGROUNDED * OPACITY, COLOR_MAPS["gray"])
     return overlay(muted, geometry.place(refine(panel.map)), *look)
 
 

@@ -16,7 +16,7 @@ OPACITY = 0.85
 """Of the strongest value; weaker ones let more of the photo through."""
 
 UNGROUNDED = 0.5
-"""How much of that is left for words that the model has no skill to place; they are painted in grey."""
+"""How much of that is left for words that the model has no skill to place; they are painted in gray."""
 
 # matplotlib's maps (Smith, van der Walt and Firing 2015, CC0; cividis: Nuñez et al. 2018) from 0.2 to 1, where they
 # stand out from a muted photo, at 33 even steps. Their lightness rises evenly, so the order shows to color-blind eyes
@@ -37,7 +37,7 @@ _STEPS = {
         "948e779b9476a19975a79d73aea371b5a86fbcae6cc2b369c8b866d0be62d6c35ddec958e5cf52ebd44bf3db42fbe138"
         "fee838"
     ),
-    "grey": "606060ffffff",
+    "gray": "606060ffffff",
 }
 
 
@@ -108,8 +108,8 @@ def refine(patch_map: np.ndarray, factor: int = 8) -> np.ndarray:
 def mute(photo: Image.Image) -> Image.Image:
     """Return the photo with little color and light, so that a map stands out on any photo."""
     pixels = np.asarray(photo, np.float32)
-    grey = np.asarray(photo.convert("L"), np.float32)[..., None]
-    return Image.fromarray(np.rint((0.3 * pixels + 0.7 * grey) * 0.7).astype(np.uint8))
+    gray = np.asarray(photo.convert("L"), np.float32)[..., None]
+    return Image.fromarray(np.rint((0.3 * pixels + 0.7 * gray) * 0.7).astype(np.uint8))
 
 
 def resize(photo: Image.Image, geometry: Geometry, longest: int) -> tuple[Image.Image, Geometry]:

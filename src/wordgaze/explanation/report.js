@@ -25,8 +25,8 @@ function weights(pixels, size, start, stop, cells) {
   });
 }
 
-// Words that the model has no skill to place are painted in grey and at half strength.
-const colorsOf = word => colorMaps[word.grounded ? look.colors : "grey"];
+// Words that the model has no skill to place are painted in gray and at half strength.
+const colorsOf = word => colorMaps[word.grounded ? look.colors : "gray"];
 const opacityOf = word => look.opacity * (word.grounded ? 1 : page.ungrounded);
 
 function paintSmooth(canvas, photo, box, word) {
