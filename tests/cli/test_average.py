@@ -88,7 +88,7 @@ def test_one_model_with_another_search_keeps_its_weights_alone(folders: list[Pat
 def test_what_stages_learned_is_added(folders: list[Path]) -> None:
     stages = ["--learnt", "other", "one", "--learnt", "one", "third", "--scale", "0.8"]
     result = average("third", "--out", "sum", *stages)
-    assert result.stdout == "sum: third, and what 2 stages learnt\n"
+    assert result.stdout == "sum: third, and what 2 stages learned\n"
     first, second, begun, found = map(weights_of, ("one", "other", "third", "sum"))
     for name, tensor in found.items():
         expected = begun[name] + 0.8 * ((second[name] - first[name]) + (first[name] - begun[name])) / 2
@@ -172,7 +172,7 @@ def test_models_of_two_sizes_have_no_mean(folders: list[Path]) -> None:
         ("one other --out one", "one/config.json is an input and would be overwritten"),
         ("one --learnt other one --out ./one/../other", "config.json"),
         ("one --out link", "is an input"),
-        ("one other --out new --scale 0.5", "--scale is of what --learnt adds"),
+        ("one other --out new --scale 0.5", "--scale applies to --learnt"),
         ("one --learnt other one --scale nan --out new", "The scale is nan"),
         ("one --out new --learnt other", "requires 2 arguments"),
         ("one --round -1 --out new", "--round"),

@@ -27,7 +27,7 @@ from wordgaze.generation.options import GenerationOptions
 
 Invoke = Callable[..., Result]
 
-FULL = "No space left on device; make room, or choose another place for what is written"
+FULL = "No space left on device; free some space, or choose another output"
 
 
 @pytest.fixture

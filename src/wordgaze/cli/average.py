@@ -17,7 +17,7 @@ from wordgaze.files import one_line
     nargs=2,
     multiple=True,
     metavar="AFTER BEFORE",
-    help="Add the weights of AFTER less those of BEFORE; of several pairs their mean. May be repeated.",
+    help="Add the weights of AFTER less those of BEFORE; several pairs add their mean. May be repeated.",
 )
 @click.option(
     "--scale", type=float, default=1.0, show_default=True, help="How much of what was learned is added."
@@ -56,12 +56,12 @@ def command(
 ) -> None:
     """Save the mean of several models' weights as one model, or add what other stages of training learned.
 
-    For models that began from the same weights and were trained in different ways; they must have the same sizes and
-    tokenizer. Preprocessing and search are the last model's. Such a model has no confidence: see wordgaze calibrate.
+    The models must have begun from the same weights, and have the same sizes and tokenizer. Preprocessing and search
+    are the last model's. The result has no confidence: see wordgaze calibrate.
     """
     if not learnt and context.get_parameter_source("scale") is ParameterSource.COMMANDLINE:
         raise click.UsageError(
-            "--scale is of what --learnt adds; give --learnt AFTER BEFORE, or leave it out."
+            "--scale applies to --learnt; give --learnt AFTER BEFORE, or leave --scale out."
         )
 
     from wordgaze.tasks.average import Settings, average
@@ -70,4 +70,4 @@ def command(
     average(folders, out, stages=learnt, scale=scale, round_bits=round_bits, settings=settings)
     count, stages = len(folders), f"{len(learnt)} stage{'s' if len(learnt) > 1 else ''}"
     what = f"the mean of {count} models" if count > 1 else one_line(folders[0])
-    click.echo(f"{one_line(out)}: {what}" + (f", and what {stages} learnt" if learnt else ""))
+    click.echo(f"{one_line(out)}: {what}" + (f", and what {stages} learned" if learnt else ""))

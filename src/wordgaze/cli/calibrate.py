@@ -19,14 +19,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("folder", metavar="DIR")
 @click.argument("judged", nargs=-1, metavar="[PER_IMAGE.json...]")
-@click.option("--images", metavar="PHOTOS", help="A folder of photos to caption and judge by.")
+@click.option("--images", metavar="PHOTOS", help="A folder of photos to caption and score.")
 @click.option("--captions", metavar="FILE", help="Their reference captions: COCO, Karpathy, or a folder.")
 @click.option(
     "--split", metavar="NAME", help="Of Karpathy's captions: test, val, train, restval. [default: all]"
 )
-@click.option(
-    "--instances", metavar="FILE", help="COCO boxes of the photos, which say what there is to be seen."
-)
+@click.option("--instances", metavar="FILE", help="COCO boxes of the photos, which tell what they show.")
 @click.option(
     "--json", "json_path", metavar="OUT", help="Write all figures, and each photo's confidence, to OUT."
 )
@@ -44,11 +42,11 @@ def command(
     device: str | None,
     batch_size: int | None,
 ) -> None:
-    """Fit the confidence that caption --confidence prints, to the model in DIR, and say whether it holds.
+    """Fit the confidence of caption --confidence to the model in DIR, and tell whether it holds.
 
-    By photos that the model was not trained on: either --images and --captions, or what evaluate --per-image wrote of
-    this model. A caption counts as right if its own CIDEr is at least 0.5 and it names nothing that is in neither
-    references nor boxes. Writes confidence.json into DIR. Every figure is of a regression that had not seen the photo
+    Needs photos that the model was not trained on: either --images and --captions, or what evaluate --per-image wrote
+    for this model. A caption counts as right if its own CIDEr is at least 0.5 and all objects it names are in the
+    references or boxes. Writes confidence.json into DIR. Every figure is of a regression that had not seen the photo
     (ten folds); the one that is written is fitted on all photos.
     """
     _check_way_in(judged, given(images=images, captions=captions), given(split=split, instances=instances))
@@ -67,11 +65,11 @@ def command(
     captioner = Captioner(load_folder(folder), device)
     sized = given(batch_size=batch_size)
     if images is not None and captions is not None:
-        found = _judge(captioner, images, captions, split, instances, outputs, sized)
+        calibration = _score_and_calibrate(captioner, images, captions, split, instances, outputs, sized)
     else:
-        found = _calibrate(captioner, judged, outputs, sized)
-    save_confidence(found.confidence, folder)
-    values = found.to_dict()
+        calibration = _calibrate(captioner, judged, outputs, sized)
+    save_confidence(calibration.confidence, folder)
+    values = calibration.to_dict()
     if json_path is not None:
         from json import dumps
 
@@ -83,17 +81,17 @@ def command(
 def _check_way_in(judged: Sequence[str], photos: dict[str, str], of_photos: dict[str, str]) -> None:
     if bool(judged) == bool(photos):
         raise click.UsageError(
-            "Give either --images PHOTOS with --captions FILE, or files that evaluate --per-image wrote."
+            "Give either --images PHOTOS with --captions FILE, or files of evaluate --per-image."
         )
     if photos and len(photos) < 2:
         raise click.UsageError("--images and --captions belong together; give both.")
     if judged and of_photos:
         raise click.UsageError(
-            f"The files of evaluate --per-image hold what was judged; leave out --{' and --'.join(of_photos)}."
+            f"The files of evaluate --per-image hold all that is needed; leave out --{' and --'.join(of_photos)}."
         )
 
 
-def _judge(
+def _score_and_calibrate(
     captioner: Captioner,
     images: str,
     captions: str,
@@ -111,12 +109,12 @@ def _judge(
     check_outputs(outputs, reference_files(captions, photos))
     evaluator = CaptionEvaluator(photos, ["CIDEr"], instances=instances)
     with progress(len(photos), lines=False) as advance:
-        found, warnings = evaluate_and_calibrate(
+        calibration, warnings = evaluate_and_calibrate(
             captioner, evaluator, Path(captions).stem, **sized, advance=advance
         )
     for warning in warnings:
         click.echo(f"wordgaze: {warning}", err=True)
-    return found
+    return calibration
 
 
 def _calibrate(
@@ -132,29 +130,29 @@ def _calibrate(
 
 
 def lines(values: dict[str, Any]) -> list[str]:
-    """Return the reliability table, and what else says whether the confidence holds."""
-    found = [f"{'confidence':>10}  {'captions':>8}  {'mean':>5}  right (95 % interval)"]
+    """Return the reliability table, and the other figures that tell whether the confidence holds."""
+    printed = [f"{'confidence':>10}  {'captions':>8}  {'mean':>5}  right (95 % interval)"]
     for row in values["reliability"]:
         right = row["right"]
-        found.append(
+        printed.append(
             f"{row['confidence']:>10.1f}  {right['n']:>8}  {row['mean']:>5.3f}  {with_interval(right)}"
         )
     for name, part in {"all": values, **values["sets"]}.items():
         low, high = part["calibration_error_of_chance"]
         area = part["area_under_roc"]
-        found.append(
+        printed.append(
             f"{name}: {part['photos']} captions, mean confidence {part['mean_confidence']:.3f}, right "
             f"{with_interval(part['right'])}; expected calibration error {part['calibration_error']:.3f} (a perfect "
             f"confidence's {low:.3f} to {high:.3f}), area under ROC {'-' if area is None else f'{area:.3f}'}"
         )
     usually = values["usually_wrong"]
     if usually is None:
-        found.append("no threshold below which captions are usually wrong")
+        printed.append("no threshold below which captions are usually wrong")
     else:
         wrong = usually["wrong"]
-        found.append(
+        printed.append(
             f"below {usually['below']:.2f} usually wrong: {with_interval(wrong)} of {wrong['n']} captions"
         )
     if values["differing"]:
-        found.append(f"left out: {values['differing']} captions that differ from those judged")
-    return found
+        printed.append(f"left out: {values['differing']} captions that differ from those judged")
+    return printed

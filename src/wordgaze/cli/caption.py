@@ -19,7 +19,7 @@ from wordgaze.files import one_line
 @click.option(
     "--confidence",
     is_flag=True,
-    help="Print behind each caption how likely it is right, from 0 to 1; the model's card says how well that holds.",
+    help="Print after each caption how likely it is right, from 0 to 1; the model's card tells how well that holds.",
 )
 @model_options
 @generation_options

@@ -62,7 +62,8 @@ def command(
     from wordgaze.tasks.references import check_scores_path, photos_to_caption, reference_files
 
     outputs = [] if json_path is None else [json_path]
-    check_outputs(outputs, [instances, *model_files(model)])  # said now, not after the work
+    # Before the work, not after it.
+    check_outputs(outputs, [instances, *model_files(model)])
 
     from wordgaze.captioner import Captioner
     from wordgaze.tasks.grounding import measure_faithfulness, measure_grounding, with_boxes
@@ -77,24 +78,24 @@ def command(
     generation = captioner.generation_options(**given(**options))
     sized = given(batch_size=batch_size)
     with progress(len(photos), lines=False) as advance:
-        found = measure_grounding(
+        grounding = measure_grounding(
             captioner, photos, method, raw=raw, options=generation, **sized, advance=advance
         )
-    values = found.to_dict()
+    values = grounding.to_dict()
     if faithfulness is not None:
-        some = photos[:faithfulness]
-        with progress(len(some), lines=False) as advance:
+        subset = photos[:faithfulness]
+        with progress(len(subset), lines=False) as advance:
             values["faithfulness"] = measure_faithfulness(
-                captioner, some, method, raw=raw, advance=advance
+                captioner, subset, method, raw=raw, advance=advance
             ).to_dict()
     if json_path is not None:
         from json import dumps
 
         write_text(json_path, dumps(values, indent=2) + "\n")
-    _print(found, values)
+    _print(grounding, values)
 
 
-def _print(found: Grounding, values: dict[str, Any]) -> None:
+def _print(grounding: Grounding, values: dict[str, Any]) -> None:
     from rich.table import Table
 
     odd = values["halves"]["odd"]
@@ -117,7 +118,7 @@ def _print(found: Grounding, values: dict[str, Any]) -> None:
             table.add_row(*first, row, *(with_interval(by_group[group]) for group in names[3:]))
     print_table(table)
     click.echo(
-        f"method {found.method}{' (raw)' if found.raw else ''}, {values['photos']} photos with such words"
+        f"method {grounding.method}{' (raw)' if grounding.raw else ''}, {values['photos']} photos with such words"
     )
     for order, curve in values.get("faithfulness", {}).get("curves", {}).items():
         areas = ", ".join(f"{name} {with_interval(curve[name]['area'])}" for name in ("map", "random"))

@@ -25,7 +25,7 @@ from wordgaze.cli.options import common_options, debugging
 from wordgaze.errors import ConfigError, WordgazeError
 from wordgaze.files import one_line
 
-# Each is `command` in the file of its name beside this one.
+# Each is `command` in the file of its name.
 COMMANDS = {
     "caption": "Caption photos, a line each.",
     "explain": "Show for every word where in the photo the model looked.",
@@ -41,23 +41,23 @@ COMMANDS = {
 
 
 def _sentence(error: BaseException, command: str | None = None) -> str:
-    """Return what a user of ``command`` reads of ``error``."""
+    """Return ``error`` as a sentence for the user of ``command``."""
     if isinstance(error, WordgazeError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         where = "" if error.filename is None else f"{one_line(os.fsdecode(error.filename))}: "
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return f"{where}{error.strerror}{'; make room, or choose another place for what is written' if full else ''}"
+        return f"{where}{error.strerror}{'; free some space, or choose another output' if full else ''}"
     if _out_of_memory(error):
         smaller = "--data.batch_size" if command == "train" else "--batch-size, or fewer --num-beams"
         return f"out of memory; try a smaller {smaller}."
-    found = " ".join(f"{type(error).__name__}: {error}".split())
-    # A module of ours that is missing is a bug; another's, or a library that does not load, an installation's trouble.
+    details = " ".join(f"{type(error).__name__}: {error}".split())
+    # A missing module of ours is a bug; another one, or a library that does not load, is a broken installation.
     if isinstance(error, ImportError) and not (error.name or "wordgaze").startswith("wordgaze"):
-        return f"{error.name} can't be imported ({found}); reinstall wordgaze, or see what `wordgaze doctor` says."
+        return f"{error.name} can't be imported ({details}); reinstall wordgaze, or see what `wordgaze doctor` says."
     if isinstance(error, OSError):
-        return f"the system refused something ({found}); `wordgaze doctor` says what works on this machine."
-    return f"this is a bug in wordgaze ({found}); --debug shows where, please report it."
+        return f"the system refused something ({details}); `wordgaze doctor` says what works on this machine."
+    return f"this is a bug in wordgaze ({details}); --debug shows where; please report it."
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -69,9 +69,9 @@ def _out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def _warnings_for_people(context: click.Context) -> Iterator[None]:
-    """Show our own warnings as sentences, and those of other libraries, with paths and code in them, to nobody.
+    """Show our own warnings as sentences, and hide those of other libraries, which hold paths and code.
 
-    Python's own way holds with ``--debug``, and where ``-W`` or ``PYTHONWARNINGS`` ask for it.
+    ``--debug``, ``-W`` and ``PYTHONWARNINGS`` bring back Python's own way.
     """
     pythons_own = warnings.showwarning
 
@@ -87,9 +87,9 @@ def _warnings_for_people(context: click.Context) -> Iterator[None]:
 
 
 def _open_closed_streams() -> None:
-    """Let a closed stdin, stdout or stderr be the null device.
+    """Replace a closed stdin, stdout or stderr by the null device.
 
-    Else a file that is opened later gets its number, and what a library prints would land in that file.
+    Otherwise a file that is opened later gets its number, and what a library prints would land in that file.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -101,7 +101,7 @@ _NAMES_OF_FILES = ("FILE", "DIR", "OUT", "DIR_OR_ID", "SRC")
 
 
 def _named(_: click.Context, parameter: click.Parameter, value: str | tuple[str, ...] | None) -> Any:
-    """Refuse an empty name, such as a shell's unset variable leaves: it would mean the current folder."""
+    """Refuse an empty name, as an unset shell variable gives: it would mean the current folder."""
     if value == "" or (isinstance(value, tuple) and "" in value):
         raise click.BadParameter(f"is empty; give a name, or leave {parameter.opts[0]} out.")
     return value
@@ -131,7 +131,8 @@ class LazyGroup(click.Group):
         _open_closed_streams()
         try:
             return super().main(*args, **extra)
-        except OSError as error:  # of --help and --version, which no invoke sees
+        # Of --help and --version, which invoke does not see.
+        except OSError as error:
             _complain(_sentence(error))
             sys.exit(2)
 
@@ -141,13 +142,15 @@ class LazyGroup(click.Group):
                 with _warnings_for_people(ctx):
                     return super().invoke(ctx)
             finally:
-                sys.stdout.flush()  # a reader that has gone shows here, not while Python shuts down
+                # A reader that has gone shows here, not while Python shuts down.
+                sys.stdout.flush()
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except BrokenPipeError:
             # `wordgaze caption photos | head`: nobody reads on. Python flushes once more at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(141)  # what a shell shows of a process that SIGPIPE ended
+            # The exit status that a shell shows for a process that SIGPIPE ended.
+            ctx.exit(141)
         except KeyboardInterrupt:
             click.echo("\nwordgaze: interrupted", err=True)
             ctx.exit(130)
@@ -159,7 +162,8 @@ class LazyGroup(click.Group):
 
 
 def _complain(sentence: str) -> None:
-    with suppress(OSError):  # a full disk under stderr: the exit status still tells
+    # On a full disk under stderr the exit status still tells.
+    with suppress(OSError):
         click.echo(f"wordgaze: {sentence}", err=True)
 
 
@@ -169,19 +173,20 @@ def _complain(sentence: str) -> None:
 @click.version_option(__version__, prog_name="wordgaze", message="%(prog)s %(version)s")
 @common_options
 def main() -> None:
-    """Captions photos, and shows for every word where in the photo the model looked.
+    """Caption photos, and show for every word where in the photo the model looked.
 
     Results go to stdout, everything else to stderr. Exit status: 0 all done, 1 some photo failed (the rest is
     done), 2 the command or its arguments are wrong.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name need not be text: its bytes leave as they came. Where stdout is not UTF-8, what it can't
+        # A file name need not be text: its bytes are printed unchanged. Where stdout is not UTF-8, what it can't
         # hold is escaped.
         utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
         sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     try:
         os.getcwd()
-    except OSError as error:  # torch's own libraries would end the process
+    # Torch's own libraries would end the process.
+    except OSError as error:
         raise ConfigError(
             f"The current folder can't be used ({error.strerror}); change to another one."
         ) from error

@@ -19,7 +19,7 @@ _DEBUG = "wordgaze.debug"  # the key in click's Context.meta, which the group an
 
 
 def debugging(context: click.Context) -> bool:
-    """Whether ``--debug`` was given, before or after the command's name."""
+    """Return whether ``--debug`` was given, before or after the command's name."""
     return bool(context.meta.get(_DEBUG))
 
 
@@ -29,7 +29,7 @@ def _remember_debug(context: click.Context, _: click.Parameter, value: bool) -> 
 
 
 def debug_option(command: Command) -> Command:
-    """``--debug``; the command's function gets no argument for it."""
+    """Add ``--debug``; the command's function gets no argument for it."""
     return click.option(
         "--debug", is_flag=True, expose_value=False, callback=_remember_debug, help="Show tracebacks."
     )(command)
@@ -41,7 +41,7 @@ def _set_threads(context: click.Context, _: click.Parameter, value: int | None) 
 
 
 def common_options(command: Command) -> Command:
-    """``--threads`` and ``--debug``, of every command; its function gets no argument for them."""
+    """Add ``--threads`` and ``--debug``, for every command; its function gets no argument for them."""
     threads = click.option(
         "--threads",
         type=click.IntRange(1, 1024),
@@ -63,9 +63,9 @@ def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]
 
 
 def photo_options(command: Command) -> Command:
-    """The arguments PATH..., ``--files-from``, ``--hidden``, ``--exclude`` and ``--strict``.
+    """Add the arguments PATH..., ``--files-from``, ``--hidden``, ``--exclude`` and ``--strict``.
 
-    Gives ``paths, files_from, hidden, exclude, strict``; ``photos_given`` makes a listing of the first four.
+    The function gets ``paths, files_from, hidden, exclude, strict``; ``photos_given`` takes the first four.
     """
     return _all(
         click.argument("paths", nargs=-1, metavar="PATH..."),
@@ -96,16 +96,16 @@ def photo_options(command: Command) -> Command:
 def photos_given(
     paths: Sequence[str], files_from: Sequence[str], hidden: bool, exclude: Sequence[str]
 ) -> Listing:
-    """Return the photos that :func:`photo_options` name; a UsageError where they name nothing."""
+    """Return the photos that :func:`photo_options` name; raise UsageError where they name none."""
     if not paths and not files_from:
         raise click.UsageError("Missing argument 'PATH...' (or --files-from).")
     return photos_in(paths, files_from, hidden=hidden, exclude=exclude)
 
 
 def model_options(command: Command) -> Command:
-    """``--model``, ``--device``, ``--precision``, ``--mirrored``, ``--threads`` and ``--debug``.
+    """Add ``--model``, ``--device``, ``--precision``, ``--mirrored``, ``--threads`` and ``--debug``.
 
-    Gives ``model, device, precision, mirrored``.
+    The function gets ``model, device, precision, mirrored``.
     """
     return _all(
         click.option(
@@ -135,9 +135,9 @@ def _stopping(_: click.Context, __: click.Parameter, value: str | None) -> bool 
 
 
 def search_options(command: Command) -> Command:
-    """The flags of generation, each ``None`` unless given: the model's own defaults hold then.
+    """Add the flags of generation, each None unless given, for the model's own default.
 
-    Gives the fields of ``GenerationOptions``; ``given`` drops what nobody asked for. Ranges are checked by
+    The function gets the fields of ``GenerationOptions``; ``given`` drops those that are None. Ranges are checked by
     ``GenerationOptions``, once for the command line and the library.
     """
     return _all(
@@ -181,5 +181,5 @@ def generation_options(command: Command) -> Command:
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """The options that were set on the command line."""
+    """Return the options that were set on the command line."""
     return {name: value for name, value in options.items() if value is not None}

@@ -1,4 +1,4 @@
-"""How commands print: JSON that any reader takes, and progress that gets in nobody's way."""
+"""How commands print: JSON that any reader takes, and progress only on a terminal."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from wordgaze.files import AnyPath, one_line
 if TYPE_CHECKING:
     from rich.table import Table
 
-MANY = 20  # fewer photos are done before a progress bar is of use
+MANY = 20
+"""Fewer photos are done before a progress bar is of use."""
 
 
 def json_line(values: Any) -> str:
-    """JSON without line breaks, its letters as they are where stdout can take them.
+    """Return JSON without line breaks, with its letters unescaped where stdout can take them.
 
-    A file name's bytes that are no text become escapes like ``\\udcff``, which ``os.fsencode`` turns back into bytes.
+    Bytes of a file name that are not text become escapes like ``\\udcff``, which ``os.fsencode`` turns back into bytes.
     """
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     return json.dumps(values, ensure_ascii=not utf8).encode(errors="backslashreplace").decode()
 
 
 def tell(file: AnyPath, message: str) -> None:
-    """Print on stderr what is to be said of a photo."""
+    """Print a message about a photo on stderr."""
     click.echo(f"wordgaze: {one_line(file)}: {message}", err=True)
 
 
 def tell_left_out(listing: Listing) -> None:
-    """Print on stderr what the folders hold that is not taken, if anything."""
+    """Print on stderr what is left out of the folders, if anything."""
     if left_out := listing.describe_left_out():
         hint = " (--hidden takes what is hidden)" if "hidden" in left_out else ""
         click.echo(f"wordgaze: left out: {left_out}{hint}", err=True)
@@ -49,7 +50,7 @@ def with_interval(value: dict[str, Any]) -> str:
 
 
 def print_table(table: Table) -> None:
-    """Prints a table as plain lines, however narrow the terminal, without spaces at their ends."""
+    """Print a table as plain lines, however narrow the terminal, without spaces at their ends."""
     from rich.console import Console
 
     text = io.StringIO()
@@ -59,9 +60,9 @@ def print_table(table: Table) -> None:
 
 @contextmanager
 def progress(total: int, what: str = "photos", *, lines: bool = True) -> Iterator[Callable[[], None]]:
-    """A bar on stderr for many photos, moved by calling what this yields; only where it can move.
+    """Show a bar on stderr for many photos; calling what this yields moves it.
 
-    That is on a terminal, and, if the command prints ``lines`` meanwhile, one that they don't go to.
+    It is shown only on a terminal and, if the command prints ``lines`` meanwhile, only where these go elsewhere.
     """
     if total < MANY or not sys.stderr.isatty() or (lines and sys.stdout.isatty()):
         yield lambda: None
@@ -75,7 +76,8 @@ def progress(total: int, what: str = "photos", *, lines: bool = True) -> Iterato
         TextColumn(what),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-        redirect_stdout=False,  # results are not for the terminal
+        # Results are not for the terminal.
+        redirect_stdout=False,
         transient=True,
     )
     with bar:
