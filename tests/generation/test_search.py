@@ -282,3 +282,35 @@ def test_options_survive_json_and_unknown_ones_are_named():
     )
     with pytest.raises(ConfigError, match="num_beam"):
         GenerationOptions.from_dict({"num_beam": 2})
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_one_id_may_start_a_caption_end_it_and_pad(photos, beams):
+    """The start in front is no end, and the end may come at the first step."""
+    options = GenerationOptions(num_beams=beams, max_length=5, no_repeat_ngram_size=2)
+    ids = {"bos_id": EOS, "eos_id": EOS, "pad_id": EOS}
+    at_once = generate(Model(eos_bias=50.0), photos, options, **ids)
+    assert ids_of(at_once) == [[(EOS, EOS)]] * len(photos)
+    assert all(len(captions[0].token_log_probs) == 1 for captions in at_once)
+    never = generate(Model(eos_bias=-50.0), photos, options, **ids)
+    assert all(len(captions[0].token_ids) == 6 for captions in never)
+
+
+@pytest.mark.parametrize("options", ALL_OPTIONS)
+def test_scores_and_lengths_leave_a_prompt_out(photos, options):
+    model, prompt = Model(), (7, 9, 11)
+    model.decoder.requires_grad_(False)
+    plain = replace(options, min_length=2, max_length=6)
+    for photo, captions in zip(
+        photos, generate(model, photos, plain, prompt_ids=prompt, **SPECIALS), strict=True
+    ):
+        for caption in captions:
+            assert caption.token_ids[:4] == (BOS, *prompt) and caption.num_given == 3
+            length = len(caption.token_ids) - 4
+            assert 2 <= length == len(caption.token_log_probs) <= 6
+            ids = torch.tensor([caption.token_ids])
+            logits = model.decoder(ids[:, :-1], model.decoder.start(photo[None])).logits[0].log_softmax(-1)
+            log_probs = logits.gather(1, ids[0, 1:, None])[3:, 0]
+            assert caption.token_log_probs == pytest.approx(log_probs.tolist(), abs=1e-4)
+            expected = float(log_probs.sum()) / length**options.length_penalty
+            assert caption.score == pytest.approx(expected, abs=1e-4)

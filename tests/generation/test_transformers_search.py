@@ -47,12 +47,12 @@ class Pair:
 
     def our_ids(self, prompt, options):
         ids = {"bos_id": self.bos_id, "eos_id": self.eos_id, "pad_id": self.pad_id}
-        found = generate(self, self.states, options, prompt_ids=prompt, **ids)
-        return [list(captions[0].token_ids) for captions in found]
+        results = generate(self, self.states, options, prompt_ids=prompt, **ids)
+        return [list(captions[0].token_ids) for captions in results]
 
     def their_ids(self, prompt, options):
         input_ids = torch.tensor([[self.bos_id, *prompt]]).expand(PHOTOS, -1)
-        found = self.theirs.generate(
+        output = self.theirs.generate(
             input_ids=input_ids,
             encoder_hidden_states=self.states,
             attention_mask=torch.ones_like(input_ids),
@@ -70,7 +70,7 @@ class Pair:
         )
         first = 1 + len(prompt)
         rows = []
-        for row in found.tolist():
+        for row in output.tolist():
             end = row.index(self.eos_id, first) + 1 if self.eos_id in row[first:] else len(row)
             rows.append(row[:end])
         return rows
@@ -110,23 +110,23 @@ def test_greedy_and_beam_search_give_the_same_ids(pair, num_beams, length_penalt
     options = GenerationOptions(
         num_beams=num_beams, length_penalty=length_penalty, max_length=10, no_repeat_ngram_size=0
     )
-    found = assert_same_ids(pair, [], options)
-    assert len(set(map(tuple, found))) > 3
+    captions = assert_same_ids(pair, [], options)
+    assert len(set(map(tuple, captions))) > 3
     if length_penalty == 1:
-        assert {2, 11} <= set(map(len, found))  # an end at the first step, and none
+        assert {2, 11} <= set(map(len, captions))  # an end at the first step, and none
 
 
 @pytest.mark.parametrize("length_penalty", [-0.5, 1.0, 2.0])
 def test_each_way_to_stop_gives_the_same_ids(pair, length_penalty):
-    found = []
+    captions = []
     for early_stopping in (True, False, "never"):
         options = GenerationOptions(
             **{"num_beams": 3, "max_length": 12, "early_stopping": early_stopping},
             **{"length_penalty": length_penalty, "no_repeat_ngram_size": 0},
         )
-        found.append(assert_same_ids(pair, [], options))
+        captions.append(assert_same_ids(pair, [], options))
     if length_penalty > 0:
-        assert found[0] != found[1] != found[2]
+        assert captions[0] != captions[1] != captions[2]
 
 
 @pytest.mark.parametrize("num_beams", [1, 3])
@@ -135,8 +135,8 @@ def test_a_prompt_gives_the_same_ids(pair, num_beams, ngram):
     """No length counts it, and the n-gram block sees it."""
     prompt = [7, 11, 7]
     options = GenerationOptions(num_beams=num_beams, min_length=3, max_length=8, no_repeat_ngram_size=ngram)
-    found = assert_same_ids(pair, prompt, options)
-    assert {tuple(ids[1:4]) for ids in found} == {(7, 11, 7)}
-    lengths = [len(ids) - 1 - len(prompt) for ids in found]
+    captions = assert_same_ids(pair, prompt, options)
+    assert {tuple(ids[1:4]) for ids in captions} == {(7, 11, 7)}
+    lengths = [len(ids) - 1 - len(prompt) for ids in captions]
     assert (min(lengths), max(lengths)) == (3, 8)
-    assert ngram == 0 or not any(ids[3:5] == [7, 11] for ids in found)
+    assert ngram == 0 or not any(ids[3:5] == [7, 11] for ids in captions)
