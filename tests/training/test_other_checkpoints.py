@@ -49,5 +49,10 @@ def test_a_checkpoint_is_fine_tuned(
     states = before.model.state_dict(), result.model.state_dict()
     changed = {name for name in states[0] if not torch.equal(states[0][name], states[1][name])}
     assert not any("encoder.network.blocks.0." in name or "patch_embed" in name for name in changed)
-    for part in ("encoder.network.blocks.1.", "decoder.blocks.0.cross_attention.key", "decoder.head", "logits_bias"):
+    for part in (
+        "encoder.network.blocks.1.",
+        "decoder.blocks.0.cross_attention.key",
+        "decoder.head",
+        "logits_bias",
+    ):
         assert any(part in name for name in changed), part
