@@ -199,7 +199,7 @@ def check_features(network, size):
     vit = hugging_face.VisionEncoderDecoderModel(
         hugging_face.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
             hugging_face.vit_config(network),
-            hugging_face.gpt2_config(parse_config(CONFIG).decoder, 20, {"pad_token_id": 0}),
+            hugging_face.gpt2_config(parse_config(CONFIG).decoder.shape, 20, {"pad_token_id": 0}),
         )
     ).encoder
     vit.pooler = None
@@ -242,7 +242,9 @@ def test_all_arms_have_as_many_parameters():
 def test_an_epoch_shows_every_caption_once(task):
     task = task()
     data = task.one_caption_a_row()
-    rows = [(item.photo, tuple(item.captions[0])) for item in map(data.train_set.__getitem__, data.sampler)]
+    rows = [
+        (item.view.photo, tuple(item.captions[0])) for item in map(data.train_set.__getitem__, data.sampler)
+    ]
     pairs = [(photo.photo_id, caption) for photo in task.photos for caption in photo.captions]
     assert sorted(photo for photo, _ in rows) == list(range(len(pairs)))
     assert [len(data.train_set.photos[row].captions) for row, _ in rows] == [1] * len(pairs)
