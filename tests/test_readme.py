@@ -179,6 +179,14 @@ def test_how_often_captions_are_right_is_the_cards(page):
     assert page != README or f"{photos:,} photos" in text
 
 
+@pytest.mark.parametrize("page", [README, ROOT / "docs/bundled-model.md"], ids=name_of)
+def test_the_model_s_size_is_its_size(page):
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    [parameters] = re.findall(r"(\d+\.\d M) parameters", " ".join(CARD.read_text(encoding="utf-8").split()))
+    megabytes = round(CARD.with_name("model.safetensors").stat().st_size / 1e6)
+    assert f"{parameters} parameters in {megabytes} MB" in text
+
+
 NAMED = [
     (page, " ".join(span.split()))
     for page in (*PAGES, ROOT / "CONTRIBUTING.md", CARD)
