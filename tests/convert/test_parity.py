@@ -138,7 +138,7 @@ def check_same_captions(pair: tuple[Reference, ModelParts], count: int, options:
     result = compare_captions(reference, parts, pixel_values, options)
     assert result.fine, result
     assert result.same >= count - count // 16
-    assert len(set(reference.captions(parts, pixel_values, options))) > count // 4
+    assert len(set(reference.captions(parts, pixel_values, options))) > count // 8  # the shortest ones recur
 
 
 def test_greedy_captions_are_transformers(pair: tuple[Reference, ModelParts]) -> None:
