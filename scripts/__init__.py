@@ -1,4 +1,4 @@
-"""What the bundled model and the documents are made with, and what was tried; all that a user needs is a command.
+"""Makes the bundled model and the documents, and holds experiments; what users need is a command.
 
 Each runs from the repository's root: ``python -m scripts.bundled.measure``.
 """

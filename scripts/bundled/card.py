@@ -57,7 +57,7 @@ def _of_model(parts: ModelParts) -> dict[str, object]:
 
 
 def _of_beside(parts: ModelParts, stages: Sequence[Stage]) -> dict[str, object]:
-    """What the second network is, where there is one; ends where the card's text is of other networks."""
+    """Describe the second network, where there is one; end the script where the card's text is of other networks."""
     encoder, layers = parts.model.config.encoder, parts.model.encoder.layers()
     if encoder.name != ENCODER or encoder.beside not in (None, BESIDE):
         raise SystemExit(
@@ -73,7 +73,7 @@ def _of_beside(parts: ModelParts, stages: Sequence[Stage]) -> dict[str, object]:
 
 
 def _of_photos(preprocessing: Preprocessing) -> dict[str, object]:
-    """What of a photo the model is shown, and how often."""
+    """Describe which part of a photo the model sees, and how often."""
     stretch = f"{preprocessing.max_aspect_change:.2f}"
     return {
         "shown": PROSE.fill(f"shown_{preprocessing.crop}"),

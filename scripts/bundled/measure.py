@@ -1,4 +1,4 @@
-"""Measures a model on the validation photos, and writes down everything that its card says of it.
+"""Measures a model on the validation photos, and writes everything that its card says about it.
 
     python -m scripts.bundled.measure MODEL OUT [--data ../shared/data]
 
@@ -41,21 +41,21 @@ def main() -> None:
 
 
 def commands(model: Path, out: Path, data: Path, device: str) -> list[list[str]]:
-    """Python's arguments; makes the folders that they write to."""
+    """Return the arguments of Python for each command, and make the folders that they write to."""
     for name in ("scores", "photos"):
         (out / name).mkdir(parents=True, exist_ok=True)
-    found, judged = [], []
+    arguments, per_image = [], []
     for name in SETS:
         folder, photos = data / name, out / "photos" / f"{name}.json"
         boxes = folder / "instances_val.json"
         command = ["-m", "wordgaze", "evaluate", "--model", model, "--device", device]
         command += ["--images", folder / "photos", "--captions", folder / "captions_val.json"]
         command += ["--instances", boxes] if boxes.is_file() else []
-        found.append([*command, "--json", out / "scores" / f"{name}.json", "--per-image", photos])
-        judged.append(photos)
-    calibrate = ["-m", "wordgaze", "calibrate", model, *judged, "--device", device]
-    found.append([*calibrate, "--json", out / "calibration.json"])
-    return [[str(part) for part in command] for command in found]
+        arguments.append([*command, "--json", out / "scores" / f"{name}.json", "--per-image", photos])
+        per_image.append(photos)
+    calibrate = ["-m", "wordgaze", "calibrate", model, *per_image, "--device", device]
+    arguments.append([*calibrate, "--json", out / "calibration.json"])
+    return [[str(part) for part in command] for command in arguments]
 
 
 if __name__ == "__main__":

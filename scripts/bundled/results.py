@@ -16,11 +16,13 @@ from wordgaze.evaluation.ptb import tokenize_all
 from wordgaze.evaluation.score import score_captions
 from wordgaze.tasks.calibrate import JudgedPhoto, read_judged
 
-FEWEST = 20  # photos of a category, for a row of its own
+FEWEST = 20
+"""Photos of a category, for a row of its own."""
+
 LISTED = 12
 
 Photos = Mapping[str, Sequence[JudgedPhoto]]
-"""The judged photos of each set."""
+"""The scored photos of each set."""
 
 
 def measured_sections(folder: Path, instances: Path, padded: Sequence[Path], beams: int) -> str:
@@ -30,7 +32,7 @@ def measured_sections(folder: Path, instances: Path, padded: Sequence[Path], bea
     scores = {name: _read(folder / "scores" / f"{name}.json") for name in sets}
     photos = {name: read_judged(folder / "photos" / f"{name}.json") for name in sets}
     check(scores, photos, calibration)
-    everything = [photo for some in photos.values() for photo in some]
+    everything = [photo for in_set in photos.values() for photo in in_set]
     results = by_category(photo_records(everything, instances), FEWEST)
     return PROSE.fill(
         "measured",
@@ -55,11 +57,11 @@ def _read(path: Path) -> Any:
 
 
 def check(scores: dict[str, Any], photos: Photos, calibration: dict[str, Any]) -> None:
-    """Ends where the files are not of the same captions."""
-    for name, some in photos.items():
-        mean = sum(photo.cider for photo in some) / len(some)
-        sure = {one["image_id"]: one["right"] for one in calibration["captions"][name]}
-        same = [sure.get(photo.photo_id, photo.right) == photo.right for photo in some]
+    """End the script where the files are not of the same captions."""
+    for name, in_set in photos.items():
+        mean = sum(photo.cider for photo in in_set) / len(in_set)
+        right = {caption["image_id"]: caption["right"] for caption in calibration["captions"][name]}
+        same = [right.get(photo.photo_id, photo.right) == photo.right for photo in in_set]
         if abs(mean - scores[name]["metrics"]["CIDEr"]) > 1e-6 or not all(same):
             raise SystemExit(
                 f"The measurements of {name} are of different captions; run `python -m scripts.bundled.measure` again."
@@ -67,12 +69,12 @@ def check(scores: dict[str, Any], photos: Photos, calibration: dict[str, Any]) -
 
 
 def photo_records(photos: Iterable[JudgedPhoto], instances: Path) -> list[PhotoRecord]:
-    """What ``by_category`` takes; boxes are of the photos that were judged by boxes."""
-    boxes = {str(photo_id): found for photo_id, found in read_instances(instances).boxes.items()}
+    """Return what ``by_category`` takes, with boxes of the photos that were scored by boxes."""
+    boxes = {str(photo_id): of_photo for photo_id, of_photo in read_instances(instances).boxes.items()}
     photos = list(photos)
     if any(photo.boxed and str(photo.photo_id) not in boxes for photo in photos):
         raise SystemExit(
-            f"{instances} is not the file of boxes that the photos were judged by; give --instances."
+            f"{instances} is not the file of boxes that the photos were scored by; give --instances."
         )
     return [
         PhotoRecord(
@@ -89,7 +91,7 @@ def score_table(scores: dict[str, Any], photos: Photos) -> str:
     rows = []
     for name, result in scores.items():
         metrics, intervals = result["metrics"], result["intervals"]
-        values = [f"{metrics[one]:.3f} ({span(intervals[one])})" for one in ("CIDEr", "Bleu_4", "ROUGE_L")]
+        values = [f"{metrics[key]:.3f} ({span(intervals[key])})" for key in ("CIDEr", "Bleu_4", "ROUGE_L")]
         distinct, person = result["distinct"] / result["images"], person_cider(photos[name])
         rows.append([name, result["images"], values[0], f"{person:.2f}", *values[1:]])
         rows[-1] += [f"{distinct:.0%}", f"{result['repeats']:.1%}"]
@@ -104,16 +106,16 @@ def person_cider(photos: Sequence[JudgedPhoto]) -> float:
         raise SystemExit("A person's caption can't be scored: some photos have no other reference.")
     totals = []
     for turn in range(turns):
-        said = {photo.photo_id: photo.references[turn] for photo in photos}
+        candidates = {photo.photo_id: photo.references[turn] for photo in photos}
         others = {
             photo.photo_id: [*photo.references[:turn], *photo.references[turn + 1 :]] for photo in photos
         }
-        totals.append(score_captions(said, others, ["CIDEr"]).metrics["CIDEr"])
+        totals.append(score_captions(candidates, others, ["CIDEr"]).metrics["CIDEr"])
     return sum(totals) / turns
 
 
 def _padded(paths: Sequence[Path]) -> str:
-    """What the other way of fitting a photo into the input gives."""
+    """Describe the scores of the other way of fitting a photo into the input."""
     ciders = {path.stem: _read(path)["metrics"]["CIDEr"] for path in paths}
     return PROSE.fill("padded", values=", ".join(f"{cider:.3f} on {name}" for name, cider in ciders.items()))
 
@@ -149,7 +151,7 @@ def category_table(results: Sequence[CategoryResult]) -> str:
 
 
 def _verdicts(results: Sequence[CategoryResult]) -> dict[str, str]:
-    """Which categories are which, and the rule."""
+    """Return the categories of each verdict, and the rule's limits."""
     groups = {"right": "right", "guesswork": "guesswork", "hardly_named": "hardly named"}
     names = {
         group: ", ".join(result.category for result in results if result.verdict == verdict) or "none"

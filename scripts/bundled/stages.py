@@ -1,4 +1,4 @@
-"""The stages of a model's training: what each was started with, what it took, what came of it."""
+"""The stages of a model's training: the config of each, the time it took, its result."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Stage:
 
     @cached_property
     def wanted(self) -> TrainingConfig:
-        """What the config says, and those before it."""
+        """The settings of the config and those before it."""
         return parse_config([*self.before, self.config])
 
     @cached_property
     def had(self) -> TrainingConfig:
-        """What the run was trained with: its config and what was said on the command line."""
+        """The settings that the run was trained with: its config and the command line's."""
         return parse_config(self.run / "training.yaml")
 
     @property
@@ -40,13 +40,13 @@ class Stage:
 
     @property
     def log_name(self) -> str:
-        """The name under which the log is kept: of the config, and of a seed that is not the config's."""
+        """The file name of the log, after the config and a seed that is not the config's."""
         seed = self.had.train.seed
         other = f"-seed{seed}" if seed != self.wanted.train.seed else ""
         return f"{self.config.stem}{other}-log.csv"
 
     def values(self) -> dict[str, object]:
-        """What the card says of the stage: its command, what it took, and the best of its epochs."""
+        """Return what the card says about the stage: its command, the time it took, and its best epoch."""
         with self.log.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         best = max((row for row in rows if row["CIDEr"]), key=lambda row: float(row["CIDEr"]))
@@ -64,7 +64,7 @@ class Stage:
 
 
 def command(stage: Stage) -> str:
-    """Return the command that repeats the run: its config, and the plain values that the run had otherwise."""
+    """Return the command that repeats the run: its configs, and the plain values in which the run differed."""
     wanted, had = map(settings_of, (stage.wanted, stage.had))
     words = ["wordgaze train", *(f"--config {_in_configs(path)}" for path in (*stage.before, stage.config))]
     for group, values in had.items():
@@ -73,7 +73,7 @@ def command(stage: Stage) -> str:
                 continue
             if not isinstance(value, bool | int | float | str):
                 raise SystemExit(
-                    f"{stage.run} was trained with another {group}.{name} than {stage.config} says."
+                    f"{stage.run} was trained with another {group}.{name} than {stage.config} sets."
                 )
             words.append(f"--{group}.{name} {value}")
     return " ".join(words)

@@ -16,9 +16,9 @@ def script_parser(about: str | None) -> ArgumentParser:
 
 
 def check_files(parser: ArgumentParser, outputs: Iterable[AnyPath], inputs: Iterable[AnyPath]) -> None:
-    """End the script with status 2, before any work, where an output would be written over an input.
+    """End the script with status 2, before any work, where an output would overwrite an input.
 
-    Outputs whose folder is not there yet are no input of anybody; the script makes the folder.
+    Outputs whose folder does not exist yet can't be inputs; the script makes the folder.
     """
     try:
         check_outputs([output for output in outputs if Path(output).parent.is_dir()], inputs)

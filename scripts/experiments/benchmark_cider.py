@@ -1,11 +1,11 @@
-"""CIDEr side by side with pycocoevalcap's, both from the same words: how much faster, and are they equal?
+"""Compares CIDEr with pycocoevalcap's on the same words: speed, and the largest difference.
 
 python -m scripts.experiments.benchmark_cider [--references FILE --results FILE] [--rounds N] [--json OUT]
 
 By default 5,000 captions of a published system against 25,010 references of COCO. Times are those of the fastest of N
 rounds. "prepared": the references are prepared once and reused, as while training; "with preparation": all of it, as
 pycocoevalcap does each time. "step": of self-critical training of the bundled model, 5 captions of each of 32 photos
-(noise: what is in them costs nothing); "reward": what of it goes into scoring, tokenisation included.
+(noise: what is in them costs nothing); "reward": what of it goes into scoring, tokenization included.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ PHOTOS, SAMPLES = 32, 5  # of a step of self-critical training
 
 
 def measure(references: Path, results: Path, rounds: int) -> dict[str, Any]:
-    """Seconds, ratios and the largest difference of any photo's score."""
+    """Return seconds, ratios and the largest difference of any photo's score."""
     from pycocoevalcap.cider.cider import Cider
 
     photos = {photo.photo_id: photo for photo in reference_photos(references)}
-    found, _ = results_of(results, photos)
+    candidates, _ = results_of(results, photos)
     words = iter(tokenize_all(caption for photo in photos.values() for caption in photo.captions))
     ours = {photo_id: [next(words) for _ in photo.captions] for photo_id, photo in photos.items()}
-    captions = dict(zip(photos, tokenize_all(found[photo_id] for photo_id in photos), strict=True))
+    captions = dict(zip(photos, tokenize_all(candidates[photo_id] for photo_id in photos), strict=True))
     theirs = {photo_id: [" ".join(group) for group in groups] for photo_id, groups in ours.items()}
     their_captions = {photo_id: [" ".join(caption)] for photo_id, caption in captions.items()}
 
@@ -76,7 +76,7 @@ def measure(references: Path, results: Path, rounds: int) -> dict[str, Any]:
 
 
 def time_steps(references: list[tuple[str, ...]], rounds: int) -> tuple[float, float]:
-    """Median seconds of a self-critical step, and of scoring in it."""
+    """Return the median seconds of a self-critical step, and of scoring in it."""
     parts = load_folder(bundled_folder())
     train = TrainOptions(objective="scst", initial_model="bundled", samples=SAMPLES)
     cider, scoring, steps = CiderReward(references), [], []

@@ -1,4 +1,4 @@
-"""How long a caption of one photo takes, from opening the file, against the encoder alone; one thread, model loaded.
+"""Times a caption of one photo, from opening the file, against the encoder alone; one thread, model loaded.
 
     python -m scripts.experiments.benchmark_latency [PHOTO...] [--model DIR] [--num-beams 3] [--rounds 20] [--json OUT]
 
@@ -27,7 +27,7 @@ PHOTO = ROOT / "demo" / "kingfisher.jpg"
 
 
 def measure(captioner: Captioner, photos: Sequence[Path], num_beams: int, rounds: int) -> dict[str, Any]:
-    """Medians in seconds, and their ratio."""
+    """Return medians in seconds, and their ratio."""
     captions, encodings = [], []
     with torch.inference_mode():
         for turn in range(rounds + 2):  # the first two warm up

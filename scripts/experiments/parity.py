@@ -1,4 +1,4 @@
-"""Reproduces published scores to every digit, and compares our tokenizer with the Java one it must equal.
+"""Reproduces published scores to every digit, and compares our tokenizer with the Java one that it must equal.
 
 python -m scripts.experiments.parity [DATA]
 
@@ -34,7 +34,7 @@ PUBLISHED = {
 
 
 def stanford_jar() -> Path | None:
-    """The tokenizer that pycocoevalcap brings; None where it, or Java, is missing."""
+    """Return the tokenizer of pycocoevalcap; None where it, or Java, is missing."""
     package = find_spec("pycocoevalcap")
     folders = (package.submodule_search_locations or ()) if package and shutil.which("java") else ()
     jars = [jar for folder in folders for jar in Path(folder).glob("tokenizer/stanford-corenlp-*.jar")]
@@ -42,7 +42,7 @@ def stanford_jar() -> Path | None:
 
 
 def stanford_words(captions: Sequence[str], jar: Path, timeout: float = 600) -> list[list[str]]:
-    """What pycocoevalcap's PTBTokenizer makes of the captions, all in one call, nothing written beside its jar."""
+    """Tokenize the captions with pycocoevalcap's PTBTokenizer in one call that writes nothing beside its jar."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "captions.txt")
         file.write_bytes("\n".join(caption.replace("\n", " ") for caption in captions).encode())
@@ -62,7 +62,7 @@ def stanford_words(captions: Sequence[str], jar: Path, timeout: float = 600) -> 
 
 
 def all_captions(data: Path) -> list[str]:
-    """Every caption in the folder: captions files, results, and lines of text."""
+    """Return every caption in the folder: of captions files, results, and lines of text."""
     captions: list[str] = []
     for file in sorted(data.rglob("*.json")):
         content = json.loads(file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What self-critical training can learn from one reference a photo, and what from several.
+"""Compares what self-critical training can learn from one reference a photo, and from several.
 
 python -m scripts.experiments.single_reference [--captions FILE] [--photos N] [--model M]
 
@@ -28,10 +28,11 @@ CAPTIONS = SHARED_DATA / "flickr" / "captions_train.json"
 SAMPLES, REFERENCES, NOTHING = 5, 5, 0.05
 
 
-def correlations(one: np.ndarray, other: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Of advantages (P, K), whose mean over a photo is zero, for draws (S, P) of the photos."""
-    products, ones, others = ((a * b).sum(1) for a, b in ((one, other), (one, one), (other, other)))
-    return (draws @ products) / np.sqrt((draws @ ones) * (draws @ others))
+def correlations(first: np.ndarray, second: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Correlate advantages (P, K), whose mean over a photo is zero, for draws (S, P) of the photos."""
+    pairs = ((first, second), (first, first), (second, second))
+    products, first_squares, second_squares = ((a * b).sum(1) for a, b in pairs)
+    return (draws @ products) / np.sqrt((draws @ first_squares) * (draws @ second_squares))
 
 
 def main() -> None:

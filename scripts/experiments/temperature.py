@@ -1,4 +1,4 @@
-"""What the samples of self-critical training are worth at several temperatures, to choose ``train.temperature`` by.
+"""Measures samples of self-critical training at several temperatures, to choose ``train.temperature``.
 
     python -m scripts.experiments.temperature [--captions FILE] [--photos N] [--model M]
 

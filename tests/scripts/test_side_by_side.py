@@ -121,7 +121,7 @@ def test_a_finished_arm_is_not_trained_again(compared, arm, monkeypatch):
     after = json.loads((out / f"{arm}.json").read_text())
     assert after["training"]["steps"] == 2
     assert after["photos"] == before["photos"]
-    with pytest.raises(SystemExit, match="other minutes, steps, settings or photos"):
+    with pytest.raises(SystemExit, match="different minutes, steps, settings or photos"):
         main([*command(arm), "--steps", "3"])
 
 

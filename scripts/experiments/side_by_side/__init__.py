@@ -1,4 +1,4 @@
-"""Three captioners at one budget: does our design earn its place?
+"""Three captioners with one budget: is our design worth it?
 
     python -m scripts.experiments.side_by_side ours|hugging_face|lstm      # an arm, 40 minutes each; one at a time
     python -m scripts.experiments.side_by_side table                       # what the README shows of their results
@@ -16,6 +16,6 @@ An arm's own: what its authors or its documentation train it with (``settings`` 
 for several captions; the others, as is their custom, once for each.
 
 The minutes count steps and checkpoints. Before them comes the measurement of a step, by which the number of steps is
-set, and behind them the captioning and scoring of the validation photos; both are done on a model's own time. An arm
-that was stopped goes on with the same command from its last checkpoint, and its clock with it.
+set, and after them the captioning and scoring of the validation photos; neither counts. An arm that was stopped
+resumes with the same command from its last checkpoint, and so does its clock.
 """

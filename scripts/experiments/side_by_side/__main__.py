@@ -24,7 +24,7 @@ CONFIG = Path(__file__).with_name("side_by_side.yaml")
 
 
 def parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
-    """What was asked for, and dotted overrides of the config (``--data.batch_size 16``)."""
+    """Return the arguments, and dotted overrides of the config (``--data.batch_size 16``)."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.experiments.side_by_side",
         description=about,
@@ -44,7 +44,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, l
     parser.add_argument(
         "--learning-rate", type=float, help="of hugging_face or lstm, instead of its customary one"
     )
-    parser.add_argument("--restart", action="store_true", help="begin anew instead of going on")
+    parser.add_argument("--restart", action="store_true", help="start over instead of resuming")
     asked, overrides = parser.parse_known_args(arguments)
     if asked.minutes <= 0 or (asked.steps is not None and asked.steps < 1):
         parser.error("--minutes must be above 0, --steps at least 1")
@@ -56,7 +56,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, l
 
 
 def run_arm(asked: argparse.Namespace, overrides: Sequence[str]) -> Path:
-    """Trains, captions, scores; returns the file of the result."""
+    """Train, caption and score; return the file of the result."""
     from wordgaze.tasks.train import parse_config
 
     from . import budget, hugging_face, lstm, ours, result
@@ -67,12 +67,12 @@ def run_arm(asked: argparse.Namespace, overrides: Sequence[str]) -> Path:
     check_files(asked, config)
     if asked.restart:
         shutil.rmtree(asked.runs / arm, ignore_errors=True)
-    task = prepare(config, asked.runs, arm, say)
+    task = prepare(config, asked.runs, arm, print_message)
     if arm == "ours":
         plan = budget.make_plan(
             task, asked.minutes, asked.steps, ours.settings(task), lambda: ours.measure(task)
         )
-        say(f"{plan.steps} steps in {plan.minutes:g} minutes")
+        print_message(f"{plan.steps} steps in {plan.minutes:g} minutes")
         trained = ours.run(task, plan)
     else:
         module = hugging_face if arm == "hugging_face" else lstm
@@ -80,16 +80,16 @@ def run_arm(asked: argparse.Namespace, overrides: Sequence[str]) -> Path:
         plan = budget.make_plan(
             task, asked.minutes, asked.steps, module.settings(task, rate), lambda: module.measure(task, rate)
         )
-        say(f"{plan.steps} steps in {plan.minutes:g} minutes")
+        print_message(f"{plan.steps} steps in {plan.minutes:g} minutes")
         trained = module.run(task, plan, rate)
-    say(f"{trained.parameters:,} parameters; captioning {len(task.validation)} photos")
+    print_message(f"{trained.parameters:,} parameters; captioning {len(task.validation)} photos")
     file: Path = asked.out / f"{arm}.json"
     result.save(result.result(task, arm, plan, trained), file)
     return file
 
 
 def check_files(asked: argparse.Namespace, config: TrainingConfig) -> None:
-    """Raise ConfigError where an input would be written over, or lies in the folder that is emptied."""
+    """Raise ConfigError where an input would be overwritten, or lies in the folder that is emptied."""
     sources = [*config.data.train, *config.data.validation.values()]
     given = [asked.config, *(source.captions for source in sources)]
     given += [source.instances for source in sources if source.instances is not None]
@@ -103,7 +103,7 @@ def check_files(asked: argparse.Namespace, config: TrainingConfig) -> None:
             )
 
 
-def say(line: str) -> None:
+def print_message(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked, overrides = parse(arguments)
     try:
         if asked.what != "table":
-            say(f"written: {run_arm(asked, overrides)}")
+            print_message(f"written: {run_arm(asked, overrides)}")
             return
         results = load(asked.out)
         if not results:

@@ -1,4 +1,4 @@
-"""How many steps fit into the minutes, and a loop that stops with them and goes on after an interruption."""
+"""How many steps fit into the minutes, and a training loop that stops with them and resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Plan:
 
 
 def steps_within(minutes: float, step_seconds: float) -> int:
-    """At least one."""
+    """Return how many steps fit into ``minutes``, at least one."""
     return max(1, int(USED * 60 * minutes / step_seconds))
 
 
@@ -60,7 +60,7 @@ def make_plan(
     settings: dict[str, Any],
     measure: Callable[[], float],
 ) -> Plan:
-    """The plan in the task's folder, or a new one; raises ConfigError where that one was made for something else."""
+    """Return the plan in the task's folder, or a new one; raise ConfigError where the old one is of another run."""
     file = task.folder / _PLAN
     if not file.exists():
         if steps is None:
@@ -74,8 +74,8 @@ def make_plan(
     same = plan.minutes == minutes and plan.settings == asked and plan.task == task.digest
     if not same or steps not in (None, plan.steps):
         raise ConfigError(
-            f"{task.folder} holds a run of other minutes, steps, settings or photos; "
-            "give the same to go on, or --restart to start over."
+            f"{task.folder} holds a run with different minutes, steps, settings or photos; "
+            "give the same to resume, or --restart to start over."
         )
     return plan
 
@@ -91,7 +91,7 @@ class Learner:
 
 
 def measure(task: Task, make: Callable[[], Learner], data: CaptionDataModule) -> float:
-    """Seconds of a step, the median over MEASURED; the learner is thrown away."""
+    """Return the seconds of a step, the median over MEASURED; the learner is thrown away."""
     ends: list[float] = []
     steps = WARM_UP + MEASURED
     learn(task, make(), data, Plan(math.inf, steps, None, {}, task.digest), None, ends.append)
@@ -99,7 +99,7 @@ def measure(task: Task, make: Callable[[], Learner], data: CaptionDataModule) ->
 
 
 def median_step(ends: list[float]) -> float:
-    """Seconds between the ends of steps, behind the first WARM_UP."""
+    """Return the median seconds between the ends of steps, after the first WARM_UP."""
     ends = ends[WARM_UP - 1 :]
     return statistics.median(after - before for before, after in pairwise(ends))
 
@@ -112,7 +112,7 @@ def learn(
     checkpoint: Path | None,
     ended: Callable[[float], object] = lambda moment: None,
 ) -> Progress:
-    """Takes the plan's steps, or as many as its minutes allow, resuming from ``checkpoint`` where there is one.
+    """Take the plan's steps, or as many as its minutes allow, resuming from ``checkpoint`` where there is one.
 
     The clock counts photos loaded, steps and checkpoints. ``ended`` is told the moment at which each step ended.
     """
@@ -122,7 +122,7 @@ def learn(
     before = Progress(0, 0.0)
     if checkpoint is not None and checkpoint.exists():
         before = _restore(parts, checkpoint, device)
-        task.say(f"resuming from {checkpoint}: step {before.steps}")
+        task.on_message(f"resuming from {checkpoint}: step {before.steps}")
     model.train()
     done, began = before.steps, time.monotonic()
 
@@ -145,7 +145,9 @@ def learn(
             done += 1
             ended(time.monotonic())
             if done % SAY_EVERY == 0:
-                task.say(f"step {done} of {plan.steps}  loss {value:.3f}  {seconds() / 60:.1f} minutes")
+                task.on_message(
+                    f"step {done} of {plan.steps}  loss {value:.3f}  {seconds() / 60:.1f} minutes"
+                )
             if done == plan.steps or seconds() >= plan.seconds:
                 break
             if done % CHECKPOINT_EVERY == 0:

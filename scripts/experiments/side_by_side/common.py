@@ -1,4 +1,4 @@
-"""What is the same for all arms, and what each hands over."""
+"""What is the same for all arms, and what each returns."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SHARED = (
 )
 
 Caption = Callable[[Tensor], list[str]]  # pixel_values (B, 3, H, W) → B captions
-Say = Callable[[str], None]
+OnMessage = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class Trained:
 
     @classmethod
     def of(cls, model: Any, caption: Caption, captions_per_photo: int, progress: Progress) -> Trained:
-        """Of a ``model`` that has its encoder under that name."""
+        """Make it of a ``model`` whose encoder is its ``encoder``."""
         counts = (sum(p.numel() for p in part.parameters()) for part in (model, model.encoder))
         return cls(caption, *counts, captions_per_photo, progress)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What every arm is given. ``config`` names the photos and the tokenizer that :func:`prepare` has written."""
+    """What every arm gets. ``config`` names the photos and the tokenizer that :func:`prepare` has written."""
 
     config: TrainingConfig
     photos: tuple[CaptionedPhoto, ...]
@@ -77,7 +77,7 @@ class Task:
     tokenizer: CaptionTokenizer
     preprocessing: Preprocessing
     folder: Path
-    say: Say = field(default=lambda line: None)
+    on_message: OnMessage = field(default=lambda line: None)
 
     @property
     def device(self) -> torch.device:
@@ -95,11 +95,11 @@ class Task:
         return digest(describe(self.config).encode(), *(file.read_bytes() for file in files))
 
     def encoder(self) -> Encoder:
-        """The pretrained encoder, without the stochastic depth that is ours."""
+        """Return the pretrained encoder, without our stochastic depth."""
         return _bare_encoder(self.config.encoder, self.config.encoder.pretrained)
 
     def one_caption_a_row(self) -> CaptionDataModule:
-        """Batches of (photo, caption) pairs: an epoch shows each photo once for each of its captions."""
+        """Return batches of (photo, caption) pairs: an epoch shows each photo once for each of its captions."""
         data = self.config.data
         rows = [
             CaptionedPhoto(photo.photo_id, photo.path, (text,))
@@ -126,8 +126,8 @@ class Task:
         return batches
 
 
-def prepare(config: TrainingConfig, runs: Path, arm: str, say: Say) -> Task:
-    """Writes photos.json and tokenizer.json into ``runs``, the same for every arm, and makes the arm's folder there."""
+def prepare(config: TrainingConfig, runs: Path, arm: str, on_message: OnMessage) -> Task:
+    """Write photos.json and tokenizer.json into ``runs``, the same for every arm, and make the arm's folder there."""
     if len(config.data.train) != 1 or len(config.data.validation) != 1:
         raise ConfigError(
             "Arms are compared on one data.train source and one data.validation set; name one each."
@@ -137,11 +137,11 @@ def prepare(config: TrainingConfig, runs: Path, arm: str, say: Say) -> Task:
         value = settings[group][name]
         if value != shared:
             raise ConfigError(
-                f"{group}.{name} is {value!r}, which not all arms could share; let it be {shared!r}."
+                f"{group}.{name} is {value!r}, which not all arms support; set it to {shared!r}."
             )
-    source, held = config.data.train[0], next(iter(config.data.validation.values()))
+    source, held_out = config.data.train[0], next(iter(config.data.validation.values()))
     photos = load_sources([source], check_files=True).photos[:PHOTOS]
-    validation = load_sources([held], check_files=True).photos
+    validation = load_sources([held_out], check_files=True).photos
     folder = runs / arm
     folder.mkdir(parents=True, exist_ok=True)
     written, tokens = runs / "photos.json", runs / "tokenizer.json"
@@ -154,7 +154,7 @@ def prepare(config: TrainingConfig, runs: Path, arm: str, say: Say) -> Task:
         data=replace(config.data, train=[Source(str(written))], validation={}),
         tokenizer=TokenizerOptions(file=str(tokens)),
     )
-    return Task(config, photos, validation, tokenizer, _preprocessing(config), folder, say)
+    return Task(config, photos, validation, tokenizer, _preprocessing(config), folder, on_message)
 
 
 def _preprocessing(config: TrainingConfig) -> Preprocessing:
@@ -167,7 +167,7 @@ def _bare_encoder(options: EncoderOptions, weights: str | None = None) -> Encode
 
 
 def _coco(photos: Sequence[CaptionedPhoto]) -> dict[str, Any]:
-    """Paths are absolute, so that the file may lie anywhere."""
+    """Return captions in COCO's format, with absolute paths, so that the file may lie anywhere."""
     return {
         "images": [{"id": photo.photo_id, "file_name": str(photo.path.resolve())} for photo in photos],
         "annotations": [
@@ -177,5 +177,5 @@ def _coco(photos: Sequence[CaptionedPhoto]) -> dict[str, Any]:
 
 
 def digest(*contents: bytes) -> str:
-    """Twelve hexadecimal digits: equal ones mean equal contents, each by itself."""
+    """Return twelve hexadecimal digits: equal ones mean equal contents, each by itself."""
     return hex_digest(*(bytes.fromhex(hex_digest(content)) for content in contents))[:12]

@@ -32,7 +32,7 @@ NORM = 1.0
 
 
 def build(task: Task) -> VisionEncoderDecoderModel:
-    """The pretrained ViT, class token included, and a random GPT-2 with cross-attention, of the config's sizes."""
+    """Build the pretrained ViT, class token included, with a random GPT-2 that has cross-attention and our sizes."""
     network: Any = task.encoder().network
     tokenizer, sizes = task.tokenizer, task.config.decoder.shape
     ids = {
@@ -67,7 +67,7 @@ def gpt2_config(sizes: DecoderShape, vocab_size: int, ids: Mapping[str, int]) ->
 
 
 def vit_config(network: Any) -> ViTConfig:
-    """Of one of timm's plain ViTs."""
+    """Return the config of one of timm's plain ViTs."""
     block = network.blocks[0]
     return ViTConfig(
         hidden_size=network.embed_dim,
@@ -96,26 +96,26 @@ _QKV = ("q_proj", "k_proj", "v_proj")
 
 
 def vit_weights(timm: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A plain timm ViT's weights under transformers' names; timm keeps query, key and value in one matrix.
+    """Return a plain timm ViT's weights under transformers' names; timm keeps query, key and value in one matrix.
 
     Raises ConfigError for weights that transformers' ViT has no place for.
     """
     weights = {}
     for name, tensor in timm.items():
-        place, layer = "", name
+        prefix, layer = "", name
         if name.startswith("blocks."):
             _, number, layer = name.split(".", 2)
-            place = f"layers.{number}."
+            prefix = f"layers.{number}."
         part, _, kind = layer.rpartition(".")
         if part not in _NAMES and layer not in _NAMES and part != "attn.qkv":
             raise ConfigError(
-                f"Transformers' ViT has no place for {name}; let encoder.name be a plain ViT of timm."
+                f"Transformers' ViT has no place for {name}; set encoder.name to a plain ViT of timm."
             )
         if part == "attn.qkv":
             for theirs, rows in zip(_QKV, tensor.chunk(3), strict=True):
-                weights[f"{place}attention.{theirs}.{kind}"] = rows
+                weights[f"{prefix}attention.{theirs}.{kind}"] = rows
         elif part:
-            weights[f"{place}{_NAMES[part]}.{kind}"] = tensor
+            weights[f"{prefix}{_NAMES[part]}.{kind}"] = tensor
         else:
             weights[_NAMES[kind]] = tensor
     return weights

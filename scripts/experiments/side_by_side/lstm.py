@@ -39,11 +39,11 @@ class State:
         self.patches, self.keys, self.hidden, self.cell = patches, keys, hidden, cell
 
     def reorder(self, rows: Tensor) -> None:
-        """Row i becomes what row ``rows[i]`` was; beams move within their photo."""
+        """Let row i become what row ``rows[i]`` was; beams move within their photo."""
         self.hidden, self.cell = self.hidden[rows], self.cell[rows]
 
     def keep_photos(self, photos: Tensor, rows: Tensor) -> None:
-        """Drops finished photos: ``photos`` (kept B,) and their ``rows`` (kept R,) stay, in that order."""
+        """Keep the ``photos`` (B',) and their ``rows`` (R',), in that order; the others are finished."""
         self.patches, self.keys = self.patches[photos], self.keys[photos]
         self.reorder(rows)
 
@@ -70,12 +70,12 @@ class AttentionLstm(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def start(self, patches: Tensor, captions: int = 1) -> State:
-        """Before any word: the LSTM begins from the photo's mean patch; ``captions`` rows a photo."""
+        """Return the state before any word, from the photo's mean patch, with ``captions`` rows a photo."""
         mean = patches.mean(dim=1).repeat_interleave(captions, dim=0)
         return State(patches, self.key(patches), self.first_hidden(mean).tanh(), self.first_cell(mean).tanh())
 
     def step(self, words: Tensor, state: State) -> tuple[Tensor, Tensor]:
-        """Reads embedded ``words`` (R, D) into ``state``; returns what says the next one (R, D) and weights (R, N)."""
+        """Read embedded ``words`` (R, D) into ``state``; return the next word's features (R, D) and weights (R, N)."""
         photos, patches, width = state.keys.shape
         query = self.query(state.hidden).view(photos, -1, 1, width)
         energy = self.energy((state.keys[:, None] + query).tanh()).squeeze(-1)  # (B, C, N)
@@ -83,15 +83,15 @@ class AttentionLstm(nn.Module):
         context = (weights @ state.patches).flatten(0, 1)
         context = self.gate(state.hidden).sigmoid() * context  # section 4.2.1
         state.hidden, state.cell = self.cell(torch.cat((words, context), dim=1), (state.hidden, state.cell))
-        said = words + self.from_hidden(state.hidden) + self.from_context(context)  # equation 7
-        return said, weights.view(-1, patches)
+        features = words + self.from_hidden(state.hidden) + self.from_context(context)  # equation 7
+        return features, weights.view(-1, patches)
 
-    def forward(self, input_ids: Tensor, patches: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Teacher forcing: logits (n, V) of the n ``places`` (R, T, booleans), and weights (R, T, N)."""
+    def forward(self, input_ids: Tensor, patches: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Teacher forcing: return logits (n, V) of the n ``positions`` (R, T, booleans), and weights (R, T, N)."""
         state = self.start(patches, len(input_ids) // len(patches))
         steps = [self.step(words, state) for words in self.embedding(input_ids).unbind(dim=1)]
-        said = torch.stack([out for out, _ in steps], dim=1)[places]
-        return self.output(self.dropout(said)), torch.stack([weights for _, weights in steps], dim=1)
+        features = torch.stack([out for out, _ in steps], dim=1)[positions]
+        return self.output(self.dropout(features)), torch.stack([weights for _, weights in steps], dim=1)
 
 
 class ShowAttendTell(nn.Module):
@@ -106,16 +106,16 @@ class ShowAttendTell(nn.Module):
         return self.decoder.start(encoder_hidden_states)
 
     def decode(self, input_ids: Tensor, state: State) -> Tensor:
-        """Logits (R, V) of the word after the last of ``input_ids`` (R, T)."""
+        """Return logits (R, V) of the word after the last of ``input_ids`` (R, T)."""
         captions = len(input_ids) // len(state.hidden)
         if captions > 1:  # the first word: a photo's beams begin alike
             state.hidden = state.hidden.repeat_interleave(captions, dim=0)
             state.cell = state.cell.repeat_interleave(captions, dim=0)
-        said, _ = self.decoder.step(self.decoder.embedding(input_ids[:, -1]), state)
-        return self.decoder.output(self.decoder.dropout(said))
+        features, _ = self.decoder.step(self.decoder.embedding(input_ids[:, -1]), state)
+        return self.decoder.output(self.decoder.dropout(features))
 
     def loss(self, pixel_values: Tensor, input_ids: Tensor, labels: Tensor) -> Tensor:
-        """Equation 14: cross-entropy, and that over a caption each patch be looked at once; means of both."""
+        """Return the loss of equation 14: cross-entropy, and the penalty unless each patch is attended to once."""
         words = labels != IGNORED
         logits, weights = self.decoder(input_ids, self.encoder(pixel_values), words)
         looked = (weights * words[:, :, None]).sum(dim=1)
@@ -124,7 +124,7 @@ class ShowAttendTell(nn.Module):
         )
 
     def fuse(self, fused: bool) -> None:
-        """Torch's fused attention in the encoder, or plain products."""
+        """Use torch's fused attention in the encoder, or plain products."""
         for module in self.encoder.modules():
             if hasattr(module, "fused_attn"):
                 setattr(module, "fused_attn", fused)  # noqa: B010  (mypy takes it for a tensor)

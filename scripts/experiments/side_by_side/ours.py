@@ -70,7 +70,7 @@ def settings(task: Task) -> dict[str, Any]:
 
 
 def measure(task: Task) -> float:
-    """Seconds of a step; the run is thrown away."""
+    """Return the seconds of a step; the run is thrown away."""
     clock, folder = Clock(math.inf), task.folder / "measurement"
     train(_of_length(task, budget.WARM_UP + budget.MEASURED), folder, restart=True, callbacks=[clock])
     shutil.rmtree(folder)
@@ -81,7 +81,7 @@ def run(task: Task, plan: Plan) -> Trained:
     folder, finished = task.folder / "run", task.folder / "progress.json"
     if not finished.exists():
         clock = Clock(plan.seconds)
-        result = train(_of_length(task, plan.steps), folder, on_message=task.say, callbacks=[clock])
+        result = train(_of_length(task, plan.steps), folder, on_message=task.on_message, callbacks=[clock])
         write_text(finished, json.dumps(asdict(Progress(result.steps, clock.finished))))
     parts = load_folder(folder)
     captioner = Captioner(parts, task.device)
@@ -94,7 +94,7 @@ def run(task: Task, plan: Plan) -> Trained:
 
 
 def _of_length(task: Task, steps: int) -> TrainingConfig:
-    """The config, for ``steps`` and not an epoch's end before."""
+    """Return the config for ``steps`` steps, with enough epochs for them."""
     data, options = task.config.data, task.config.train
     batches = len(task.photos) // data.batch_size
     epochs = math.ceil(steps / max(1, batches)) + 1

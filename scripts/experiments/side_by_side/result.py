@@ -29,7 +29,7 @@ PACKAGES = ("wordgaze", "torch", "timm", "transformers", "tokenizers", "lightnin
 
 
 def result(task: Task, arm: str, plan: Plan, trained: Trained) -> dict[str, Any]:
-    """What is known of an arm's run; ``same`` must be equal where results are compared."""
+    """Return all that is known about an arm's run; ``same`` must be equal where results are compared."""
     config, progress = task.config, trained.progress
     references = {photo.photo_id: photo.captions for photo in task.photos}
     captions = sum(map(len, references.values()))
@@ -101,7 +101,7 @@ def _scores(task: Task, caption: Caption) -> dict[str, Any]:
 
 
 def seconds_per_photo(caption: Caption, pixel_values: Tensor, batch: int) -> float:
-    """From ``pixel_values`` (n, 3, H, W) to captions, ``batch`` at a time, once the first batch has been captioned."""
+    """Time captions of ``pixel_values`` (n, 3, H, W), ``batch`` at a time, after a first batch as warm-up."""
     with torch.inference_mode():
         caption(pixel_values[:batch])
         seconds, _ = timed(lambda: [caption(some) for some in pixel_values.split(batch)])
@@ -114,7 +114,7 @@ def _pixels(task: Task, photos: Sequence[CaptionedPhoto]) -> Tensor:
 
 
 def save(values: dict[str, Any], file: Path) -> None:
-    """One photo a line, all else as JSON is read best."""
+    """Write one photo a line, and all else indented."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, "".join(_lines(values)))
 

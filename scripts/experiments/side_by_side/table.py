@@ -1,4 +1,4 @@
-"""The results as the README shows them, and whether they may stand beside each other."""
+"""The results as the README shows them, and whether they may be compared."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HEADER = (
 
 
 def load(folder: Path) -> list[dict[str, Any]]:
-    """The results in ``folder``, ours first; raises DataError where they are not of the same task."""
+    """Return the results in ``folder``, ours first; raise DataError where they are not of the same task."""
     order = list(NAMES)
     results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
     results.sort(key=lambda one: order.index(one["arm"]))
@@ -44,7 +44,7 @@ def load(folder: Path) -> list[dict[str, Any]]:
 
 
 def markdown(results: list[dict[str, Any]]) -> str:
-    """A row a result; ``ours more by``: of CIDEr, with a 95 % bootstrap interval over the same photos of both."""
+    """Return a row for each result; ``ours more by``: in CIDEr, with a 95 % bootstrap interval over the same photos."""
     return table(_HEADER, [_row(one, results) for one in results])
 
 
