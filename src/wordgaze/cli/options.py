@@ -173,7 +173,7 @@ def search_options(command: Command) -> Command:
 
 
 def generation_options(command: Command) -> Command:
-    """:func:`search_options`, and ``--batch-size``."""
+    """Add :func:`search_options` and ``--batch-size``."""
     return _all(
         search_options,
         click.option("--batch-size", type=click.IntRange(min=1), help="Photos at a time."),
