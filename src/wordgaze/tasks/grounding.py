@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -246,7 +247,7 @@ class MappedCaption:
 def mapped(scene: Scene, words: tuple[str, ...], maps: np.ndarray) -> MappedCaption:
     """Return a caption with its ``maps``, (words, H_p, W_p) or (words, N)."""
     mentions = tuple(mention for mention in find_objects(words) if mention.category in scene.targets)
-    return MappedCaption(scene, words, maps.reshape(len(words), -1), mentions)
+    return MappedCaption(scene, words, maps.reshape(len(words), math.prod(maps.shape[1:])), mentions)
 
 
 def trials(captions: Sequence[MappedCaption]) -> list[PointingTrial]:
