@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from scripts.docs.pages import WRITTEN, blocks, scores
+from scripts.experiments import tiny_checkpoints
 
 from wordgaze import Captioner
 from wordgaze.cli.main import COMMANDS, main
@@ -36,8 +37,16 @@ def name_of(case: object) -> str:
     return case.name if isinstance(case, Path) else str(case)
 
 
+@pytest.fixture(scope="session")
+def blip(tmp_path_factory):
+    """Write a small BLIP, which stands in for those of the hub."""
+    folder = tmp_path_factory.mktemp("hub") / "blip"
+    tiny_checkpoints.blip(folder)
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, request):
     """A folder with what the pages' commands name: photos, configs, captions, boxes and results, a few of each."""
     for name, target in (("demo", "demo"), ("configs", "configs"), ("photos", "demo"), ("PHOTOS", "demo")):
         (tmp_path / name).symlink_to(ROOT / target)
@@ -57,6 +66,8 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Captioner, "from_pretrained", load)
+    hub = lambda *_, **__: str(request.getfixturevalue("blip"))  # noqa: E731
+    monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
     return tmp_path
 
 
