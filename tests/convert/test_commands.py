@@ -51,6 +51,7 @@ def test_all_methods_of_explanation_and_the_pages(checkpoint: Path, tmp_path: Pa
         for word in explanation.words:
             assert word.map.shape == (down, across) and abs(word.map.sum() - 1) < 1e-4
             assert np.isfinite(word.map).all() and word.map.min() >= 0
+            assert word.prefix is not None and 0 <= word.prefix <= 1
     for name in ("maps.png", "page.html", "maps.json", "maps.npz"):
         explanation.save(tmp_path / name)
         assert (tmp_path / name).stat().st_size > 500

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -133,6 +134,17 @@ def test_what_the_hub_refuses_is_a_sentence(
     with pytest.raises(ModelError, match=words) as caught:
         load_model("owner/name", revision="old")
     assert "\n" not in str(caught.value)
+
+
+def test_a_conversion_needs_no_transformers(
+    vit_gpt2_folder: Path, blip_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "transformers", None)  # to import it is an ImportError
+    for folder in (blip_folder, vit_gpt2_folder):
+        with pytest.warns(ModelWarning):
+            assert load_model(folder).model.num_prefix == 1
 
 
 def test_a_checkpoint_is_no_model_folder(blip_folder: Path) -> None:
