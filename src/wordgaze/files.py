@@ -87,14 +87,22 @@ MODEL_FILES = (
     *("config.json", "model.safetensors", "tokenizer.json", "preprocessor.json", "generation.json"),
     *("confidence.json", "README.md"),
 )
+# What a checkpoint of another library may hold besides.
+_CHECKPOINT_FILES = (
+    *("generation_config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json"),
+    *("vocab.txt", "vocab.json", "merges.txt", "*.safetensors", "*.safetensors.index.json", "*.bin*"),
+)
 
 
 def model_files(folder: AnyPath | None) -> list[Path]:
     """Return the files that a model folder may hold, to check outputs against; None is the bundled model's.
 
-    Other files in the folder don't count: scores of the model may be kept there.
+    Of a checkpoint of another library, what it holds. Other files in the folder don't count: scores of the model may be
+    kept there.
     """
-    return [Path(folder or Path(__file__).parent / "bundled", name) for name in MODEL_FILES]
+    path = Path(folder or Path(__file__).parent / "bundled")
+    others = [file for pattern in _CHECKPOINT_FILES for file in path.glob(pattern)] if path.is_dir() else []
+    return list(dict.fromkeys([*(path / name for name in MODEL_FILES), *others]))
 
 
 def write_whole(path: AnyPath, write: Callable[[BinaryIO], object]) -> None:

@@ -194,6 +194,13 @@ def test_commands_that_write_into_a_model_want_it_converted_first(source: Path, 
     assert sorted(path.name for path in source.iterdir()) == before
 
 
+@pytest.mark.parametrize("name", ["preprocessor_config.json", "generation_config.json", "config.json"])
+def test_no_output_is_written_over_a_checkpoint(source: Path, photo: Path, name: str) -> None:
+    before = (source / name).read_bytes()
+    assert "is an input" in refused("explain", photo, "--model", source, "-o", source / name)
+    assert (source / name).read_bytes() == before
+
+
 def test_a_folder_without_a_model_that_is_called_like_one_of_the_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Path
 ) -> None:
