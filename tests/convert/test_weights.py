@@ -203,7 +203,7 @@ def test_nothing_in_a_malicious_pickle_runs(blip: Path, tmp_path: Path, zipped: 
     if zipped:
         torch.save(content, blip / PICKLE)
     else:
-        (blip / PICKLE).write_bytes(pickle.dumps(content))
+        (blip / PICKLE).write_bytes(pickle.dumps(content, protocol=2))
     with pytest.raises(ModelError, match="a pickle that holds more than tensors"):
         convert(blip, "checkpoint")
     assert not (tmp_path / "made").exists()
