@@ -439,6 +439,28 @@ def test_samples_are_drawn_without_dropout_and_learnt_from_with_it_if_asked(
     assert (drawn, scored) == ({False}, {wanted})
 
 
+@pytest.mark.parametrize("freeze", [2, "none"])
+def test_a_loaded_model_learns_with_dropout_but_for_its_frozen_layers(tmp_path, small_config, freeze):
+    parent = train(small_config(train={"max_steps": 1}), tmp_path / "parent")
+    sizes = {"tokenizer": TokenizerOptions(), "decoder": DecoderOptions()}
+    options = {"initial_model": str(parent.folder), "max_steps": 2}
+    config = replace(small_config(train=options), encoder=EncoderOptions(freeze=freeze), **sizes)
+    seen = []
+
+    class Modes(pl.Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_index):
+            encoder = module.model.encoder
+            blocks = [block.training for block in encoder.network.blocks]
+            seen.append((module.model.decoder.training, blocks))
+
+    train(config, tmp_path / "run", callbacks=[Modes()])
+    frozen = 0 if freeze == "none" else freeze
+    assert len(seen) == 2
+    for decoder, blocks in seen:
+        assert decoder
+        assert blocks == [index >= frozen for index in range(len(blocks))]
+
+
 def test_gradients_of_several_batches_make_one_step(tmp_path, small_config):
     result = train(
         small_config(train={"epochs": 2, "accumulate": 2}, data={"batch_size": 4}), tmp_path / "run"

@@ -82,6 +82,8 @@ class CaptionModule(LightningModule):
         self.validated_step = checkpoint.get("validated_step")
 
     def on_fit_start(self) -> None:
+        # Lightning leaves the mode as it is: a loaded model would learn without dropout, frozen layers with it.
+        self.train()
         if self.device.type == "cpu":
             disable_fused_attention(self.model)
 
