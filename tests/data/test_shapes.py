@@ -14,8 +14,8 @@ from wordgaze.data.captions import read_captions
 from wordgaze.data.instances import Box, read_instances
 from wordgaze.data.photos import open_photo
 from wordgaze.data.shapes import COLORS, SHAPES, Scene, draw_scene, write_shapes
-from wordgaze.data.transform import swap_left_right
 from wordgaze.errors import ConfigError, DataError
+from wordgaze.text.left_right import swap_left_right
 
 SCENES = range(150)
 NAME = rf"({'|'.join(COLORS)}) ({'|'.join(SHAPES)})"

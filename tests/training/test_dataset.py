@@ -4,8 +4,9 @@ import torch
 
 from wordgaze.data.captions import read_captions
 from wordgaze.data.readers.caption_file import CaptionedPhoto
-from wordgaze.data.transform import Preprocessing, TrainTransform
+from wordgaze.data.transform import Preprocessing
 from wordgaze.errors import DataError
+from wordgaze.training.augmentation import TrainTransform
 from wordgaze.training.dataset import (
     IGNORED,
     EpochSampler,

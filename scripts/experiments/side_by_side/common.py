@@ -14,13 +14,14 @@ from torch import Tensor
 from scripts.common.digest import hex_digest
 from wordgaze.data.captions import Source, load_sources
 from wordgaze.data.readers.caption_file import CaptionedPhoto
-from wordgaze.data.transform import PhotoTransform, Preprocessing, TrainTransform
+from wordgaze.data.transform import PhotoTransform, Preprocessing
 from wordgaze.errors import ConfigError
 from wordgaze.files import write_text
 from wordgaze.model.config import EncoderConfig
 from wordgaze.model.encoders.build import Encoder, build_encoder, preprocessing_of
 from wordgaze.tasks.train import describe
 from wordgaze.text.tokenizer import CaptionTokenizer
+from wordgaze.training.augmentation import TrainTransform
 from wordgaze.training.config import EncoderOptions, TokenizerOptions, TrainingConfig
 from wordgaze.training.data_module import CaptionDataModule
 from wordgaze.training.dataset import PhotoViews

@@ -24,7 +24,7 @@ _RATE = at_least(0)  # at 0 nothing learns: what a run has to beat
 
 @dataclass(frozen=True)
 class AugmentationOptions:
-    """Random views of training photos; see :class:`~wordgaze.data.transform.TrainTransform`."""
+    """Random views of training photos; see :class:`~wordgaze.training.augmentation.TrainTransform`."""
 
     scale: tuple[float, float] = (0.5, 1.0)
     ratio: tuple[float, float] = (0.75, 1.3333)

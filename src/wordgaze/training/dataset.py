@@ -14,8 +14,10 @@ from torch.utils.data import Dataset, Sampler
 
 from wordgaze.data.photos import open_photo
 from wordgaze.data.readers.caption_file import CaptionedPhoto
-from wordgaze.data.transform import PhotoTransform, TrainTransform, swap_left_right
+from wordgaze.data.transform import PhotoTransform
 from wordgaze.errors import DataError, PhotoError
+from wordgaze.text.left_right import swap_left_right
+from wordgaze.training.augmentation import TrainTransform
 
 IGNORED = -100  # cross-entropy's ignore_index
 Encode = Callable[[str], list[int]]

@@ -13,11 +13,12 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 
-from wordgaze.data.transform import PhotoTransform, TrainTransform
+from wordgaze.data.transform import PhotoTransform
 from wordgaze.device import busy
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions
+from wordgaze.training.augmentation import TrainTransform
 from wordgaze.training.callbacks import OnMessage
 from wordgaze.training.config import EncoderOptions, TrainOptions
 from wordgaze.training.data_module import CaptionDataModule

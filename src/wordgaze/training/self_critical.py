@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wordgaze.data.transform import swap_left_right
 from wordgaze.evaluation.repeats import repeats
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.result import GeneratedCaption
 from wordgaze.model.caption_model import CaptionModel
+from wordgaze.text.left_right import swap_left_right
 from wordgaze.text.tokenizer import CaptionTokenizer
 from wordgaze.training.config import TrainOptions
 from wordgaze.training.dataset import IGNORED, TrainingBatch, pad_captions
