@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,17 @@ def byte_level(special: list[str]) -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([f"{one} {other}" for one in WORDS for other in WORDS], trainer)
+    tokenizer.train_from_iterator([f" {word}" for word in WORDS], trainer)
     return tokenizer
 
 
-def blip(folder: Path, seed: int = 0, text: dict[str, Any] | None = None, **vision: Any) -> Any:
-    """Write a BLIP and return it; ``text`` and ``vision``: fields of its two configurations."""
+def blip(
+    folder: Path, seed: int = 0, text: dict[str, Any] | None = None, readable: bool = False, **vision: Any
+) -> Any:
+    """Write a BLIP and return it; ``text`` and ``vision``: fields of its two configurations.
+
+    ``readable``: whether it mostly writes whole words.
+    """
     import transformers
 
     tokenizer = word_piece()
@@ -72,7 +77,14 @@ def blip(folder: Path, seed: int = 0, text: dict[str, Any] | None = None, **visi
             **vision,
         },
     )
-    model = _write(folder, transformers.BlipForConditionalGeneration, config, SPECIAL.index("[SEP]"), seed)
+    model = _write(
+        folder,
+        transformers.BlipForConditionalGeneration,
+        config,
+        SPECIAL.index("[SEP]"),
+        seed,
+        _pieces(tokenizer) if readable else (),
+    )
     size = model.config.vision_config.image_size
     processor = transformers.BlipImageProcessor(size={"height": size, "width": size})
     processor.save_pretrained(folder)
@@ -87,9 +99,10 @@ def vision_encoder_decoder(
     decoder: str = "gpt2",
     seed: int = 0,
     text: dict[str, Any] | None = None,
+    readable: bool = False,
     **vision: Any,
 ) -> Any:
-    """Write a VisionEncoderDecoderModel and return it; ``text`` and ``vision``: fields of its two configurations."""
+    """Write a VisionEncoderDecoderModel and return it; as :func:`blip`."""
     import transformers
 
     kinds = {"vit": transformers.ViTConfig, "deit": transformers.DeiTConfig}
@@ -131,7 +144,8 @@ def vision_encoder_decoder(
         encoder_config, decoder_config
     )
     config.decoder_start_token_id, config.eos_token_id, config.pad_token_id = ids
-    model = _write(folder, transformers.VisionEncoderDecoderModel, config, ids[1], seed)
+    pieces = _pieces(tokenizer) if readable else ()
+    model = _write(folder, transformers.VisionEncoderDecoderModel, config, ids[1], seed, pieces)
     size = encoder_config.image_size
     processors = {"vit": transformers.ViTImageProcessor, "deit": transformers.DeiTImageProcessor}
     sizes = {"size": {"height": size, "width": size}}
@@ -155,10 +169,10 @@ def end_sooner(model: Any, end_id: int, by: float) -> None:
         head.bias[end_id] += by
 
 
-def _write(folder: Path, kind: Any, config: Any, end_id: int, seed: int) -> Any:
+def _write(folder: Path, kind: Any, config: Any, end_id: int, seed: int, seldom: Sequence[int] = ()) -> Any:
     """Save a model whose weights are all moved at random, far enough that words and patches matter.
 
-    Captions have several lengths: a random model hardly ever ends.
+    Captions have several lengths: a random model hardly ever ends. ``seldom``: ids that it hardly ever writes.
     """
     torch.manual_seed(seed)
     model = kind(config).eval()
@@ -166,12 +180,24 @@ def _write(folder: Path, kind: Any, config: Any, end_id: int, seed: int) -> Any:
         for name, parameter in model.named_parameters():
             scale = 0.3 if "cross" in name and parameter.ndim == 2 else 0.2
             parameter += scale * torch.randn_like(parameter)
+        if seldom:
+            model.get_input_embeddings().weight[list(seldom)] = 0
     end_sooner(model, end_id, 1.5)
     model.save_pretrained(folder)
     path = folder / "generation_config.json"
-    search = {"num_beams": 3, "max_length": 12, "no_repeat_ngram_size": 2}
+    search = {"num_beams": 3, "min_length": 6, "max_length": 12, "no_repeat_ngram_size": 2}
     path.write_text(json.dumps(json.loads(path.read_text()) | search))
     return model
+
+
+def _pieces(tokenizer: Tokenizer) -> list[int]:
+    """Return the ids that begin no word."""
+    special, words = tokenizer.get_added_tokens_decoder(), isinstance(tokenizer.model, models.WordPiece)
+    return [
+        index
+        for token, index in tokenizer.get_vocab().items()
+        if index not in special and (token.startswith("##") if words else not token.startswith("Ġ"))
+    ]
 
 
 def _settings(folder: Path, tokenizer_class: str, **values: Any) -> None:
@@ -205,9 +231,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("out", type=Path, help="the folder to write them into")
     out = parser.parse_args().out
-    blip(out / "blip")
+    blip(out / "blip", readable=True)
     for encoder, decoder in (("vit", "gpt2"), ("deit", "bert"), ("vit", "roberta")):
-        vision_encoder_decoder(out / f"{encoder}-{decoder}", encoder, decoder)
+        vision_encoder_decoder(out / f"{encoder}-{decoder}", encoder, decoder, readable=True)
 
 
 if __name__ == "__main__":
