@@ -147,7 +147,7 @@ def test_other_photos_are_left_out_and_missing_ones_said(captions: Path, tmp_pat
         ('{"1": "a dog"}', "no caption for 2 of the 3 photos"),
         ('["a dog"]', "entry 0 needs"),
         ('[{"image_id": 1}]', "entry 0 needs"),
-        ('[{"image_id": 1, "caption": ["a", "b"]}]', "entry 0 has 2 captions, as references have"),
+        ('[{"image_id": 1, "caption": ["a", "b"]}]', "entry 0 has 2 captions, like references"),
         ('[{"image_id": 1, "caption": "a"}, {"image_id": "1", "caption": "b"}]', "image_id 1 has two"),
     ],
 )
