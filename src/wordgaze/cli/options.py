@@ -111,7 +111,8 @@ def model_options(command: Command) -> Command:
         click.option(
             "--model",
             metavar="DIR_OR_ID",
-            help="A model folder, or a name on the Hugging Face Hub. [default: the bundled model]",
+            help="A model folder, or a name on the Hugging Face Hub; also of a BLIP or ViT-GPT2 checkpoint. "
+            "[default: the bundled model]",
         ),
         click.option("--device", help="cpu, cuda, cuda:1, mps, ... [default: the best there is]"),
         click.option(
