@@ -17,29 +17,32 @@ from wordgaze.files import one_line
     nargs=2,
     multiple=True,
     metavar="AFTER BEFORE",
-    help="Add the weights of AFTER less those of BEFORE; several pairs add their mean. May be repeated.",
+    help="Add the weights of AFTER minus those of BEFORE. May be repeated: several pairs add their mean.",
 )
 @click.option(
-    "--scale", type=float, default=1.0, show_default=True, help="How much of what was learned is added."
+    "--scale", type=float, default=1.0, show_default=True, help="How much of what was learned to add."
 )
 @click.option(
     "--round",
     "round_bits",
     type=click.IntRange(0, 24),
     metavar="BITS",
-    help="Round what differs between the models, row by row, to steps of 2^-BITS standard deviations or less: "
-    "4 makes the model smaller where it is compressed, by two fifths.",
+    help="Round what differs between the models, row by row, to steps of 2^-BITS standard deviations or less; "
+    "4 makes the model two fifths smaller once it is compressed.",
 )
 @click.option(
-    "--length-penalty", "--length_penalty", type=float, help="Of the search. [default: the last model's]"
+    "--length-penalty",
+    "--length_penalty",
+    type=float,
+    help="Length penalty of the search. [default: the last model's]",
 )
 @click.option(
-    "--stretch", type=float, help="How far photos are squeezed, at most. [default: as the last model's]"
+    "--stretch", type=float, help="Squeeze photos by this factor at most. [default: the last model's]"
 )
 @click.option(
     "--mirrored/--no-mirrored",
     default=None,
-    help="Look at each photo a second time, mirrored. [default: as the last model does]",
+    help="Look at each photo a second time, mirrored. [default: the last model's setting]",
 )
 @common_options
 @click.pass_context
@@ -56,8 +59,8 @@ def command(
 ) -> None:
     """Save the mean of several models' weights as one model, or add what other stages of training learned.
 
-    The models must have begun from the same weights, and have the same sizes and tokenizer. Preprocessing and search
-    are the last model's. The result has no confidence: see wordgaze calibrate.
+    The models must have started from the same weights, and have the same sizes and tokenizer. Preprocessing and search
+    settings are the last model's. The result has no confidence; see `wordgaze calibrate`.
     """
     if not learnt and context.get_parameter_source("scale") is ParameterSource.COMMANDLINE:
         raise click.UsageError(

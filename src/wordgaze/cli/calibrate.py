@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 @click.option("--images", metavar="PHOTOS", help="A folder of photos to caption and score.")
 @click.option("--captions", metavar="FILE", help="Their reference captions: COCO, Karpathy, or a folder.")
 @click.option(
-    "--split", metavar="NAME", help="Of Karpathy's captions: test, val, train, restval. [default: all]"
+    "--split", metavar="NAME", help="Split of Karpathy's captions: test, val, train, restval. [default: all]"
 )
-@click.option("--instances", metavar="FILE", help="COCO boxes of the photos, which tell what they show.")
+@click.option("--instances", metavar="FILE", help="COCO boxes of the photos, which say what they show.")
 @click.option(
-    "--json", "json_path", metavar="OUT", help="Write all figures, and each photo's confidence, to OUT."
+    "--json", "json_path", metavar="OUT", help="Write all figures and each photo's confidence to OUT."
 )
-@click.option("--device", help="cpu, cuda, cuda:1, mps, ... [default: the best there is]")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Photos at a time.")
+@click.option("--device", help="cpu, cuda, cuda:1, mps, ... [default: the best available]")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Photos per batch.")
 @common_options
 def command(
     folder: str,
@@ -42,12 +42,12 @@ def command(
     device: str | None,
     batch_size: int | None,
 ) -> None:
-    """Fit the confidence of caption --confidence to the model in DIR, and tell whether it holds.
+    """Fit the confidence that caption --confidence prints to the model in DIR, and say how well it holds.
 
-    Needs photos that the model was not trained on: either --images and --captions, or what evaluate --per-image wrote
-    for this model. A caption counts as right if its own CIDEr is at least 0.5 and all objects it names are in the
-    references or boxes. Writes confidence.json into DIR. Every figure is of a regression that had not seen the photo
-    (ten folds); the one that is written is fitted on all photos.
+    Needs photos that the model was not trained on: either --images and --captions, or files that evaluate --per-image
+    wrote for this model. A caption counts as right if its own CIDEr is at least 0.5 and every object it names is in the
+    references or boxes. Writes confidence.json into DIR. Every figure comes from a regression that had not seen the
+    photo (ten folds); the one that is saved is fitted to all photos.
     """
     _check_way_in(judged, given(images=images, captions=captions), given(split=split, instances=instances))
 

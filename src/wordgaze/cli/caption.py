@@ -14,12 +14,12 @@ from wordgaze.files import one_line
 @click.command()
 @photo_options
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print a JSON object a line, with every word's probability."
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line, with every word's probability."
 )
 @click.option(
     "--confidence",
     is_flag=True,
-    help="Print after each caption how likely it is right, from 0 to 1; the model's card tells how well that holds.",
+    help="Also print how likely each caption is to be right, from 0 to 1; the model card says how well that holds.",
 )
 @model_options
 @generation_options
@@ -41,12 +41,13 @@ def command(
     batch_size: int | None,
     **options: Any,
 ) -> None:
-    r"""Caption photos and folders of photos, a line each: PATH, a tab, the caption (with --confidence a tab, a number).
+    r"""Caption photos and folders of photos, one per line: PATH, a tab, the caption.
 
-    Folders are searched recursively; - reads one photo from stdin. In the lines, a tab, a line break or a backslash of
-    a name is written as \t, \n, \r or \\; --json has names as they are. What folders hold besides is counted on
-    stderr. A photo that can't be read is named there (with --json in its own object), and the rest goes on; the exit
-    status is then 1. A photo that can, but is probably not what it should be, is named there, too.
+    With --confidence, another tab and a number follow. Folders are searched recursively; - reads one photo from stdin.
+    In these lines, a tab, line break or backslash in a file name is written as \t, \n, \r or \\; --json leaves names as
+    they are. Whatever else the folders hold is counted on stderr. A photo that can't be read is reported there (with
+    --json, in its own object), and the others are still captioned; the exit status is then 1. A photo that can be read,
+    but is probably not as it should be, is reported there too.
     """
     listing = photos_given(paths, files_from, hidden, exclude)
 

@@ -11,22 +11,22 @@ from wordgaze.files import one_line
 @click.command()
 @click.argument("source", metavar="SRC")
 @click.argument("out", metavar="OUT")
-@click.option("--revision", metavar="NAME", help="A branch, tag or commit of SRC on the hub.")
+@click.option("--revision", metavar="NAME", help="Branch, tag or commit of SRC on the Hub.")
 @click.option(
     "--precision",
     type=click.Choice(["float32", "float16"]),
     default="float32",
     show_default=True,
-    help="Of the saved weights; float16 is half the size.",
+    help="Precision of the saved weights; float16 is half the size.",
 )
 @common_options
 def command(source: str, out: str, revision: str | None, precision: str) -> None:
     """Save the checkpoint SRC of another library as a model folder, OUT.
 
-    SRC: a name on the Hugging Face Hub, or a folder, of a BlipForConditionalGeneration, or of a
-    VisionEncoderDecoderModel of ViT or DeiT with GPT-2, BERT or RoBERTa. Every --model takes such a checkpoint as it
-    is, too, and converts it each time; calibrate and average need the folder. Its card names source, revision, license
-    and what was taken over.
+    SRC is a name on the Hugging Face Hub, or a folder, of a BlipForConditionalGeneration, or of a
+    VisionEncoderDecoderModel that joins ViT or DeiT with GPT-2, BERT or RoBERTa. Every --model accepts such a
+    checkpoint, too, and converts it each time; calibrate and average need the folder. The model card names the source,
+    its revision and license, and what was taken over.
     """
     from wordgaze.convert.load import left_out
     from wordgaze.tasks.convert import convert_to_folder

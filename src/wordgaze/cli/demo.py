@@ -13,7 +13,7 @@ from wordgaze.cli.options import model_options
 def command(
     port: int | None, model: str | None, device: str | None, precision: str, mirrored: bool | None
 ) -> None:
-    """Open the demo page on this machine: a photo in, its caption and maps out. Nobody else can reach it."""
+    """Open the demo page on this machine: give it a photo, see its caption and maps. Nobody else can reach it."""
     from wordgaze.demo import check_gradio, launch
 
     check_gradio()  # at once, not after the model has loaded

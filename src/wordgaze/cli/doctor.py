@@ -13,9 +13,9 @@ from wordgaze.cli.options import common_options, debugging
 @common_options
 @click.pass_context
 def command(context: click.Context) -> None:
-    """Say what is installed, what this machine can do, and what is missing for which feature.
+    """Show what is installed, what this machine can do, and what is missing for which feature.
 
-    Captions a plain picture to see that it works. Exit status: 0 if captions can be made, 1 if not.
+    Captions a plain picture to check that captions work. Exit status: 0 if captions can be made, 1 if not.
     """
     from wordgaze.tasks.doctor import examine
 

@@ -23,40 +23,44 @@ _OF_FILES = (
 
 @click.command()
 @click.option(
-    "--captions", required=True, metavar="FILE", help="The reference captions: COCO, Karpathy, or a folder."
+    "--captions", required=True, metavar="FILE", help="Reference captions: COCO, Karpathy, or a folder."
 )
 @click.option(
     "--split",
     metavar="NAME",
-    help="Of Karpathy's captions: test, val, train, restval or all. [default: test with --results, all with --images]",
+    help="Split of Karpathy's captions: test, val, train, restval or all. "
+    "[default: test with --results, all with --images]",
 )
-@click.option("--images", metavar="DIR", help="The photos that FILE names, for a model to caption.")
+@click.option("--images", metavar="DIR", help="Folder of the photos that FILE names, for a model to caption.")
 @click.option(
     "--results",
     metavar="FILE",
-    help='Captions instead of a model: [{"image_id", "caption"}, ...], JSON Lines (caption --json), CSV or TSV.',
+    help='Score these captions instead of a model: [{"image_id", "caption"}, ...], JSON Lines (caption --json), '
+    "CSV or TSV.",
 )
 @click.option(
     "--metrics",
     metavar="NAMES",
     default="BLEU,ROUGE_L,CIDEr",
     show_default=True,
-    help="Some of BLEU, ROUGE_L, CIDEr, METEOR and SPICE; the last two need Java and pycocoevalcap.",
+    help="Any of BLEU, ROUGE_L, CIDEr, METEOR and SPICE; the last two need Java and pycocoevalcap.",
 )
 @click.option(
-    "--against", metavar="FILE", help="Other results, to compare with: better, by how much, how sure?"
+    "--against",
+    metavar="FILE",
+    help="Other results to compare with: which are better, by how much, how surely?",
 )
 @click.option(
     "--instances",
     metavar="FILE",
-    help="COCO boxes of the photos: CHAIR, the share of objects that aren't there.",
+    help="COCO boxes of the photos, for CHAIR: the share of named objects that aren't there.",
 )
 @click.option("--json", "json_path", metavar="OUT", help="Write the scores to OUT.")
 @click.option(
     "--per-image", metavar="OUT", help="Write each photo's scores, worst first, to OUT (.json or .csv)."
 )
 @click.option(
-    "--html", "html_path", metavar="OUT", help="Write a page with the worst and the best photos to OUT."
+    "--html", "html_path", metavar="OUT", help="Write a page of the worst and the best photos to OUT."
 )
 @click.option("--strict", is_flag=True, help="Refuse photos that are cut short, however little is missing.")
 @model_options
@@ -83,10 +87,10 @@ def command(
     batch_size: int | None,
     **options: Any,
 ) -> None:
-    """Score a model on the photos that a captions file names, or captions that are in a file already.
+    """Score a model on the photos that a captions file names, or captions that are already in a file.
 
-    Intervals are of 95 %, by resampling photos (bootstrap); with --against both systems get the same draws, and
-    "better" is the share of draws in which this system is. CIDEr's weights stay those of the whole set.
+    Intervals are 95% bootstrap intervals over photos. With --against, both systems get the same draws, and "better" is
+    the share of draws in which this system wins. CIDEr's weights stay those of the whole set.
     """
     _check_way_in(context, images, results)
 

@@ -17,16 +17,21 @@ if TYPE_CHECKING:
 @click.command()
 @photo_options
 @click.option(
-    "-o", "--output", "out", required=True, metavar="OUT", help=".png, .html, .json, .npz, or a folder."
+    "-o",
+    "--output",
+    "out",
+    required=True,
+    metavar="OUT",
+    help="A .png, .html, .json or .npz file, or a folder.",
 )
-@click.option("--text", metavar="CAPTION", help="Explain these words instead of the model's own.")
+@click.option("--text", metavar="CAPTION", help="Explain this caption instead of the model's own.")
 @click.option(
     "--method",
     metavar="NAME",
     help="How attention becomes a map: gradient (the default), rollout, contrast, last, mean, layer-0, "
     "layer-0-head-0, ..., or several joined by +.",
 )
-@click.option("--raw", is_flag=True, help="The softmax rows of the method's layers, as they are.")
+@click.option("--raw", is_flag=True, help="Show the softmax rows of the method's layers as they are.")
 @model_options
 @search_options
 @click.pass_context
@@ -48,15 +53,17 @@ def command(
     mirrored: bool | None,
     **options: Any,
 ) -> None:
-    """Show for every word of a photo's caption where in the photo the model looked.
+    """Show, for every word of a photo's caption, where in the photo the model looked.
 
-    Writes OUT: a .png shows the photo under the map of each word that the photo called for, and the whole caption
-    below; an .html page shows every word's map at a touch; .json and .npz hold the numbers. Several photos go into
-    one .html or .json, or one each into a folder OUT. Nothing is written over a photo that is explained. PATHs and
-    names are those of `wordgaze caption`. Prints the caption and, for each word, its probability, the entropy of
-    its map (in bits; fewer: the model looked at fewer places), and where the map peaks (in the photo's pixels from
-    its upper left corner). A peak in brackets is that of a word that the photo did not call for ("of", "on"): its
-    map shows where the model looked, not what the word stands for.
+    Writes OUT. A .png shows the photo under the map of each word that the photo called for, and the whole caption
+    below; an .html page shows the map of any word you touch; .json and .npz hold the numbers. Several photos go into
+    one .html or .json, or one file each into a folder OUT. A photo that is explained is never overwritten. PATHs and
+    file names are those of `wordgaze caption`.
+
+    Prints the caption and, for each word, its probability, the entropy of its map (in bits; a lower one means that the
+    model looked at fewer places), and where the map peaks (in photo pixels from the upper left corner). A peak in
+    brackets belongs to a word that the photo did not call for ("of", "on"): its map shows where the model looked, not
+    what the word stands for.
     """
     if text is not None and (ignored := given(**options)):
         flags = ", ".join("--" + name.replace("_", "-") for name in ignored)

@@ -14,25 +14,29 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--images", required=True, metavar="DIR", help="The photos that the captions' FILE names.")
+@click.option(
+    "--images", required=True, metavar="DIR", help="Folder of the photos that the captions' FILE names."
+)
 @click.option(
     "--captions", required=True, metavar="FILE", help="Their reference captions: COCO, Karpathy, or a folder."
 )
 @click.option(
-    "--split", metavar="NAME", help="Of Karpathy's captions: test, val, train, restval. [default: all]"
+    "--split", metavar="NAME", help="Split of Karpathy's captions: test, val, train, restval. [default: all]"
 )
 @click.option("--instances", required=True, metavar="FILE", help="Their boxes: COCO instances.")
 @click.option(
-    "--method", metavar="NAME", help="How attention becomes a map, as of explain. [default: gradient]"
+    "--method", metavar="NAME", help="How attention becomes a map, as in explain. [default: gradient]"
 )
-@click.option("--raw", is_flag=True, help="The softmax rows of the method's layers, as they are.")
+@click.option("--raw", is_flag=True, help="Use the softmax rows of the method's layers as they are.")
 @click.option(
     "--faithfulness",
     metavar="N",
     type=click.IntRange(min=2),
-    help="Also blank patches of N photos, to see whether the words need what their maps show.",
+    help="Also blank out patches of N photos, to see whether the words need what their maps show.",
 )
-@click.option("--json", "json_path", metavar="OUT", help="Write all numbers to OUT, the categories' too.")
+@click.option(
+    "--json", "json_path", metavar="OUT", help="Write all numbers to OUT, including each category's."
+)
 @model_options
 @generation_options
 def command(
@@ -54,9 +58,10 @@ def command(
     """Measure whether maps point at what their words name, on photos with boxes.
 
     Words that name one of COCO's 80 categories are scored by the map over the photo: pointing (does it peak inside a
-    box of that category?), mass (the share of attention inside) and auc (of pixels inside against outside), on the
-    reference captions and on captions of the model's own, beside maps that know nothing of the word. Intervals are
-    95 %, over resampled photos. A method is chosen on photos with even ids, and judged on those with odd ids.
+    box of that category?), mass (the share of attention inside) and auc (pixels inside against pixels outside). The
+    words are those of the reference captions and of the model's own captions; maps that know nothing of the word are
+    scored for comparison. Intervals are 95% bootstrap intervals over photos. Choose a method on the photos with even
+    ids, and judge it on those with odd ids.
     """
     from wordgaze.files import check_outputs, model_files, write_text
     from wordgaze.tasks.references import check_scores_path, photos_to_caption, reference_files

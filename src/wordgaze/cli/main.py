@@ -27,16 +27,16 @@ from wordgaze.files import one_line
 
 # Each is `command` in the file of its name.
 COMMANDS = {
-    "caption": "Caption photos, a line each.",
-    "explain": "Show for every word where in the photo the model looked.",
+    "caption": "Caption photos, one per line.",
+    "explain": "Show, for every word, where in the photo the model looked.",
     "train": "Train a model, or resume a run that stopped.",
     "evaluate": "Score a model, or captions in a file.",
-    "grounding": "Measure whether the maps point at what the words name.",
-    "calibrate": "Fit how sure a model may be of a caption, and say if that holds.",
+    "grounding": "Measure whether maps point at what the words name.",
+    "calibrate": "Fit how sure a model may be of its captions.",
     "average": "Save the mean of several models as one model.",
-    "convert": "Make a model folder of a BLIP or a vision-encoder-decoder.",
+    "convert": "Save another library's checkpoint as a model folder.",
     "demo": "Open the demo page on this machine.",
-    "doctor": "Say what is installed, and what is missing for which feature.",
+    "doctor": "Show what is installed, and what is missing for which feature.",
 }
 
 
@@ -173,10 +173,10 @@ def _complain(sentence: str) -> None:
 @click.version_option(__version__, prog_name="wordgaze", message="%(prog)s %(version)s")
 @common_options
 def main() -> None:
-    """Caption photos, and show for every word where in the photo the model looked.
+    """Caption photos, and show, for every word, where in the photo the model looked.
 
-    Results go to stdout, everything else to stderr. Exit status: 0 all done, 1 some photo failed (the rest is
-    done), 2 the command or its arguments are wrong.
+    Results go to stdout, everything else to stderr. Exit status: 0 if all went well, 1 if some photo failed (the others
+    are done), 2 if the command or its arguments are wrong.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name need not be text: its bytes are printed unchanged. Where stdout is not UTF-8, what it can't

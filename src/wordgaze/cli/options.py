@@ -48,7 +48,7 @@ def common_options(command: Command) -> Command:
         metavar="N",
         expose_value=False,
         callback=_set_threads,
-        help="Compute with N threads; 1 where other programs keep the cores busy. [default: one a core]",
+        help="Compute with N threads; use 1 where other programs keep the cores busy. [default: one per core]",
     )
     return threads(debug_option(command))
 
@@ -73,19 +73,19 @@ def photo_options(command: Command) -> Command:
             "--files-from",
             multiple=True,
             metavar="FILE",
-            help="Take more PATHs from FILE, or from stdin if it is -: one a line, or NUL-separated (find -print0).",
+            help="Read more PATHs from FILE (- for stdin), one per line or NUL-separated (find -print0).",
         ),
         click.option(
             "--hidden",
             is_flag=True,
-            help="Take what folders hide, too: names with a leading dot, @eaDir, __MACOSX, #recycle, ...",
+            help="Include hidden files and folders: names with a leading dot, @eaDir, __MACOSX, #recycle, ...",
         ),
         click.option(
             "--exclude",
             multiple=True,
             metavar="PATTERN",
-            help="Leave out files and folders whose name matches a glob, or, if it holds a slash, whose path inside "
-            "PATH does: '*_mask.png', 'raw/' (folders only), '/2019/*.gif'. Case counts. May be repeated.",
+            help="Skip files and folders whose name matches a glob; a glob with a slash is matched against the path "
+            "inside PATH: '*_mask.png', 'raw/' (folders only), '/2019/*.gif'. Case-sensitive. May be repeated.",
         ),
         click.option(
             "--strict", is_flag=True, help="Refuse photos that are cut short, however little is missing."
@@ -114,18 +114,18 @@ def model_options(command: Command) -> Command:
             help="A model folder, or a name on the Hugging Face Hub; also of a BLIP or ViT-GPT2 checkpoint. "
             "[default: the bundled model]",
         ),
-        click.option("--device", help="cpu, cuda, cuda:1, mps, ... [default: the best there is]"),
+        click.option("--device", help="cpu, cuda, cuda:1, mps, ... [default: the best available]"),
         click.option(
             "--precision",
             type=click.Choice(["float32", "bfloat16", "float16"]),
             default="float32",
             show_default=True,
-            help="Of the arithmetic.",
+            help="Precision of the computation.",
         ),
         click.option(
             "--mirrored/--no-mirrored",
             default=None,
-            help="Look at each photo a second time, mirrored: slower, and perhaps better. [default: the model's]",
+            help="Look at each photo a second time, mirrored: slower, perhaps better. [default: the model's setting]",
         ),
         common_options,
     )(command)
@@ -142,34 +142,41 @@ def search_options(command: Command) -> Command:
     ``GenerationOptions``, once for the command line and the library.
     """
     return _all(
-        click.option("--num-beams", type=int, help="Beams of the search; 1 is greedy."),
-        click.option("--num-captions", type=int, help="Captions for each photo, best first."),
+        click.option("--num-beams", type=int, help="Number of beams in the search; 1 is greedy."),
+        click.option("--num-captions", type=int, help="Captions per photo, best first."),
         click.option(
-            "--sample/--no-sample", default=None, help="Draw words instead of searching for the best."
+            "--sample/--no-sample",
+            default=None,
+            help="Sample words instead of searching for the best caption.",
         ),
         click.option(
-            "--temperature", type=float, help="Of sampling: below 1 is safer, above 1 more surprising."
+            "--temperature", type=float, help="For sampling: below 1 is safer, above 1 more surprising."
         ),
-        click.option("--top-k", type=int, help="Sample among the k likeliest words; 0 keeps all."),
+        click.option("--top-k", type=int, help="Sample from the k likeliest words; 0 keeps all."),
         click.option(
-            "--top-p", type=float, help="Sample among the likeliest words that make up this probability."
+            "--top-p", type=float, help="Sample from the likeliest words that together have this probability."
         ),
         click.option(
             "--length-penalty", type=float, help="Above 1 favors long captions, below 1 short ones."
         ),
         click.option(
-            "--no-repeat-ngram-size", type=int, help="No run of this many tokens twice; 0 allows repeats."
+            "--no-repeat-ngram-size",
+            type=int,
+            help="Never repeat a run of this many tokens; 0 allows repeats.",
         ),
-        click.option("--min-length", type=int, help="At least this many tokens."),
-        click.option("--max-length", type=int, help="At most this many tokens."),
-        click.option("--seed", type=int, help="Of sampling."),
+        click.option("--min-length", type=int, help="Minimum length in tokens."),
+        click.option("--max-length", type=int, help="Maximum length in tokens."),
+        click.option("--seed", type=int, help="Seed for sampling."),
         click.option(
             "--early-stopping",
             type=click.Choice(["false", "true", "never"]),
             callback=_stopping,
-            help="When a beam search with enough captions ends: by its heuristic, at once, or when none can be better.",
+            help="When a beam search with enough captions stops: by a heuristic (false), at once (true), or when no "
+            "better caption is possible (never).",
         ),
-        click.option("--prompt", metavar="TEXT", help='What captions begin with, such as "a picture of".'),
+        click.option(
+            "--prompt", metavar="TEXT", help='Text that every caption begins with, such as "a picture of".'
+        ),
     )(command)
 
 
@@ -177,7 +184,7 @@ def generation_options(command: Command) -> Command:
     """Add :func:`search_options` and ``--batch-size``."""
     return _all(
         search_options,
-        click.option("--batch-size", type=click.IntRange(min=1), help="Photos at a time."),
+        click.option("--batch-size", type=click.IntRange(min=1), help="Photos per batch."),
     )(command)
 
 

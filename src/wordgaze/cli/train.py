@@ -15,16 +15,16 @@ from wordgaze.cli.options import common_options
     multiple=True,
     metavar="FILE",
     help="A YAML file, such as configs/shapes.yaml. May be repeated: later files win field by field; "
-    "lists and data.validation are replaced whole.",
+    "lists and data.validation are replaced as a whole.",
 )
-@click.option("--out", metavar="DIR", help="Where the run lives; runs/NAME of the last config by default.")
-@click.option("--restart", is_flag=True, help="Begin anew instead of resuming where DIR stopped.")
+@click.option("--out", metavar="DIR", help="Folder of the run. [default: runs/NAME, after the last config]")
+@click.option("--restart", is_flag=True, help="Start over instead of resuming the run in DIR.")
 @common_options
 @click.pass_context
 def command(context: click.Context, configs: tuple[str, ...], out: str | None, restart: bool) -> None:
-    """Train a captioner; the same command resumes where it stopped.
+    """Train a captioner; the same command resumes a run that stopped.
 
-    Any setting of the config can be given as --a.b VALUE, for instance --train.epochs 3.
+    Any setting of the config can be given as --a.b VALUE, for example --train.epochs 3.
     """
     import sys
     from pathlib import Path
