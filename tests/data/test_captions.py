@@ -420,7 +420,10 @@ def test_boxes_are_read_by_photo(write: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (coco(), "no list 'categories' at its top, but images, annotations; is this the right file"),
+        (
+            coco(),
+            "no list 'categories' at its top, but images, annotations; check that this is the right file",
+        ),
         (change(boxes(), "images 1", id=7), r"images\[1\] has the id 7 of an earlier one"),
         (change(boxes(), "images 1", width=None), r"images\[1\] has no 'width'"),
         (change(boxes(), "annotations 1", image_id=9), r"annotations\[1\] has image_id 9, which 'images'"),

@@ -61,19 +61,19 @@ class Source:
 
     def __post_init__(self) -> None:
         if isinstance(self.categories, str):
-            raise ConfigError(f"source {self.captions}: categories is a single text; give a list of names")
+            raise ConfigError(f"source {self.captions}: categories is a single text; give a list of names.")
         object.__setattr__(self, "categories", tuple(self.categories))  # YAML brings lists
         if self.limit is not None and self.limit < 1:
             raise ConfigError(
-                f"source {self.captions}: limit is {self.limit}; give 1 or more, or leave it out"
+                f"source {self.captions}: limit is {self.limit}; give 1 or more, or leave it out."
             )
         if self.repeat < 1:
-            raise ConfigError(f"source {self.captions}: repeat is {self.repeat}; give 1 or more")
+            raise ConfigError(f"source {self.captions}: repeat is {self.repeat}; give 1 or more.")
         if self.seed < 0:
-            raise ConfigError(f"source {self.captions}: seed is {self.seed}; give 0 or more")
+            raise ConfigError(f"source {self.captions}: seed is {self.seed}; give 0 or more.")
         if self.categories and self.instances is None:
             raise ConfigError(
-                f"source {self.captions}: categories need boxes; name a COCO instances file in `instances`"
+                f"source {self.captions}: categories need boxes; name a COCO instances file in `instances`."
             )
 
 
@@ -108,14 +108,14 @@ def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> Cap
     Ids are only unique within a source: with several, photo 9 of the second becomes ``"2/9"``.
     """
     if not sources:
-        raise ConfigError("no sources: name at least one caption file")
+        raise ConfigError("no sources: name at least one caption file.")
     photos: list[CaptionedPhoto] = []
     descriptions: list[str] = []
     for number, source in enumerate(sources, start=1):
         file = CaptionFile(source.captions, source.root, source.split)
         reader = _reader(file, source.format)
         if source.split is None and reader.splits(file):
-            raise DataError(f"{file.path}: holds several splits, among them a test set; name one with split")
+            raise DataError(f"{file.path}: holds several splits, among them a test set; name one with split.")
         # A missing photo may be excluded for that very reason.
         captions = _read(file, reader, check_files and source.exclude is None)
         subset, description = list(captions), captions.description
@@ -124,7 +124,7 @@ def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> Cap
             description += f"; {left_out}: {_counts(subset)}"
             if not subset:
                 raise DataError(
-                    f"{file.path}: {source.exclude} excludes all of its photos; correct `exclude`"
+                    f"{file.path}: {source.exclude} excludes all of its photos; correct `exclude`."
                 )
             if check_files:
                 _check_files(file, subset)
@@ -134,7 +134,7 @@ def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> Cap
             if not subset:
                 raise DataError(
                     f"{file.path}: none of its photos has {', '.join(source.categories)} in "
-                    f"{source.instances}; check that both files are of the same photos"
+                    f"{source.instances}; check that both files are of the same photos."
                 )
         if source.limit is not None and source.limit < len(subset):
             order = np.random.default_rng(source.seed).permutation(len(subset))
@@ -152,7 +152,7 @@ def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> Cap
 def _read(file: CaptionFile, reader: Reader, check_files: bool) -> CaptionSet:
     splits = reader.splits(file)
     if file.split is not None and not splits:
-        raise DataError(f"{file.path}: this format has no splits; leave out split {file.split!r}")
+        raise DataError(f"{file.path}: this format has no splits; leave out split {file.split!r}.")
     photos = reader.read(file)
     captioned: list[CaptionedPhoto] = []
     ids: set[PhotoId] = set()
@@ -162,15 +162,15 @@ def _read(file: CaptionFile, reader: Reader, check_files: bool) -> CaptionSet:
         captions = tuple(caption for caption in stripped if caption)
         empty += len(stripped) - len(captions)
         if photo.photo_id in ids:
-            raise DataError(f"{file.path}: several photos have the id {photo.photo_id!r}; give each its own")
+            raise DataError(f"{file.path}: several photos have the id {photo.photo_id!r}; give each its own.")
         ids.add(photo.photo_id)
         if captions:
             captioned.append(replace(photo, captions=captions))
     if not photos:
-        raise DataError(f"{file.path}: lists no photos; is this the right file?")
+        raise DataError(f"{file.path}: lists no photos; check that this is the right file.")
     if not captioned:
         raise DataError(
-            f"{file.path}: none of its {len(photos)} photos has a caption; is this the right file?"
+            f"{file.path}: none of its {len(photos)} photos has a caption; check that this is the right file."
         )
     if check_files:
         _check_files(file, captioned)
@@ -191,16 +191,16 @@ def _reader(file: CaptionFile, format: str) -> Reader:
     if format in READERS:
         return READERS[format]
     if format != "auto":
-        raise ConfigError(f"{file.path}: format is {format!r}; use auto or one of {', '.join(READERS)}")
+        raise ConfigError(f"{file.path}: format is {format!r}; use auto or one of {', '.join(READERS)}.")
     for reader in READERS.values():
         if reader.recognizes(file):
             return reader
     kind = kind_of_json(file.json)
     if kind:
-        raise DataError(f"{file.path}: {kind}; {CAPTIONS}")
+        raise DataError(f"{file.path}: {kind}; {CAPTIONS}.")
     raise DataError(
         f"{file.path}: not in a known caption format (at its top: {keys_of(file.json)}); "
-        f"known are {', '.join(READERS)}"
+        f"known are {', '.join(READERS)}."
     )
 
 
@@ -223,7 +223,7 @@ def _check_files(file: CaptionFile, photos: Sequence[CaptionedPhoto]) -> None:
     if missing:
         raise DataError(
             f"{file.path}: {len(missing):,} of {len(photos):,} photos are missing, the first is "
-            f"{missing[0]}; set root to the folder of the photos"
+            f"{missing[0]}; set root to the folder of the photos."
         )
 
 
@@ -243,14 +243,16 @@ def _read_ids(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); is this the right file?") from None
+        raise DataError(
+            f"{path}: not UTF-8 text (byte {error.start}); check that this is the right file."
+        ) from None
     except OSError as error:
-        raise DataError(f"{path}: can't be read ({error.strerror}); correct `exclude`") from None
+        raise DataError(f"{path}: can't be read ({error.strerror}); correct `exclude`.") from None
     if not text.lstrip().startswith(("[", "{")):
         return [line.strip() for line in text.splitlines() if line.strip()]
     ids = read_json(path)
     if not isinstance(ids, list) or not all(type(photo_id) in (int, str) for photo_id in ids):
-        raise DataError(f"{path}: not a list of ids; give a JSON list of numbers or texts, or one id a line")
+        raise DataError(f"{path}: not a list of ids; give a JSON list of numbers or texts, or one id a line.")
     return [str(photo_id).strip() for photo_id in ids]
 
 
@@ -262,7 +264,7 @@ def _with_categories(
     for category in categories:
         if category not in known:
             close = difflib.get_close_matches(category, known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(known))}"
+            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(known))}."
             raise DataError(f"{instances_path}: no category {category!r}; {hint}")
     wanted = set(categories)
     ids = instances.ids_of({photo.photo_id: str(photo.path) for photo in photos}, instances_path)

@@ -47,7 +47,7 @@ class Instances:
         by_name = match_photos(photos, [Spelled(self.files[photo_id], is_name=True) for photo_id in named])
         if isinstance(by_id, str) or isinstance(by_name, str):  # a name that is also an id
             raise DataError(
-                f"{path}: {by_id if isinstance(by_id, str) else by_name}; give the photos one numbering"
+                f"{path}: {by_id if isinstance(by_id, str) else by_name}; give the photos one numbering."
             )
         ids = {photo: own for own, photo in zip(self.sizes, by_id.photos, strict=True) if photo is not None}
         names = {photo: own for own, photo in zip(named, by_name.photos, strict=True) if photo is not None}
@@ -55,7 +55,7 @@ class Instances:
             if names.get(photo, own) != own:
                 raise DataError(
                     f"{path}: photo {photo!r} is {self.files.get(own) or own!r} by its id, but {names[photo]!r} by its "
-                    f"file name; give captions and boxes the same ids"
+                    f"file name; give captions and boxes the same ids."
                 )
         return ids if len(ids) >= len(names) else names
 
@@ -78,7 +78,7 @@ def read_instances(path: str | os.PathLike[str]) -> Instances:
         location = f"images[{index}]"
         width, height = (value_of(path, location, item, key, int) for key in ("width", "height"))
         if min(width, height) < 1:
-            raise DataError(f"{path}: {location} is {width} x {height} pixels; give the photo's size")
+            raise DataError(f"{path}: {location} is {width} x {height} pixels; give the photo's size.")
         photo_id = new_id(path, location, item, sizes)
         sizes[photo_id] = (width, height)
         name = item.get("file_name")
@@ -91,7 +91,7 @@ def read_instances(path: str | os.PathLike[str]) -> Instances:
         bbox = value_of(path, location, item, "bbox", list)
         if len(bbox) != 4 or not all(map(_is_number, bbox)) or min(bbox[2:]) < 0:
             raise DataError(
-                f"{path}: {location} has bbox {bbox!r:.60}; give x, y, width, height in photo pixels"
+                f"{path}: {location} has bbox {bbox!r:.60}; give x, y, width, height in photo pixels."
             )
         x, y, width, height = map(float, bbox)
         boxes[photo_id].append(Box(category, x, y, width, height, crowd=bool(item.get("iscrowd"))))

@@ -14,7 +14,7 @@ from wordgaze.errors import DataError, first_line
 
 PhotoId: TypeAlias = "int | str"
 
-ANOTHER = "is this the right file?"
+ANOTHER = "check that this is the right file"
 
 
 def read_json(path: Path, remedy: str = ANOTHER) -> Any:
@@ -27,10 +27,10 @@ def read_json(path: Path, remedy: str = ANOTHER) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         if text.lstrip()[:1] not in ("{", "["):
-            raise DataError(f"{path}: not JSON, but {kind_of_text(text)}; {remedy}") from None
+            raise DataError(f"{path}: not JSON, but {kind_of_text(text)}; {remedy}.") from None
         first = _first_line(text)
         if first is not None:
-            raise DataError(f"{path}: {kind_of_lines(first)}; {remedy}") from None
+            raise DataError(f"{path}: {kind_of_lines(first)}; {remedy}.") from None
         raise broken(path, error) from None
     except (RecursionError, ValueError) as error:
         raise unfit(path, error) from None
@@ -43,15 +43,15 @@ def broken(path: Path, error: json.JSONDecodeError) -> DataError:
     if error.doc[error.pos : error.pos + 1] == "'":
         remedy = "this is how Python prints it; write it with json.dump"
     return DataError(
-        f"{path}: broken JSON in line {error.lineno}, column {error.colno} ({error.msg}); {remedy}"
+        f"{path}: broken JSON in line {error.lineno}, column {error.colno} ({error.msg}); {remedy}."
     )
 
 
 def unfit(path: Path, error: Exception) -> DataError:
     """Return the error of JSON that Python does not take: nested too deeply, or a number of 5,000 digits."""
     if isinstance(error, RecursionError):
-        return DataError(f"{path}: JSON nested too deeply; {ANOTHER}")
-    return DataError(f"{path}: JSON that can't be read ({first_line(error)}); {ANOTHER}")
+        return DataError(f"{path}: JSON nested too deeply; {ANOTHER}.")
+    return DataError(f"{path}: JSON that can't be read ({first_line(error)}); {ANOTHER}.")
 
 
 def _first_line(text: str) -> dict[str, Any] | None:
@@ -130,7 +130,7 @@ def read_object(path: Path, remedy: str = "it must be a JSON object") -> dict[st
     """Return the file's content, which must be an object; raises DataError."""
     content = read_json(path, remedy)
     if not isinstance(content, dict):
-        raise DataError(f"{path}: {kind_of_json(content)}; {remedy}")
+        raise DataError(f"{path}: {kind_of_json(content)}; {remedy}.")
     return content
 
 
@@ -140,24 +140,24 @@ def items_of(path: Path, content: dict[str, Any], key: str) -> list[dict[str, An
     if not isinstance(items, list):
         kind = kind_of_json(content)
         raise DataError(
-            f"{path}: {f'{kind}, with ' if kind else ''}no list {key!r} at its top, but {keys_of(content)}; {ANOTHER}"
+            f"{path}: {f'{kind}, with ' if kind else ''}no list {key!r} at its top, but {keys_of(content)}; {ANOTHER}."
         )
     for index, item in enumerate(items):
         if not isinstance(item, dict):
-            raise DataError(f"{path}: {key}[{index}] is {item!r:.60}; it must be an object")
+            raise DataError(f"{path}: {key}[{index}] is {item!r:.60}; it must be an object.")
     return items
 
 
 def value_of(path: Path, location: str, item: object, key: str, *types: type) -> Any:
     """Return the value under ``key`` of the object at ``location``; raise DataError unless it is of ``types``."""
     if not isinstance(item, dict):
-        raise DataError(f"{path}: {location} is {item!r:.60}; it must be an object")
+        raise DataError(f"{path}: {location} is {item!r:.60}; it must be an object.")
     value = item.get(key)
     if not isinstance(value, types) or isinstance(value, bool):
         problem = f"has {key} {value!r:.60}" if key in item else f"has no {key!r}"
         has = "" if key in item else f" (it has {keys_of(item)})"
         kinds = " or ".join(_KINDS[kind] for kind in types)
-        raise DataError(f"{path}: {location} {problem}; give {kinds}{has}")
+        raise DataError(f"{path}: {location} {problem}; give {kinds}{has}.")
     return value
 
 
@@ -185,7 +185,7 @@ def new_id(path: Path, location: str, item: dict[str, Any], seen: Container[Phot
     """Return an item's own id; raise DataError where an earlier item has it."""
     photo_id = id_of(path, location, item, "id")
     if photo_id in seen:
-        raise DataError(f"{path}: {location} has the id {photo_id!r} of an earlier one; give each its own")
+        raise DataError(f"{path}: {location} has the id {photo_id!r} of an earlier one; give each its own.")
     return photo_id
 
 
@@ -199,7 +199,7 @@ def known_id(
     other: PhotoId | None = str(value) if isinstance(value, int) else whole(value)
     if other is None or other not in known:
         raise DataError(
-            f"{path}: {location} has {key} {value!r}, which {where!r} does not list; add or drop it"
+            f"{path}: {location} has {key} {value!r}, which {where!r} does not list; add or drop it."
         )
     return other
 

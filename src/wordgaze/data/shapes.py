@@ -62,7 +62,7 @@ def draw_scene(seed: int, size: int = 96) -> Scene:
     each other.
     """
     if size < 32:
-        raise ConfigError(f"shapes: size is {size}; give 32 or more, or the shapes can't be told apart")
+        raise ConfigError(f"shapes: size is {size}; give 32 or more, or the shapes can't be told apart.")
     rng = np.random.default_rng(seed)
     shapes, captions, words = (_one if rng.random() < 0.4 else _two)(rng, size * _FINENESS)
     image = Image.new("RGB", (size * _FINENESS, size * _FINENESS), (int(rng.integers(195, 246)),) * 3)
@@ -79,7 +79,9 @@ def write_shapes(folder: str | os.PathLike[str], count: int, seed: int = 0, size
     The same arguments give the same scenes, and different seeds different ones.
     """
     if not 1 <= count <= 1_000_000 or seed < 0:
-        raise ConfigError(f"shapes: count {count}, seed {seed}; give 1 to 1,000,000 scenes and a seed from 0")
+        raise ConfigError(
+            f"shapes: count {count}, seed {seed}; give 1 to 1,000,000 scenes and a seed from 0."
+        )
     folder = Path(folder)
     images: list[dict[str, Any]] = []
     captions: list[dict[str, Any]] = []
@@ -105,7 +107,9 @@ def write_shapes(folder: str | os.PathLike[str], count: int, seed: int = 0, size
         (folder / "instances.json").write_text(json.dumps(instances))
         (folder / "captions.json").write_text(json.dumps({"images": images, "annotations": captions}))
     except OSError as error:
-        raise DataError(f"{folder}: can't be written ({error.strerror}); name a folder that can be") from None
+        raise DataError(
+            f"{folder}: can't be written ({error.strerror}); name a folder that can be."
+        ) from None
     return folder / "captions.json"
 
 

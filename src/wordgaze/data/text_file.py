@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wordgaze.errors import DataError
 
-_ANOTHER = "is this the right file?"
+_ANOTHER = "check that this is the right file"
 _UNPACK = "unpack it, and name the file inside"
 
 # What begins like this is no text: its kind, and what to do where that is not plain.
@@ -46,11 +46,11 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except IsADirectoryError:
-        raise DataError(f"{path}: can't be read (it is a folder); name a file in it") from None
+        raise DataError(f"{path}: can't be read (it is a folder); name a file in it.") from None
     except OSError as error:
-        raise DataError(f"{path}: can't be read ({error.strerror}); check path and permissions") from None
+        raise DataError(f"{path}: can't be read ({error.strerror}); check path and permissions.") from None
     except ValueError as error:  # a NUL in the name
-        raise DataError(f"{path!r}: can't be read ({error}); check the path") from None
+        raise DataError(f"{path!r}: can't be read ({error}); check the path.") from None
 
 
 def read_text(path: Path) -> str:
@@ -60,17 +60,17 @@ def read_text(path: Path) -> str:
     """
     data = read_bytes(path)
     if not data.strip(b"\0 \t\r\n"):
-        raise DataError(f"{path}: is empty; get the file again, or name another")
+        raise DataError(f"{path}: is empty; get the file again, or name another.")
     kind, remedy = _binary_kind(path, data)
     if kind:
-        raise DataError(f"{path}: not UTF-8 text, but {kind}; {remedy}")
+        raise DataError(f"{path}: not UTF-8 text, but {kind}; {remedy}.")
     text = decode(path, data)
     if text.startswith(_LFS):
         raise DataError(
-            f"{path}: a Git LFS pointer, not the file it stands for; get that with `git lfs pull`"
+            f"{path}: a Git LFS pointer, not the file it stands for; get that with `git lfs pull`."
         )
     if _HTML.match(text):
-        raise DataError(f"{path}: an HTML page, perhaps from a failed download; get the file again")
+        raise DataError(f"{path}: an HTML page, perhaps from a failed download; get the file again.")
     return text
 
 
@@ -81,7 +81,7 @@ def decode(path: Path, data: bytes, remedy: str = "save it as UTF-8, or name the
         return data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         kind = "UTF-8" if encoding == "utf-8" else encoding.upper()
-        raise DataError(f"{path}: not {kind} text (byte {error.start}); {remedy}") from None
+        raise DataError(f"{path}: not {kind} text (byte {error.start}); {remedy}.") from None
 
 
 def _encoding(data: bytes) -> str:

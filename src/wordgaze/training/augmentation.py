@@ -45,16 +45,16 @@ class TrainTransform:
         crop: str | None = None,
     ) -> None:
         if not 0 < scale[0] <= scale[1] <= 1:
-            raise ConfigError(f"transform: scale is {scale}; give two shares of the photo between 0 and 1")
+            raise ConfigError(f"transform: scale is {scale}; give two shares of the photo between 0 and 1.")
         if not 0 < ratio[0] <= ratio[1]:
-            raise ConfigError(f"transform: ratio is {ratio}; give two ratios above 0, the smaller first")
+            raise ConfigError(f"transform: ratio is {ratio}; give two ratios above 0, the smaller first.")
         for name, value in (("whole", whole), ("flip", flip), ("color", color)):
             if not 0 <= value <= 1:
-                raise ConfigError(f"transform: {name} is {value}; give a number between 0 and 1")
+                raise ConfigError(f"transform: {name} is {value}; give a number between 0 and 1.")
         self.preprocessing = preprocessing
         self.crop = preprocessing.crop if crop is None else crop
         if self.crop not in CROPS:
-            raise ConfigError(f"transform: crop is {crop!r}; use {', '.join(CROPS)}")
+            raise ConfigError(f"transform: crop is {crop!r}; use {', '.join(CROPS)}.")
         self.scale, self.ratio, self.whole, self.flip, self.color = scale, ratio, whole, flip, color
         self._resampling = RESAMPLING[preprocessing.interpolation]
 

@@ -169,7 +169,9 @@ def _check_yaml(path: Path) -> None:
     try:
         _check_keys(path, root, _FIELDS, "")
     except RecursionError:  # an anchor within itself
-        raise ConfigError(f"The config {path} is nested too deeply; is this the right file?") from None
+        raise ConfigError(
+            f"The config {path} is nested too deeply; check that this is the right file."
+        ) from None
 
 
 def _compose(path: Path) -> yaml.Node | None:
@@ -185,10 +187,12 @@ def _compose(path: Path) -> yaml.Node | None:
         ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"The config {path} is not UTF-8 text (byte {error.start}); is this the right file?"
+            f"The config {path} is not UTF-8 text (byte {error.start}); check that this is the right file."
         ) from None
     except RecursionError:
-        raise ConfigError(f"The config {path} is nested too deeply; is this the right file?") from None
+        raise ConfigError(
+            f"The config {path} is nested too deeply; check that this is the right file."
+        ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"The config {path} is not YAML{_yaml_problem(error)}") from None
 

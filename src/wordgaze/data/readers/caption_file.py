@@ -46,7 +46,7 @@ class CaptionFile:
     ) -> None:
         self.path, self.split, self.needs_files = Path(path), split, needs_files
         if not self.path.exists():
-            raise DataError(f"{path}: no such file or folder; check the path of the captions")
+            raise DataError(f"{path}: no such file or folder; check the path of the captions.")
         if root is not None:
             self.root = Path(root)
         elif self.path.is_dir():
@@ -55,7 +55,7 @@ class CaptionFile:
             photos = self.path.parent / "photos"
             self.root = photos if photos.is_dir() else self.path.parent
         if not self.root.is_dir():
-            raise DataError(f"{root}: no such folder; name the one with the photos of {path}")
+            raise DataError(f"{root}: no such folder; name the one with the photos of {path}.")
 
     @cached_property
     def json(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def _read(file: CaptionFile) -> list[CaptionedPhoto]:
     for index, annotation in enumerate(items_of(path, content, "annotations")):
         location = f"annotations[{index}]"
         if "bbox" in annotation and "caption" not in annotation:
-            raise DataError(f"{path}: {location} is a box, not a caption; name the captions file instead")
+            raise DataError(f"{path}: {location} is a box, not a caption; name the captions file instead.")
         photo_id = known_id(path, location, annotation, "image_id", captions, "images")
         captions[photo_id].append(caption_of(path, location, annotation, "caption"))
     return [

@@ -26,7 +26,7 @@ def _read(file: CaptionFile) -> list[CaptionedPhoto]:
     splits = _splits(file)
     if splits and not photos:
         raise DataError(
-            f"{path}: no photo in split {file.split!r}; it has {', '.join(splits)}: choose one of these"
+            f"{path}: no photo in split {file.split!r}; it has {', '.join(splits)}: choose one of these."
         )
     return photos
 

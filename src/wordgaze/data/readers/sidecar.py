@@ -11,7 +11,7 @@ from wordgaze.errors import DataError
 def _read(file: CaptionFile) -> list[CaptionedPhoto]:
     """Return the photos of a folder; ``name.txt`` holds the captions of ``name.jpg``, one a line."""
     if not file.path.is_dir():
-        raise DataError(f"{file.path}: not a folder; name the folder that holds the .txt files")
+        raise DataError(f"{file.path}: not a folder; name the folder that holds the .txt files.")
     photos = []
     for photo in find_photos(file.root):
         name = photo.relative_to(file.root)
@@ -21,7 +21,7 @@ def _read(file: CaptionFile) -> list[CaptionedPhoto]:
         except FileNotFoundError:
             captions = []
         except OSError as error:
-            raise DataError(f"{text}: can't be read ({error.strerror}); check its permissions") from None
+            raise DataError(f"{text}: can't be read ({error.strerror}); check its permissions.") from None
         photos.append(CaptionedPhoto(name.as_posix(), photo, tuple(captions)))
     return photos
 
