@@ -62,6 +62,7 @@ class Reference:
         rows = self.model.generate(
             pixel_values=pixel_values,
             max_new_tokens=options.max_length,
+            min_length=options.min_length,  # theirs counts the start token, ours the end instead
             num_beams=options.num_beams,
             length_penalty=options.length_penalty,
             no_repeat_ngram_size=options.no_repeat_ngram_size,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scripts.experiments import checkpoint_parity
 from scripts.experiments import tiny_checkpoints as tiny
 from scripts.experiments.checkpoint_parity import Reference, compare_captions, compare_forced, compare_pixels
 
@@ -182,3 +183,17 @@ def test_pixels_are_those_of_the_processor(tmp_path: Path, write: Write) -> None
         photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8))
         assert compare_pixels(tmp_path, parts, photo) <= 1.001
         assert PhotoTransform(parts.preprocessing)(photo)[0].std() > 0.1
+
+
+def test_the_script_compares_a_folder_in_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny.vision_encoder_decoder(tmp_path, decoder="roberta", readable=True)
+    monkeypatch.setattr("sys.argv", ["checkpoint_parity", str(tmp_path), "--photos", "2"])
+    with pytest.raises(SystemExit) as done:
+        checkpoint_parity.main()
+    out = capsys.readouterr().out
+    assert done.value.code == 0, out
+    assert out.startswith(f"{tmp_path}: ViT and RoBERTa, 0.1 M parameters")
+    for search in ("greedy", "3 beams", "its own search"):
+        assert f"| captions, {search} | 2 of 2 the same |" in out
