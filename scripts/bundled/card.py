@@ -31,7 +31,7 @@ def card(
     text = PROSE.fill(
         "card",
         **_of_model(parts),
-        **_of_beside(parts, stages),
+        **_of_aux_backbone(parts, stages),
         **_of_photos(parts.preprocessing),
         photos=f"{photos:,}",
         captions=f"{captions:,}",
@@ -56,7 +56,7 @@ def _of_model(parts: ModelParts) -> dict[str, object]:
     }
 
 
-def _of_beside(parts: ModelParts, stages: Sequence[Stage]) -> dict[str, object]:
+def _of_aux_backbone(parts: ModelParts, stages: Sequence[Stage]) -> dict[str, object]:
     """Describe the second network, where there is one; end the script where the card's text is of other networks."""
     encoder, layers = parts.model.config.encoder, parts.model.encoder.layers()
     if encoder.name != ENCODER or encoder.beside not in (None, BESIDE):

@@ -136,16 +136,16 @@ def _chair(name: str, result: dict[str, Any]) -> str:
 def category_table(results: Sequence[CategoryResult]) -> str:
     rows = [
         [
-            one.category,
-            one.photos,
-            one.boxed,
-            part(one.named),
-            f"{part(one.named_by_most)} of {one.named_by_most.n}",
-            f"{part(one.right)} of {one.right.n}",
-            f"{one.cider:.2f} ({span(one.cider_interval, '.2f')})",
-            one.verdict,
+            result.category,
+            result.photos,
+            result.boxed,
+            part(result.named),
+            f"{part(result.named_by_most)} of {result.named_by_most.n}",
+            f"{part(result.right)} of {result.right.n}",
+            f"{result.cider:.2f} ({span(result.cider_interval, '.2f')})",
+            result.verdict,
         ]
-        for one in results
+        for result in results
     ]
     return table(["category", "photos", "boxed", "named", "of most", "precision", "CIDEr", ""], rows)
 
@@ -184,13 +184,13 @@ def _of_sets(calibration: dict[str, Any]) -> list[str]:
 
 
 def _usually_wrong(calibration: dict[str, Any]) -> str:
-    found = calibration["usually_wrong"]
-    if found is None:
+    threshold = calibration["usually_wrong"]
+    if threshold is None:
         return PROSE.fill("no_threshold")
-    wrong = found["wrong"]
+    wrong = threshold["wrong"]
     return PROSE.fill(
         "usually_wrong",
-        below=f"{found['below']:.2f}",
+        below=f"{threshold['below']:.2f}",
         wrong=f"{wrong['value']:.1%}",
         captions=wrong["n"],
         interval=span((wrong["low"], wrong["high"]), ".1%"),
@@ -199,22 +199,22 @@ def _usually_wrong(calibration: dict[str, Any]) -> str:
 
 def listed_table(photos: Photos, calibration: dict[str, Any]) -> str:
     rows = []
-    for name, some in photos.items():
-        sure = {one["image_id"]: one["confidence"] for one in calibration["captions"][name]}
-        for rank, photo in listed(some, LISTED // len(photos)):
+    for name, in_set in photos.items():
+        sure = {row["image_id"]: row["confidence"] for row in calibration["captions"][name]}
+        for rank, photo in listed(in_set, LISTED // len(photos)):
             confidence = f"{sure[photo.photo_id]:.2f}" if photo.photo_id in sure else ""
-            place, absent = f"{rank + 1} of {len(some)}", ", ".join(photo.absent)
+            position, absent = f"{rank + 1} of {len(in_set)}", ", ".join(photo.absent)
             rows.append(
-                [name, photo.photo_id, place, f"{photo.cider:.2f}", confidence, absent, photo.caption]
+                [name, photo.photo_id, position, f"{photo.cider:.2f}", confidence, absent, photo.caption]
             )
     return table(["set", "image_id", "place", "CIDEr", "confidence", "not there", "caption"], rows)
 
 
 def listed(photos: Sequence[JudgedPhoto], count: int) -> list[tuple[int, JudgedPhoto]]:
-    """Return the worst by CIDEr, the best, and those evenly between, each after its place."""
+    """Return the worst by CIDEr, the best, and those evenly between, after their ranks."""
     ordered = sorted(photos, key=lambda photo: photo.cider)
-    places = [round(index * (len(ordered) - 1) / (count - 1)) for index in range(count)]
-    return [(place, ordered[place]) for place in places]
+    ranks = [round(index * (len(ordered) - 1) / (count - 1)) for index in range(count)]
+    return [(rank, ordered[rank]) for rank in ranks]
 
 
 def part(share: Any) -> str:

@@ -26,12 +26,12 @@ class Stage:
 
     @cached_property
     def wanted(self) -> TrainingConfig:
-        """The settings of the config and those before it."""
+        """Return the settings of the config and those before it."""
         return parse_config([*self.before, self.config])
 
     @cached_property
     def had(self) -> TrainingConfig:
-        """The settings that the run was trained with: its config and the command line's."""
+        """Return the settings that the run was trained with: its config and the command line's."""
         return parse_config(self.run / "training.yaml")
 
     @property
@@ -40,7 +40,7 @@ class Stage:
 
     @property
     def log_name(self) -> str:
-        """The file name of the log, after the config and a seed that is not the config's."""
+        """Return the file name of the log, after the config and a seed that is not the config's."""
         seed = self.had.train.seed
         other = f"-seed{seed}" if seed != self.wanted.train.seed else ""
         return f"{self.config.stem}{other}-log.csv"

@@ -46,13 +46,13 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     """Return a page's blocks of commands and of Python."""
-    found: list[Block] = []
+    result: list[Block] = []
     for kind, body in _BLOCK.findall(page.read_text(encoding="utf-8")):
         if kind == "text":
-            found[-1] = replace(found[-1], output=body)
+            result[-1] = replace(result[-1], output=body)
         else:
-            found.append(Block(kind, body))
-    return found
+            result.append(Block(kind, body))
+    return result
 
 
 def main() -> None:
@@ -98,7 +98,7 @@ def _tables(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _between(text: str, marker: str, body: str) -> str:
-    """Put ``body`` between the comment that begins with ``marker`` and the next ``<!-- end -->``."""
+    """Return ``text`` with ``body`` between the comment that begins with ``marker`` and the next ``<!-- end -->``."""
     pattern = re.compile(rf"(<!-- {re.escape(marker)}[^\n]*-->\n).*?(<!-- end -->)", re.DOTALL)
     return pattern.sub(lambda match: f"{match[1]}{body.rstrip()}\n{match[2]}", text)
 

@@ -50,16 +50,16 @@ def measure(references: Path, results: Path, rounds: int) -> dict[str, Any]:
     theirs = {photo_id: [" ".join(group) for group in groups] for photo_id, groups in ours.items()}
     their_captions = {photo_id: [" ".join(caption)] for photo_id, caption in captions.items()}
 
-    their_time, (_, each) = fastest(rounds, lambda: Cider().compute_score(theirs, their_captions))
+    their_time, (_, their_scores) = fastest(rounds, lambda: Cider().compute_score(theirs, their_captions))
     whole_time, _ = fastest(rounds, lambda: CiderD(ours).score(captions))
     prepared = CiderD(ours)
-    prepared_time, (mean, our_each) = fastest(rounds, lambda: prepared.score(captions))
+    prepared_time, (mean, our_scores) = fastest(rounds, lambda: prepared.score(captions))
     step_time, reward_time = time_steps([photo.captions for photo in photos.values()], rounds)
     return {
         "captions": len(captions),
         "references": sum(map(len, ours.values())),
         "CIDEr": mean,
-        "largest_difference": float(np.abs(np.array(our_each) - np.array(each)).max()),
+        "largest_difference": float(np.abs(np.array(our_scores) - np.array(their_scores)).max()),
         "seconds": {
             "pycocoevalcap": their_time,
             "prepared": prepared_time,

@@ -98,10 +98,10 @@ def compare_captions(
     """Search with both models."""
     expected = reference.captions(parts, pixel_values, options)
     with torch.no_grad():
-        found = generate_captions(parts, parts.model.encode(pixel_values), options)
+        results = generate_captions(parts, parts.model.encode(pixel_values), options)
     distances = []
     for number, ids in enumerate(expected):
-        ours = found[number][0].token_ids
+        ours = results[number][0].token_ids
         if ours != ids:
             pixels = pixel_values[number : number + 1]
             scores = (reference.score(pixels, caption, options) for caption in (ours, ids))

@@ -121,13 +121,13 @@ def all_maps(
                 ),
             }
             spans = captioner.tokenizer.words(ids)
-            found = {}
+            maps = {}
             for name in names:
                 rows = rows_of(find_method(name, config.layers, config.heads), passes, model.num_prefix)
                 for label, processing in PROCESSING.items():
                     processed = post_process(rows, model.grid, processing)
-                    found[name, label] = merge_words(processed, plain, spans, model.grid)
-            yield scene, found
+                    maps[name, label] = merge_words(processed, plain, spans, model.grid)
+            yield scene, maps
 
 
 if __name__ == "__main__":

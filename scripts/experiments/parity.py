@@ -79,14 +79,16 @@ def main() -> None:
     data: Path = parser.parse_args().data
 
     evaluator = CaptionEvaluator(reference_photos(data / "results" / "karpathy_test_references.json"))
-    found = evaluate_results(data / "results" / "show_edit_tell_xe.json", evaluator).metrics
+    metrics = evaluate_results(data / "results" / "show_edit_tell_xe.json", evaluator).metrics
     for name, value in PUBLISHED.items():
-        print(f"{name:8} published {value!r:20} here {found[name]!r:20} difference {found[name] - value:g}")
+        print(
+            f"{name:8} published {value!r:20} here {metrics[name]!r:20} difference {metrics[name] - value:g}"
+        )
 
     jar = stanford_jar()
     if jar is None:
         print("tokens not compared: that needs Java and pycocoevalcap, which brings the Java tokenizer")
-        sys.exit(found != PUBLISHED)
+        sys.exit(metrics != PUBLISHED)
     captions = all_captions(data)
     pairs = list(zip(captions, tokenize_all(captions), stanford_words(captions, jar), strict=True))
     different = [pair for pair in pairs if pair[1] != pair[2]]
@@ -94,7 +96,7 @@ def main() -> None:
         print(f"{caption!r}\n  here {ours}\n  Java {theirs}")
     print(f"captions: {len(captions):,}")
     print(f"tokens compared: {sum(len(theirs) for _, _, theirs in pairs):,}, differences: {len(different)}")
-    sys.exit(bool(different) or found != PUBLISHED)
+    sys.exit(bool(different) or metrics != PUBLISHED)
 
 
 if __name__ == "__main__":

@@ -42,12 +42,12 @@ def main() -> None:
     parser.add_argument("--model")
     arguments = parser.parse_args()
     everything = [p for p in read_captions(arguments.captions).photos if len(p.captions) >= REFERENCES]
-    chosen = np.random.default_rng(0).permutation(len(everything))[: arguments.photos]
-    photos: list[CaptionedPhoto] = [everything[index] for index in chosen]
+    indices = np.random.default_rng(0).permutation(len(everything))[: arguments.photos]
+    photos: list[CaptionedPhoto] = [everything[index] for index in indices]
     captioner = Captioner.from_pretrained(arguments.model)
     options = captioner.generation_options(sample=True, num_captions=SAMPLES, no_repeat_ngram_size=0)
-    found = captioner.caption([photo.path for photo in photos], **vars(options))
-    texts = [text for caption in found for text in (caption.text, *(a.text for a in caption.alternatives))]
+    results = captioner.caption([photo.path for photo in photos], **vars(options))
+    texts = [text for caption in results for text in (caption.text, *(a.text for a in caption.alternatives))]
     rows = [row for row in range(len(photos)) for _ in range(SAMPLES)]
 
     def rewards(first: int, last: int) -> np.ndarray:

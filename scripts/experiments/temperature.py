@@ -31,19 +31,19 @@ def main() -> None:
     parser.add_argument("--model")
     arguments = parser.parse_args()
     everything = read_captions(arguments.captions).photos
-    chosen = np.random.default_rng(0).permutation(len(everything))[: arguments.photos].tolist()
+    indices = np.random.default_rng(0).permutation(len(everything))[: arguments.photos].tolist()
     reward = CiderReward([photo.captions for photo in everything])
     captioner = Captioner.from_pretrained(arguments.model)
 
     def rewards(**options: object) -> np.ndarray:
         search = vars(captioner.generation_options(num_beams=1, no_repeat_ngram_size=0, **options))
-        found = captioner.caption([everything[index].path for index in chosen], **search)
-        texts = [[caption.text, *(other.text for other in caption.alternatives)] for caption in found]
-        photos = [index for index, some in zip(chosen, texts, strict=True) for _ in some]
-        flat = [text for some in texts for text in some]
-        return reward(photos, flat, [True] * len(flat)).reshape(len(chosen), -1)
+        results = captioner.caption([everything[index].path for index in indices], **search)
+        texts = [[caption.text, *(other.text for other in caption.alternatives)] for caption in results]
+        photos = [index for index, group in zip(indices, texts, strict=True) for _ in group]
+        flat = [text for group in texts for text in group]
+        return reward(photos, flat, [True] * len(flat)).reshape(len(indices), -1)
 
-    print(f"{len(chosen)} photos, {SAMPLES} samples each")
+    print(f"{len(indices)} photos, {SAMPLES} samples each")
     print("temperature  reward  spread  best of five")
     for temperature in TEMPERATURES:
         values = rewards(sample=True, num_captions=SAMPLES, temperature=temperature)

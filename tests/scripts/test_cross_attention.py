@@ -128,13 +128,13 @@ def test_its_commands_run_or_are_at_least_understood(line, reading, tmp_path, mo
         assert np.array(written["words_attention"]) == pytest.approx(expected, abs=1e-4)
 
 
-def test_what_is_kept_changes_no_logit(reading):
+def test_what_is_cached_changes_no_logit(reading):
     model = reading.captioner.model
     with torch.no_grad():
         whole = model(reading.ids, reading.states).logits[0]
-        for kept in cost.KEPT:
-            steps = torch.cat(list(cost.write(model.decoder, reading.states, reading.ids, kept)))
-            assert torch.allclose(steps, whole, atol=1e-3), kept
+        for cached in cost.CACHED:
+            steps = torch.cat(list(cost.write(model.decoder, reading.states, reading.ids, cached)))
+            assert torch.allclose(steps, whole, atol=1e-3), cached
 
 
 def test_the_products_are_as_many_as_the_page_says():

@@ -27,19 +27,19 @@ from wordgaze.model.decoder import Decoder
 
 LONGEST = 32  # words of a caption, when its cost is shown
 WAYS = ("fused", "explicit", "fused, keys and values anew")
-KEPT = ("nothing", "patches", "patches and words")  # from one word to the next
+CACHED = ("nothing", "patches", "patches and words")  # from one word to the next
 
 
 def write(
-    decoder: Decoder, states: Tensor, ids: Tensor, kept: str, output_attentions: bool = False
+    decoder: Decoder, states: Tensor, ids: Tensor, cached: str, output_attentions: bool = False
 ) -> Iterator[Tensor]:
-    """Logits (1, V) after each of ``ids`` (1, T), as a search asks for them; ``kept``: one of ``KEPT``."""
+    """Yield logits (1, V) after each of ``ids`` (1, T), as a search asks for them; ``cached``: one of ``CACHED``."""
     cache = decoder.start(states)
     for stop in range(1, ids.shape[1] + 1):
         new = ids[:, :stop]
-        if kept == "patches and words":
+        if cached == "patches and words":
             new = ids[:, stop - 1 : stop]
-        elif kept == "patches":
+        elif cached == "patches":
             cache = DecoderCache(cache.patches)
         elif stop > 1:
             cache = decoder.start(states)
@@ -50,18 +50,18 @@ def write(
 
 @torch.inference_mode()
 def multiply_adds(decoder: Decoder, states: Tensor, ids: Tensor) -> dict[str, list[int]]:
-    """Of all matrix products up to each word, by what is kept; counted by torch while they run."""
+    """Return the multiply-adds up to each word, by what is cached; torch counts them while they run."""
     counts: dict[str, list[int]] = {}
-    for kept in KEPT:
+    for cached in CACHED:
         # Weights are asked for, since torch does not count what its fused kernel does on a CPU.
         with FlopCounterMode(display=False) as counter:
-            steps = write(decoder, states, ids, kept, output_attentions=True)
-            counts[kept] = [counter.get_total_flops() // 2 for _ in steps]
+            steps = write(decoder, states, ids, cached, output_attentions=True)
+            counts[cached] = [counter.get_total_flops() // 2 for _ in steps]
     return counts
 
 
 def peak_bytes(work: Callable[[], Any]) -> int:
-    """The most memory that torch holds at once during ``work``, beyond what it held before."""
+    """Return the most memory that torch holds at once during ``work``, beyond what it held before."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         work()
     with TemporaryDirectory() as folder:
@@ -100,13 +100,13 @@ def measure(captioner: Captioner, quick: bool) -> dict[str, Any]:
 
 
 def measure_caption(decoder: Decoder, states: Tensor, length: int, at_least: float) -> dict[str, Any]:
-    """Return the seconds of a caption of ``length`` tokens, by what is kept from word to word."""
+    """Return the seconds of a caption of ``length`` tokens, by what is cached from word to word."""
     ids = torch.randint(decoder.config.vocab_size, (1, length))
 
-    def write_all(kept: str) -> list[Tensor]:
-        return list(write(decoder, states, ids, kept))
+    def write_all(cached: str) -> list[Tensor]:
+        return list(write(decoder, states, ids, cached))
 
-    seconds = {kept: median_seconds(partial(write_all, kept), at_least) for kept in KEPT}
+    seconds = {cached: median_seconds(partial(write_all, cached), at_least) for cached in CACHED}
     return {"words": length, "seconds": seconds}
 
 

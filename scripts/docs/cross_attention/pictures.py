@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from scripts import ROOT
 from scripts.common.digest import hex_digest
-from scripts.docs.cross_attention.cost import KEPT, LONGEST, WAYS, multiply_adds
+from scripts.docs.cross_attention.cost import CACHED, LONGEST, WAYS, multiply_adds
 from scripts.docs.cross_attention.reading import PHOTO, Reading
 from wordgaze.explanation import overlay
 from wordgaze.explanation.grid import Panel, grid
@@ -39,7 +39,7 @@ SIGNED, POSITIVE = "PuOr_r", "Blues"
 
 
 def figure(width: float, height: float) -> Figure:
-    """In inches, on white, so that it can be read on a dark page as well."""
+    """Return a figure of a size in inches, on white, so that it can be read on a dark page as well."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=110, facecolor="white")
@@ -71,7 +71,7 @@ def save_picture(picture: Image.Image, path: Path, source: str) -> None:
 def heat(
     axes: Axes, values: Any, signed: bool = False, labels: Sequence[str] | None = None, power: float = 0.5
 ) -> None:
-    """A matrix as colored cells, white at zero; ``labels`` of its rows. Of weights the ``power`` is shown.
+    """Draw a matrix as colored cells, white at zero; ``labels`` of its rows. Of weights the ``power`` is shown.
 
     The square root, since few weights are large and the others should be seen too.
     """
@@ -123,7 +123,7 @@ def draw_two_tables(reading: Reading) -> Image.Image:
 
 
 def draw_patches(reading: Reading) -> Image.Image:
-    """The photo with what the model is shown of it, and that as patches."""
+    """Draw the photo with what the model is shown of it, and that as patches."""
     from matplotlib.patches import Rectangle
 
     photo, geometry = reading.explanation.photo, reading.explanation.geometry
@@ -154,13 +154,13 @@ def draw_patches(reading: Reading) -> Image.Image:
 
 
 def draw_product(reading: Reading) -> Image.Image:
-    """softmax(QKᵀ/√d)V of one head, as matrices."""
+    """Draw softmax(QKᵀ/√d)V of one head, as matrices."""
     layer, head, row = reading.last, reading.head, reading.row
     query, key, value = (layer[name][head].numpy() for name in ("query", "key", "value"))
     weights, mixed = layer["weights"][head].numpy(), layer["mixed"][head].numpy()
     (words, width), patches = query.shape, len(key)
     drawn = figure(9.2, 5.6)
-    places = {
+    matrices = {
         f"Q  ({words} × {width})": ((0.15, 0.60, 0.17, 0.27), query, True),
         f"Kᵀ  ({width} × {patches})": ((0.39, 0.60, 0.42, 0.27), key.T, True),
         f"weights  ({words} × {patches})": ((0.15, 0.10, 0.40, 0.27), weights, False),
@@ -170,7 +170,7 @@ def draw_product(reading: Reading) -> Image.Image:
     notes = iter(
         ("the words ask", "the patches offer", "each row sums to 1", "the patches tell", "for the words")
     )
-    for title, (box, values, signed) in places.items():
+    for title, (box, values, signed) in matrices.items():
         axes = drawn.add_axes(box)
         heat(axes, values, signed, reading.predictions if box[0] == 0.15 else None)
         axes.set_title(title, fontsize=11, weight="bold", pad=18)
@@ -195,7 +195,7 @@ def draw_product(reading: Reading) -> Image.Image:
 
 
 def draw_row(reading: Reading) -> Image.Image:
-    """A row as bars, folded into the grid, and laid over the photo."""
+    """Draw a row as bars, folded into the grid, and laid over the photo."""
     explanation, values = reading.explanation, reading.rows[reading.row].numpy()
     folded_row = values.reshape(explanation.grid_size)
     drawn = figure(9.2, 4.8)
@@ -219,10 +219,10 @@ def draw_row(reading: Reading) -> Image.Image:
 
 
 def draw_maps(reading: Reading) -> Image.Image:
-    """The same word's softmax row and its default map, and the word that owes the photo least."""
+    """Draw the same word's softmax row and its default map, and the word that owes the photo least."""
     explanation, word = reading.explanation, reading.word
     index = explanation.words.index(word)
-    least = min(explanation.words, key=lambda one: (one.grounded, one.evidence))
+    least = min(explanation.words, key=lambda word: (word.grounded, word.evidence))
     panels = [
         Panel(f"{word.text}: softmax row", reading.raw.words[index].map),
         Panel(f"{word.text}: {explanation.method}", word.map, grounded=word.grounded),
@@ -253,7 +253,7 @@ def log_axes(axes: Axes, x: str, y: str, ticks: Sequence[int]) -> None:
 
 
 def draw_cost(measured: dict[str, Any]) -> Image.Image:
-    """Time and memory of one cross-attention, against N and against T."""
+    """Draw time and memory of one cross-attention, against N and against T."""
     drawn = figure(9.2, 6.4)
     sides = {"patches": measured["over_patches"], "words": measured["over_words"]}
     for column, (varied, points) in enumerate(sides.items()):
@@ -280,7 +280,7 @@ def draw_cost(measured: dict[str, Any]) -> Image.Image:
 
 
 def draw_cache(reading: Reading, measured: dict[str, Any]) -> Image.Image:
-    """What a caption costs by what is kept: counted, and measured."""
+    """Draw what a caption costs by what is cached: counted, and measured."""
     decoder = reading.captioner.model.decoder
     longest = torch.zeros(1, LONGEST, dtype=torch.long)  # the count does not depend on the ids
     counts = multiply_adds(decoder, reading.states, longest)
@@ -288,9 +288,9 @@ def draw_cache(reading: Reading, measured: dict[str, Any]) -> Image.Image:
     left, right = drawn.add_axes((0.09, 0.15, 0.39, 0.66)), drawn.add_axes((0.59, 0.15, 0.39, 0.66))
     steps = [1, 2, 4, 8, 16, LONGEST]
     lengths = [caption["words"] for caption in measured["captions"]]
-    for kept in KEPT:
-        curve(left, steps, [counts[kept][step - 1] / 1e6 for step in steps], kept)
-        curve(right, lengths, [caption["seconds"][kept] * 1e3 for caption in measured["captions"]], kept)
+    for cached in CACHED:
+        curve(left, steps, [counts[cached][step - 1] / 1e6 for step in steps], cached)
+        curve(right, lengths, [caption["seconds"][cached] * 1e3 for caption in measured["captions"]], cached)
     log_axes(left, "words written", "million multiply-adds", steps)
     log_axes(right, "words written", "time, ms", lengths)
     left.set_title("counted", fontsize=10)

@@ -19,7 +19,7 @@ START, END = "‹start›", "‹end›"
 
 
 def read_by_hand(decoder: Decoder, ids: Tensor, patches: Tensor) -> tuple[Tensor, list[dict[str, Tensor]]]:
-    """Reads a caption, ids (1, T), over a photo, patches (1, N, D): the logits, and each layer's cross-attention."""
+    """Return the logits of a caption, ids (1, T), over patches (1, N, D), and each layer's cross-attention."""
     hidden = decoder.token_embedding(ids) + decoder.position_embedding(torch.arange(ids.shape[1]))
     layers = []
     for block in decoder.blocks:
@@ -67,22 +67,22 @@ class Reading:
 
     @property
     def last(self) -> dict[str, Tensor]:
-        """The last layer's tensors, without the first dimension."""
+        """Return the last layer's tensors, without the first dimension."""
         return {name: tensor[0] for name, tensor in self.layers[-1].items()}
 
     @property
     def rows(self) -> Tensor:
-        """The weights (T, N) that ``--method last --raw`` shows: the last layer's, mean over the heads."""
+        """Return the weights (T, N) that ``--method last --raw`` shows: the last layer's, mean over the heads."""
         return self.last["weights"].mean(dim=0)
 
     @property
     def predictions(self) -> list[str]:
-        """``read → predicted`` of each row."""
+        """Return ``read → predicted`` of each row."""
         return [f"{read} → {said}" for read, said in zip(self.labels, self.labels[1:], strict=False)]
 
 
 def read(captioner: Captioner) -> Reading:
-    """Captions the photo, and reads the caption again by hand."""
+    """Caption the photo, and read the caption again by hand."""
     model, tokenizer = captioner.model, captioner.tokenizer
     if model.num_prefix:
         raise SystemExit("The page knows patches alone; say in it what the prefix tokens are.")
@@ -103,11 +103,11 @@ def read(captioner: Captioner) -> Reading:
         states = captioner.encode(pixel_values)
         logits, layers = read_by_hand(model.decoder, ids, states)
         attentions = model(ids, states, output_attentions=True).attentions
-    place = max(
+    index = max(
         range(len(explanation.words)),
         key=lambda index: (explanation.words[index].grounded, explanation.words[index].evidence),
     )
-    row = tokenizer.words(tokens)[place].start - 1
+    row = tokenizer.words(tokens)[index].start - 1
     entropies = torch.special.entr(layers[-1]["weights"][0, :, row]).sum(dim=-1)
     return Reading(
         captioner=captioner,
@@ -125,14 +125,14 @@ def read(captioner: Captioner) -> Reading:
             **{name: tuple(tensor.shape) for name, tensor in layers[-1].items()},
         },
         labels=[START, *(tokenizer.decode([token]) for token in tokens[1:-1]), END],
-        word=explanation.words[place],
+        word=explanation.words[index],
         row=row,
         head=int(entropies.argmin()),
     )
 
 
 def parts_of_patches(layer: dict[str, Tensor], cross: Attention) -> Tensor:
-    """What each patch adds to the output (T, N, D); with the output's bias they sum to it (Kobayashi et al. 2020)."""
+    """Return what each patch adds to the output (T, N, D): with its bias they sum to it (Kobayashi et al. 2020)."""
     heads, width = cross.heads, cross.output.weight.shape[0]
     to_output = cross.output.weight.reshape(width, heads, width // heads)
     through = torch.einsum("hnd,ohd->hno", layer["value"][0], to_output)

@@ -29,8 +29,8 @@ def page(reading: Reading, measured: dict[str, Any]) -> str:
     return PROSE.fill("page", **values) + "\n"
 
 
-def place(patch: int, columns: int) -> str:
-    """Row and column of a patch, counted from the upper left and from one."""
+def position(patch: int, columns: int) -> str:
+    """Return row and column of a patch, counted from the upper left and from one."""
     return f"{patch // columns + 1}, {patch % columns + 1}"
 
 
@@ -39,12 +39,12 @@ def millions(count: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes, as people read them."""
+    """Return bytes as people read them."""
     return f"{count / 2**20:.2f} MiB" if count >= 2**19 else f"{count / 2**10:.1f} KiB"
 
 
 def table_by_hand(reading: Reading) -> str:
-    """The row that the page works out: its strongest patches, the rest, and the sum."""
+    """Return the row that the page works out: its strongest patches, the rest, and the sum."""
     scores, weights = (reading.last[name][reading.head, reading.row] for name in ("scores", "weights"))
     shares, columns = (scores - scores.max()).exp(), reading.explanation.grid_size[1]
     best = weights.argsort(descending=True)[:BY_HAND].tolist()
@@ -52,7 +52,9 @@ def table_by_hand(reading: Reading) -> str:
     def row(name: str, score: str, share: Tensor, weight: Tensor) -> tuple[str, ...]:
         return name, score, f"{share:.3f}", f"{weight:.3f}"
 
-    rows = [row(place(one, columns), f"{scores[one]:.2f}", shares[one], weights[one]) for one in best]
+    rows = [
+        row(position(patch, columns), f"{scores[patch]:.2f}", shares[patch], weights[patch]) for patch in best
+    ]
     rest = shares.sum() - shares[best].sum(), weights.sum() - weights[best].sum()
     rows.append(row(f"the other {len(weights) - BY_HAND}", "", *rest))
     rows.append(row("sum", "", shares.sum(), weights.sum()))
@@ -60,24 +62,24 @@ def table_by_hand(reading: Reading) -> str:
 
 
 def table_of_weights(reading: Reading) -> str:
-    """A row for each prediction, the patches added up by quarters of the grid."""
+    """Return a row for each prediction, the patches added up by quarters of the grid."""
     columns, lines = reading.explanation.grid_size[1], []
     for name, weights in zip(reading.predictions, reading.rows, strict=True):
         halves = weights.reshape(reading.explanation.grid_size).tensor_split(2, dim=0)
         quarters = [quarter.sum() for half in halves for quarter in half.tensor_split(2, dim=1)]
         strongest = int(weights.argmax())
         numbers = [f"{number:.3f}" for number in (*quarters, weights.sum())]
-        lines.append((name, *numbers, f"{weights[strongest]:.3f} at {place(strongest, columns)}"))
+        lines.append((name, *numbers, f"{weights[strongest]:.3f} at {position(strongest, columns)}"))
     quarters_named = ("upper left", "upper right", "lower left", "lower right")
     return table(("read → predicted", *quarters_named, "sum", "strongest patch: row, column"), lines, 1)
 
 
 def table_of_words(explanation: Explanation) -> str:
-    """The triangle: what each word paid to the start and to the words before it."""
+    """Return the triangle: what each word paid to the start and to the words before it."""
     lines = []
     for index, (word, paid) in enumerate(zip(explanation.words, explanation.words_attention, strict=True), 1):
         lines.append(
-            (f"**{word.text}**", *(f"{one:.2f}" for one in paid[:index]), *[""] * (len(paid) - index))
+            (f"**{word.text}**", *(f"{share:.2f}" for share in paid[:index]), *[""] * (len(paid) - index))
         )
     return table(("predicted", START, *(word.text for word in explanation.words)), lines, 1)
 
@@ -91,7 +93,7 @@ def table_of_evidence(explanation: Explanation) -> str:
 
 
 def values_of_reading(reading: Reading) -> dict[str, object]:
-    """What the template asks for of the caption and its tensors."""
+    """Return what the template asks for of the caption and its tensors."""
     explanation, model = reading.explanation, reading.captioner.model
     (rows, columns), (width, height) = explanation.grid_size, explanation.geometry.input_size
     tokens, patches = reading.rows.shape
@@ -127,30 +129,35 @@ def values_of_reading(reading: Reading) -> dict[str, object]:
         "read_by_hand": inspect.getsource(read_by_hand).rstrip(),
         "example_prints": "\n".join(["True", *(f"{reading.shapes['weights']} True" for _ in reading.layers)]),
         "sinks": SINKS,
-        "sinks_at": "; ".join(place(patch, columns) for patch in sorted(sinks.tolist())),
+        "sinks_at": "; ".join(position(patch, columns) for patch in sorted(sinks.tolist())),
         "sinks_take": f"{reading.rows[:, sinks].sum() / reading.rows.sum():.0%}",
         "sinks_tell": f"{lengths[:, sinks].sum() / lengths.sum():.0%}",
     }
 
 
 def _of_photos(captioner: Captioner) -> dict[str, str]:
-    """What of the photo the encoder is shown, and how often."""
-    preprocessing, beside = captioner.parts.preprocessing, captioner.model.config.encoder.beside
+    """Return what of the photo the encoder is shown, and how often."""
+    preprocessing, aux_backbone = captioner.parts.preprocessing, captioner.model.config.encoder.beside
     stretch = f"{preprocessing.max_aspect_change:.2f}"
     squeezed = PROSE.fill("squeezed", stretch=stretch) if preprocessing.max_aspect_change > 1 else ""
     return {
         "shown": PROSE.fill(f"shown_{preprocessing.crop}") + squeezed,
-        "beside": "" if beside is None else f"\n{PROSE.fill('beside', network=beside)}",
+        "beside": "" if aux_backbone is None else f"\n{PROSE.fill('beside', network=aux_backbone)}",
         "mirrored": f"\n{PROSE.fill('mirrored')}" if preprocessing.hflip_tta else "",
     }
 
 
 def values_of_cost(reading: Reading) -> dict[str, object]:
-    """What is counted: the same on every machine."""
+    """Return what is counted: the same on every machine."""
     decoder, (tokens, patches) = reading.captioner.model.decoder, reading.rows.shape
     width = decoder.config.width
-    counts = {kept: each[-1] for kept, each in multiply_adds(decoder, reading.states, reading.ids).items()}
-    saved = [(kept, millions(count), f"{counts['nothing'] / count:.1f}") for kept, count in counts.items()]
+    counts = {
+        cached: per_word[-1]
+        for cached, per_word in multiply_adds(decoder, reading.states, reading.ids).items()
+    }
+    saved = [
+        (cached, millions(count), f"{counts['nothing'] / count:.1f}") for cached, count in counts.items()
+    ]
     with torch.no_grad():
         cache = decoder.start(reading.states)
     return {
@@ -164,7 +171,7 @@ def values_of_cost(reading: Reading) -> dict[str, object]:
 
 
 def values_of_measurements(measured: dict[str, Any]) -> dict[str, object]:
-    """What is measured; growth from the last but one size to the last."""
+    """Return what is measured; growth from the last but one size to the last."""
     lines = []
     for varied, letter in (("patches", "N"), ("words", "T")):
         before, last = measured[f"over_{varied}"][-2:]

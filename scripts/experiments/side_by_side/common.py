@@ -63,7 +63,7 @@ class Trained:
 
     @classmethod
     def of(cls, model: Any, caption: Caption, captions_per_photo: int, progress: Progress) -> Trained:
-        """Make it of a ``model`` whose encoder is its ``encoder``."""
+        """Return what was trained, a ``model`` whose encoder is its ``encoder``."""
         counts = (sum(p.numel() for p in part.parameters()) for part in (model, model.encoder))
         return cls(caption, *counts, captions_per_photo, progress)
 
@@ -91,7 +91,7 @@ class Task:
 
     @property
     def digest(self) -> str:
-        """Of config, photos and tokenizer: equal ones mean the same task."""
+        """Return a digest of config, photos and tokenizer: equal ones mean the same task."""
         files = (Path(self.config.data.train[0].captions), Path(str(self.config.tokenizer.file)))
         return digest(describe(self.config).encode(), *(file.read_bytes() for file in files))
 

@@ -137,14 +137,14 @@ def run(task: Task, plan: Plan, learning_rate: float) -> Trained:
     model.set_attn_implementation("sdpa")
 
     def caption(pixel_values: Tensor) -> list[str]:
-        found = model.generate(
+        output_ids = model.generate(
             pixel_values.to(task.device),
             num_beams=options.num_beams,
             max_new_tokens=options.max_length,
             length_penalty=options.length_penalty,
             no_repeat_ngram_size=options.no_repeat_ngram_size,
         )
-        return [task.tokenizer.decode(ids) for ids in found.tolist()]
+        return [task.tokenizer.decode(ids) for ids in output_ids.tolist()]
 
     return Trained.of(model, caption, 1, progress)
 

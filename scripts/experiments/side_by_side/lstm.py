@@ -154,7 +154,7 @@ def run(task: Task, plan: Plan, learning_rate: float) -> Trained:
     tokenizer = task.tokenizer
 
     def caption(pixel_values: Tensor) -> list[str]:
-        found = generate(
+        results = generate(
             cast(DecoderModel, model),  # its state is no DecoderCache, but is used like one
             model.encoder(pixel_values.to(task.device)),
             task.config.generation,
@@ -162,7 +162,7 @@ def run(task: Task, plan: Plan, learning_rate: float) -> Trained:
             eos_id=tokenizer.eos_id,
             pad_id=tokenizer.pad_id,
         )
-        return [tokenizer.decode(captions[0].token_ids) for captions in found]
+        return [tokenizer.decode(captions[0].token_ids) for captions in results]
 
     return Trained.of(model, caption, 1, progress)
 

@@ -87,7 +87,7 @@ def run(task: Task, plan: Plan) -> Trained:
     captioner = Captioner(parts, task.device)
 
     def caption(pixel_values: Tensor) -> list[str]:
-        return [found.text for found in captioner.caption_pixels(pixel_values, task.config.generation)]
+        return [result.text for result in captioner.caption_pixels(pixel_values, task.config.generation)]
 
     progress = Progress(**json.loads(finished.read_text(encoding="utf-8")))
     return Trained.of(parts.model, caption, task.config.data.captions_per_photo, progress)

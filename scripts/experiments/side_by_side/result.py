@@ -86,15 +86,15 @@ def _scores(task: Task, caption: Caption) -> dict[str, Any]:
     captions: dict[Any, str] = {}
     with torch.inference_mode():
         for first in range(0, len(photos), BATCH):
-            some = photos[first : first + BATCH]
-            found = caption(_pixels(task, some))
-            captions.update({photo.photo_id: text for photo, text in zip(some, found, strict=True)})
+            subset = photos[first : first + BATCH]
+            texts = caption(_pixels(task, subset))
+            captions.update({photo.photo_id: text for photo, text in zip(subset, texts, strict=True)})
     evaluation = CaptionEvaluator(photos).evaluate(captions)
-    each = {scored.photo_id: scored.scores["CIDEr"] for scored in evaluation.photos}
+    ciders = {scored.photo_id: scored.scores["CIDEr"] for scored in evaluation.photos}
     return {
         **evaluation.to_dict(),
         "photos": [
-            {"image_id": photo.photo_id, "caption": captions[photo.photo_id], "CIDEr": each[photo.photo_id]}
+            {"image_id": photo.photo_id, "caption": captions[photo.photo_id], "CIDEr": ciders[photo.photo_id]}
             for photo in photos
         ],
     }
@@ -104,7 +104,7 @@ def seconds_per_photo(caption: Caption, pixel_values: Tensor, batch: int) -> flo
     """Time captions of ``pixel_values`` (n, 3, H, W), ``batch`` at a time, after a first batch as warm-up."""
     with torch.inference_mode():
         caption(pixel_values[:batch])
-        seconds, _ = timed(lambda: [caption(some) for some in pixel_values.split(batch)])
+        seconds, _ = timed(lambda: [caption(values) for values in pixel_values.split(batch)])
     return seconds / len(pixel_values)
 
 

@@ -30,7 +30,7 @@ def load(folder: Path) -> list[dict[str, Any]]:
     """Return the results in ``folder``, ours first; raise DataError where they are not of the same task."""
     order = list(NAMES)
     results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
-    results.sort(key=lambda one: order.index(one["arm"]))
+    results.sort(key=lambda result: order.index(result["arm"]))
     for other in results[1:]:
         names = {**results[0]["same"], **other["same"]}
         different = [name for name in names if results[0]["same"].get(name) != other["same"].get(name)]
@@ -45,19 +45,19 @@ def load(folder: Path) -> list[dict[str, Any]]:
 
 def markdown(results: list[dict[str, Any]]) -> str:
     """Return a row for each result; ``ours more by``: in CIDEr, with a 95 % bootstrap interval over the same photos."""
-    return table(_HEADER, [_row(one, results) for one in results])
+    return table(_HEADER, [_row(result, results) for result in results])
 
 
-def _row(one: dict[str, Any], results: list[dict[str, Any]]) -> list[str]:
-    low, high = one["intervals"]["CIDEr"]
-    training, seconds = one["training"], one["seconds_per_photo"]
+def _row(result: dict[str, Any], results: list[dict[str, Any]]) -> list[str]:
+    low, high = result["intervals"]["CIDEr"]
+    training, seconds = result["training"], result["seconds_per_photo"]
     return [
-        NAMES[one["arm"]],
-        f"{one['metrics']['CIDEr']:.3f} ({low:.3f} to {high:.3f})",
-        _more(results[0], one) if results[0]["arm"] == "ours" and one["arm"] != "ours" else "",
-        f"{one['metrics']['Bleu_4']:.3f}",
-        f"{one['distinct'] / one['images']:.0%}",
-        f"{one['parameters'] / 1e6:.1f} M",
+        NAMES[result["arm"]],
+        f"{result['metrics']['CIDEr']:.3f} ({low:.3f} to {high:.3f})",
+        _more(results[0], result) if results[0]["arm"] == "ours" and result["arm"] != "ours" else "",
+        f"{result['metrics']['Bleu_4']:.3f}",
+        f"{result['distinct'] / result['images']:.0%}",
+        f"{result['parameters'] / 1e6:.1f} M",
         str(training["steps"]),
         f"{training['photos_per_second']:.0f}",
         f"{training['epochs_of_photos']:.1f}",
@@ -66,10 +66,10 @@ def _row(one: dict[str, Any], results: list[dict[str, Any]]) -> list[str]:
 
 
 def _more(ours: dict[str, Any], other: dict[str, Any]) -> str:
-    each = []
-    for one in (ours, other):
-        by_photo = {photo["image_id"]: photo["CIDEr"] for photo in one["photos"]}
+    scores = []
+    for result in (ours, other):
+        by_photo = {photo["image_id"]: photo["CIDEr"] for photo in result["photos"]}
         values = np.array([by_photo[photo["image_id"]] for photo in ours["photos"]])
-        each.append({"CIDEr": mean_score(values, float(values.mean()))})
-    value, low, high, _ = compare(*each)["CIDEr"]
+        scores.append({"CIDEr": mean_score(values, float(values.mean()))})
+    value, low, high, _ = compare(*scores)["CIDEr"]
     return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
