@@ -14,14 +14,14 @@ from wordgaze.evaluation.by_category import HARDLY, RELIABLY, CategoryResult, Ph
 from wordgaze.evaluation.calibration import RIGHT_CIDER
 from wordgaze.evaluation.ptb import tokenize_all
 from wordgaze.evaluation.score import score_captions
-from wordgaze.tasks.calibrate import JudgedPhoto, read_judged
+from wordgaze.tasks.calibrate import CalibrationPhoto, read_calibration_photos
 
 FEWEST = 20
 """Photos of a category, for a row of its own."""
 
 LISTED = 12
 
-Photos = Mapping[str, Sequence[JudgedPhoto]]
+Photos = Mapping[str, Sequence[CalibrationPhoto]]
 """The scored photos of each set."""
 
 
@@ -30,7 +30,7 @@ def measured_sections(folder: Path, instances: Path, padded: Sequence[Path], bea
     calibration = _read(folder / "calibration.json")
     sets = list(calibration["sets"])
     scores = {name: _read(folder / "scores" / f"{name}.json") for name in sets}
-    photos = {name: read_judged(folder / "photos" / f"{name}.json") for name in sets}
+    photos = {name: read_calibration_photos(folder / "photos" / f"{name}.json") for name in sets}
     check(scores, photos, calibration)
     everything = [photo for in_set in photos.values() for photo in in_set]
     results = by_category(photo_records(everything, instances), FEWEST)
@@ -68,7 +68,7 @@ def check(scores: dict[str, Any], photos: Photos, calibration: dict[str, Any]) -
             )
 
 
-def photo_records(photos: Iterable[JudgedPhoto], instances: Path) -> list[PhotoRecord]:
+def photo_records(photos: Iterable[CalibrationPhoto], instances: Path) -> list[PhotoRecord]:
     """Return what ``by_category`` takes, with boxes of the photos that were scored by boxes."""
     boxes = {str(photo_id): of_photo for photo_id, of_photo in read_instances(instances).boxes.items()}
     photos = list(photos)
@@ -99,7 +99,7 @@ def score_table(scores: dict[str, Any], photos: Photos) -> str:
     return table(columns, rows)
 
 
-def person_cider(photos: Sequence[JudgedPhoto]) -> float:
+def person_cider(photos: Sequence[CalibrationPhoto]) -> float:
     """Return the mean CIDEr of people's captions, one of each photo at a time, against the others of their photos."""
     turns = min(len(photo.references) for photo in photos)
     if turns < 2:
@@ -210,7 +210,7 @@ def listed_table(photos: Photos, calibration: dict[str, Any]) -> str:
     return table(["set", "image_id", "place", "CIDEr", "confidence", "not there", "caption"], rows)
 
 
-def listed(photos: Sequence[JudgedPhoto], count: int) -> list[tuple[int, JudgedPhoto]]:
+def listed(photos: Sequence[CalibrationPhoto], count: int) -> list[tuple[int, CalibrationPhoto]]:
     """Return the worst by CIDEr, the best, and those evenly between, after their ranks."""
     ordered = sorted(photos, key=lambda photo: photo.cider)
     ranks = [round(index * (len(ordered) - 1) / (count - 1)) for index in range(count)]

@@ -16,7 +16,7 @@ from PIL import Image
 import wordgaze
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
-from wordgaze.explanation.overlay import place_in_words
+from wordgaze.explanation.overlay import position_in_words
 
 
 def explain(*arguments: object) -> Result:
@@ -34,7 +34,7 @@ def test_caption_table_and_picture(
     assert len(rows) == len(explanation.words) > 1
     for row, word in zip(rows, explanation.words, strict=True):
         x, y = word.peak
-        peak, place = f"{x}, {y}", place_in_words(word.peak, (120, 90))
+        peak, place = f"{x}, {y}", position_in_words(word.peak, (120, 90))
         if not word.grounded:
             peak, place = f"({peak})", f"({place})"
         assert (

@@ -75,8 +75,8 @@ def test_a_draw_s_score_is_that_of_its_photos_as_one_text() -> None:
 def test_no_words_score_nothing() -> None:
     counts = bleu_counts([[]], [[["a", "cat"]]])
     assert counts.corpus() == pytest.approx([0, 0, 0, 0], abs=1e-9)
-    assert counts.each().shape == (1, 4)
-    assert bleu_counts([], []).each().shape == (0, 4)
+    assert counts.per_photo().shape == (1, 4)
+    assert bleu_counts([], []).per_photo().shape == (0, 4)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -90,4 +90,6 @@ def test_equal_to_pycocoevalcap(seed: int) -> None:
     )
     counts = bleu_counts(candidates, references)
     assert counts.corpus() == pytest.approx(corpus, abs=1e-12)
-    assert counts.each().T.ravel() == pytest.approx([score for scores in each for score in scores], abs=1e-12)
+    assert counts.per_photo().T.ravel() == pytest.approx(
+        [score for scores in each for score in scores], abs=1e-12
+    )

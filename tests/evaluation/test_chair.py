@@ -35,7 +35,7 @@ def test_the_shares_by_hand() -> None:
     assert list(scores) == ["CHAIRs", "CHAIRi"]
     assert scores["CHAIRs"].total == 2 / 4
     assert scores["CHAIRi"].total == 3 / 8
-    assert scores["CHAIRi"].each == pytest.approx([1 / 3, 0, 0, 1])
+    assert scores["CHAIRi"].per_photo == pytest.approx([1 / 3, 0, 0, 1])
     assert all(score.lower_is_better for score in scores.values())
 
 

@@ -117,7 +117,7 @@ def test_meteor_of_a_stand_in(java: StandIn) -> None:
     each = [meteor_value([3, 3, 0, 0, *[0] * 16, 2, 0, 0])] * 3
     each[0] = meteor_value([2, 3, 0, 0, 2, 2, *[0] * 14, 2, 2, 2])
     each[1] = meteor_value([2, 2, 0, 0, 1, 1, *[0] * 14, 2, 1, 1])
-    assert score.each.tolist() == each and each[0] > each[1] > each[2] == 0
+    assert score.per_photo.tolist() == each and each[0] > each[1] > each[2] == 0
     assert score.total == meteor_value([7, 7, 0, 0, 3, 3, *[0] * 14, 6, 3, 3])
     twice = score.resampled(np.array([[2.0, 0, 1], [1, 1, 1]]))
     assert twice.tolist() == [meteor_value([7, 8, 0, 0, 4, 4, *[0] * 14, 6, 4, 4]), score.total]
@@ -129,7 +129,7 @@ def test_meteor_of_a_stand_in(java: StandIn) -> None:
 def test_spice_of_a_stand_in(java: StandIn) -> None:
     before = java.written()
     score = spice(REFERENCES)(CAPTIONS)["SPICE"]
-    assert score.each.tolist() == [0.5, 0.5, 0]
+    assert score.per_photo.tolist() == [0.5, 0.5, 0]
     assert score.total == pytest.approx(1 / 3)
     assert java.written() == before
     assert "-cache" not in (java.folder / "seen.json").read_text()
@@ -280,6 +280,6 @@ def test_equal_to_pycocoevalcap_s_meteor() -> None:
 
     total, each = their_score(list(range(60)))
     ours = meteor(references)(captions)["METEOR"]
-    assert ours.each.tolist() == each
+    assert ours.per_photo.tolist() == each
     assert ours.total == total
     assert ours.resampled(draw[None].astype(float)).tolist() == [their_score(drawn)[0]]

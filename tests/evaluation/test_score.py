@@ -78,7 +78,7 @@ def test_the_order_of_the_candidates_does_not_matter() -> None:
 def test_every_photo_drawn_once_is_the_set_itself() -> None:
     for name, score in score_captions(CANDIDATES, REFERENCES).scores.items():
         assert score.resampled(np.ones((2, 3))) == pytest.approx([score.total] * 2), name
-        assert score.resampled(np.array([[0.0, 3.0, 0.0]])) == pytest.approx([score.each[1]]), name
+        assert score.resampled(np.array([[0.0, 3.0, 0.0]])) == pytest.approx([score.per_photo[1]]), name
 
 
 def test_a_fingerprint_is_of_photos_references_and_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:

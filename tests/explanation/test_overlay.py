@@ -13,7 +13,7 @@ from wordgaze.explanation.overlay import (
     colorize,
     overlay,
     percent,
-    place_in_words,
+    position_in_words,
     refine,
     resize,
     strength,
@@ -120,8 +120,8 @@ def test_percent_rounds_nothing_to_certainty() -> None:
 
 
 def test_places_in_words() -> None:
-    names = [place_in_words((x, y), (300, 90)) for y in (0, 45, 89) for x in (0, 150, 299)]
+    names = [position_in_words((x, y), (300, 90)) for y in (0, 45, 89) for x in (0, 150, 299)]
     assert names[:3] == ["upper left", "top", "upper right"]
     assert names[3:6] == ["left", "center", "right"]
     assert names[6:] == ["lower left", "bottom", "lower right"]
-    assert place_in_words((0, 0), (1, 1)) == "upper left"
+    assert position_in_words((0, 0), (1, 1)) == "upper left"

@@ -23,7 +23,7 @@ from wordgaze.cli.main import main as wordgaze
 from wordgaze.folder import CONFIDENCE, FILES, load_folder
 from wordgaze.hub import bundled_folder
 from wordgaze.model.caption_model import CaptionModel
-from wordgaze.tasks.calibrate import JudgedPhoto, read_judged
+from wordgaze.tasks.calibrate import CalibrationPhoto, read_calibration_photos
 from wordgaze.tasks.train import describe, parse_config
 
 PHOTOS = 60  # of each set
@@ -145,7 +145,9 @@ def measured_by_hand(folder: Path) -> None:
         calibration["sets"][name] = figures(24)
         calibration["captions"][name] = [
             {"image_id": row["image_id"], "confidence": row["CIDEr"] / 3, "right": photo.right}
-            for row, photo in zip(rows, read_judged(folder / "photos" / f"{name}.json"), strict=True)
+            for row, photo in zip(
+                rows, read_calibration_photos(folder / "photos" / f"{name}.json"), strict=True
+            )
         ][2:]
     write_json(folder / "calibration.json", calibration | figures(48))
     categories = [{"id": 1, "name": "dog"}, {"id": 2, "name": "sports ball"}]
@@ -378,7 +380,7 @@ def test_another_encoder_needs_another_text(work: Work) -> None:
 
 def test_the_places_are_even_and_hold_both_ends() -> None:
     photos = [
-        JudgedPhoto("a", index, None, "", (), cider, (), False)
+        CalibrationPhoto("a", index, None, "", (), cider, (), False)
         for index, cider in enumerate([0.5, 0.1, 0.9, 0.3, 0.7])
     ]
     assert [photo.cider for _, photo in results.listed(photos, 3)] == [0.1, 0.5, 0.9]
@@ -388,9 +390,11 @@ def test_the_places_are_even_and_hold_both_ends() -> None:
 def test_a_person_is_scored_against_the_others() -> None:
     """Where all say the same, a person is as good as can be; where all differ, as bad."""
     texts = [f"a {word} stands on the {word} grass" for word in ("dog", "cat", "cow")]
-    same = [JudgedPhoto("a", i, None, "", (text, text, text), 0, (), False) for i, text in enumerate(texts)]
+    same = [
+        CalibrationPhoto("a", i, None, "", (text, text, text), 0, (), False) for i, text in enumerate(texts)
+    ]
     apart = [
-        JudgedPhoto("a", i, None, "", (f"{text} x", "nothing like it", "what else"), 0, (), False)
+        CalibrationPhoto("a", i, None, "", (f"{text} x", "nothing like it", "what else"), 0, (), False)
         for i, text in enumerate(texts)
     ]
     assert results.person_cider(same) > 5
@@ -425,6 +429,6 @@ def test_the_bundled_models_card_lists_what_it_says(shared_data: Path) -> None:
     assert re.search(r"\*\*Below 0\.\d\d captions are usually wrong\*\*|No threshold was found", card)
 
 
-def test_read_judged_keeps_the_order_of_the_file(work: Work) -> None:
-    ciders = [photo.cider for photo in read_judged(work.measured / "photos" / "flickr.json")]
+def test_calibration_photos_keep_the_order_of_the_file(work: Work) -> None:
+    ciders = [photo.cider for photo in read_calibration_photos(work.measured / "photos" / "flickr.json")]
     assert ciders == sorted(ciders) and len(ciders) == PHOTOS

@@ -15,7 +15,7 @@ from wordgaze.captioner import Caption, Captioner
 from wordgaze.errors import DataError
 from wordgaze.evaluation.calibration import fit_logistic
 from wordgaze.generation.confidence import FEATURES
-from wordgaze.tasks.calibrate import JudgedPhoto, calibrate, fit, read_judged
+from wordgaze.tasks.calibrate import CalibrationPhoto, calibrate, fit, read_calibration_photos
 from wordgaze.tasks.evaluate import CaptionEvaluator, evaluate_results, reference_photos, save_per_photo
 
 REFERENCES = {
@@ -52,7 +52,7 @@ def per_image(tmp_path: Path) -> Path:
 
 
 def test_what_is_right_is_read_from_an_evaluation(per_image: Path) -> None:
-    photos = {photo.photo_id: photo for photo in read_judged(per_image)}
+    photos = {photo.photo_id: photo for photo in read_calibration_photos(per_image)}
     assert {photo.name for photo in photos.values()} == {"val"}
     assert photos[1].references == tuple(REFERENCES[1]) and photos[1].caption == FOUND[1]
     assert [photos[number].boxed for number in (1, 2, 3)] == [False, False, True]
@@ -67,7 +67,7 @@ def _row(**changes: Any) -> str:
 
 
 def test_a_caption_of_little_cider_is_wrong(per_image: Path) -> None:
-    photo = read_judged(per_image)[0]._replace(absent=())
+    photo = read_calibration_photos(per_image)[0]._replace(absent=())
     assert photo._replace(cider=0.5).right and not photo._replace(cider=0.499).right
 
 
@@ -97,16 +97,16 @@ def test_other_files_are_refused(tmp_path: Path, content: str, message: str) -> 
     path = tmp_path / "val.json"
     path.write_text(content)
     with pytest.raises(DataError, match=message) as caught:
-        read_judged(path)
+        read_calibration_photos(path)
     assert str(caught.value).startswith(str(path)) and "--per-image OUT.json` wrote" in str(caught.value)
     path.write_text(_row())
-    assert read_judged(path)[0].caption == "a cat"
+    assert read_calibration_photos(path)[0].caption == "a cat"
 
 
-def judged(files: Sequence[Path], captions: Sequence[Caption]) -> list[JudgedPhoto]:
+def judged(files: Sequence[Path], captions: Sequence[Caption]) -> list[CalibrationPhoto]:
     """Every third caption right, of two sets."""
     return [
-        JudgedPhoto(
+        CalibrationPhoto(
             "ab"[index % 2], index, file, caption.text, ("a dog",), float(index % 3 == 0), (), index % 2 == 0
         )
         for index, (file, caption) in enumerate(zip(files, captions, strict=True))
@@ -116,7 +116,7 @@ def judged(files: Sequence[Path], captions: Sequence[Caption]) -> list[JudgedPho
 @pytest.fixture(scope="module")
 def captioned(
     model_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Captioner, list[JudgedPhoto], list[Caption]]:
+) -> tuple[Captioner, list[CalibrationPhoto], list[Caption]]:
     """A captioner, 160 photos judged by its captions, and those."""
     captioner, folder = Captioner.from_pretrained(model_folder, "cpu"), tmp_path_factory.mktemp("photos")
     files = [draw_photo(folder / f"{number}.png", number) for number in range(160)]
@@ -125,7 +125,7 @@ def captioned(
 
 
 def test_the_models_own_captions_are_what_is_fitted(
-    captioned: tuple[Captioner, list[JudgedPhoto], list[Caption]],
+    captioned: tuple[Captioner, list[CalibrationPhoto], list[Caption]],
 ) -> None:
     captioner, photos, captions = captioned
     done: list[None] = []
@@ -145,7 +145,7 @@ def test_the_models_own_captions_are_what_is_fitted(
 
 
 def test_a_few_other_captions_are_left_out_and_many_refused(
-    captioned: tuple[Captioner, list[JudgedPhoto], list[Caption]],
+    captioned: tuple[Captioner, list[CalibrationPhoto], list[Caption]],
 ) -> None:
     captioner, photos, _ = captioned
     other = [photo._replace(caption="something else") for photo in photos]
@@ -157,7 +157,7 @@ def test_a_few_other_captions_are_left_out_and_many_refused(
 
 
 def test_photos_that_are_not_there_are_said(
-    captioned: tuple[Captioner, list[JudgedPhoto], list[Caption]],
+    captioned: tuple[Captioner, list[CalibrationPhoto], list[Caption]],
 ) -> None:
     captioner, photos, _ = captioned
     with pytest.raises(DataError, match=r"nothere\.png: .*no such file.*one of 1 photos"):
@@ -172,7 +172,7 @@ def test_the_threshold_goes_with_the_confidence() -> None:
     right = np.arange(300) % 2 == 0
     features = np.column_stack([right + 0.3 * rng.normal(size=300), *rng.normal(size=(3, 300))])
     photos = [
-        JudgedPhoto("a", index, None, "", (), float(good), (), False) for index, good in enumerate(right)
+        CalibrationPhoto("a", index, None, "", (), float(good), (), False) for index, good in enumerate(right)
     ]
     found = fit(photos, features)
     below = found.confidence.usually_wrong_below

@@ -87,7 +87,7 @@ class AttentionLstm(nn.Module):
         return features, weights.view(-1, patches)
 
     def forward(self, input_ids: Tensor, patches: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Teacher forcing: return logits (n, V) of the n ``positions`` (R, T, booleans), and weights (R, T, N)."""
+        """Return the teacher-forced logits (n, V) of the n ``positions`` (R, T, booleans), and weights (R, T, N)."""
         state = self.start(patches, len(input_ids) // len(patches))
         steps = [self.step(words, state) for words in self.embedding(input_ids).unbind(dim=1)]
         features = torch.stack([out for out, _ in steps], dim=1)[positions]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", metavar="DIR")
-@click.argument("judged", nargs=-1, metavar="[PER_IMAGE.json...]")
+@click.argument("per_image", nargs=-1, metavar="[PER_IMAGE.json...]")
 @click.option("--images", metavar="PHOTOS", help="A folder of photos to caption and score.")
 @click.option("--captions", metavar="FILE", help="Their reference captions: COCO, Karpathy, or a folder.")
 @click.option(
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @common_options
 def command(
     folder: str,
-    judged: tuple[str, ...],
+    per_image: tuple[str, ...],
     images: str | None,
     captions: str | None,
     split: str | None,
@@ -49,7 +49,7 @@ def command(
     references or boxes. Writes confidence.json into DIR. Every figure comes from a regression that had not seen the
     photo (ten folds); the one that is saved is fitted to all photos.
     """
-    _check_way_in(judged, given(images=images, captions=captions), given(split=split, instances=instances))
+    _check_way_in(per_image, given(images=images, captions=captions), given(split=split, instances=instances))
 
     from wordgaze.files import check_outputs, model_files, write_text
     from wordgaze.folder import CONFIDENCE, load_folder, save_confidence
@@ -58,7 +58,7 @@ def command(
     check_model_folder(folder)
     outputs = [Path(folder, CONFIDENCE), *given(json_path=json_path).values()]
     inputs = [file for file in model_files(folder) if file.name != CONFIDENCE]
-    check_outputs(outputs, [*inputs, *judged, *given(instances=instances).values()])
+    check_outputs(outputs, [*inputs, *per_image, *given(instances=instances).values()])
 
     from wordgaze.captioner import Captioner
 
@@ -67,7 +67,7 @@ def command(
     if images is not None and captions is not None:
         calibration = _score_and_calibrate(captioner, images, captions, split, instances, outputs, sized)
     else:
-        calibration = _calibrate(captioner, judged, outputs, sized)
+        calibration = _calibrate(captioner, per_image, outputs, sized)
     save_confidence(calibration.confidence, folder)
     values = calibration.to_dict()
     if json_path is not None:
@@ -78,14 +78,14 @@ def command(
         click.echo(line)
 
 
-def _check_way_in(judged: Sequence[str], photos: dict[str, str], of_photos: dict[str, str]) -> None:
-    if bool(judged) == bool(photos):
+def _check_way_in(per_image: Sequence[str], photos: dict[str, str], of_photos: dict[str, str]) -> None:
+    if bool(per_image) == bool(photos):
         raise click.UsageError(
             "Give either --images PHOTOS with --captions FILE, or files of evaluate --per-image."
         )
     if photos and len(photos) < 2:
         raise click.UsageError("--images and --captions belong together; give both.")
-    if judged and of_photos:
+    if per_image and of_photos:
         raise click.UsageError(
             f"The files of evaluate --per-image hold all that is needed; leave out --{' and --'.join(of_photos)}."
         )
@@ -118,12 +118,12 @@ def _score_and_calibrate(
 
 
 def _calibrate(
-    captioner: Captioner, judged: Sequence[str], outputs: Sequence[Path | str], sized: dict[str, Any]
+    captioner: Captioner, per_image: Sequence[str], outputs: Sequence[Path | str], sized: dict[str, Any]
 ) -> Calibration:
     from wordgaze.files import check_outputs
-    from wordgaze.tasks.calibrate import calibrate, read_judged
+    from wordgaze.tasks.calibrate import calibrate, read_calibration_photos
 
-    photos = [photo for path in judged for photo in read_judged(path)]
+    photos = [photo for path in per_image for photo in read_calibration_photos(path)]
     check_outputs(outputs, [photo.file for photo in photos if photo.file is not None])
     with progress(len(photos), lines=False) as advance:
         return calibrate(captioner, photos, **sized, advance=advance)

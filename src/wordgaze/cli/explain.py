@@ -102,17 +102,17 @@ def _print_words(explanation: Explanation) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from wordgaze.explanation.overlay import place_in_words
+    from wordgaze.explanation.overlay import position_in_words
 
     table = Table("word", "probability", "entropy", "peak", "", box=None, pad_edge=False)
     for column in table.columns[1:4]:
         column.justify = "right"
     for word in explanation.words:
         x, y = word.peak
-        peak, place = f"{x}, {y}", place_in_words(word.peak, explanation.geometry.photo_size)
+        peak, position = f"{x}, {y}", position_in_words(word.peak, explanation.geometry.photo_size)
         if not word.grounded:
-            peak, place = f"({peak})", f"({place})"
+            peak, position = f"({peak})", f"({position})"
         # Text, since a word in brackets would be markup.
         probability = "given" if word.probability is None else f"{word.probability:.3f}"
-        table.add_row(Text(word.text), probability, f"{word.entropy:.2f}", peak, place)
+        table.add_row(Text(word.text), probability, f"{word.entropy:.2f}", peak, position)
     print_table(table)

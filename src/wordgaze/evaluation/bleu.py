@@ -36,7 +36,7 @@ class BleuCounts:
             int(self.reference_length.sum()),
         )
 
-    def each(self) -> np.ndarray:
+    def per_photo(self) -> np.ndarray:
         """Return BLEU-1 to BLEU-n of every photo alone, (P, n)."""
         columns = (self.matches, self.ngrams, self.length, self.reference_length)
         rows = zip(*(column.tolist() for column in columns), strict=True)

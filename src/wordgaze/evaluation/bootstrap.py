@@ -73,5 +73,5 @@ def compare(ours: Mapping[str, Score], theirs: Mapping[str, Score]) -> dict[str,
 def _bootstrap_all(scores: Sequence[Score]) -> np.ndarray:
     """Resample all scores by the same draws: (samples, scores)."""
     return bootstrap(
-        len(scores[0].each), lambda draws: np.stack([score.resampled(draws) for score in scores], axis=1)
+        len(scores[0].per_photo), lambda draws: np.stack([score.resampled(draws) for score in scores], axis=1)
     )

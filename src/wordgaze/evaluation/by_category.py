@@ -52,7 +52,7 @@ class CategoryResult(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """``right``, ``guesswork`` or ``hardly named``, where an interval tells; else nothing.
+        """Return ``right``, ``guesswork`` or ``hardly named``, where an interval tells; else nothing.
 
         Right and guesswork: the share of names that are right lies, with its interval, above or below ``RELIABLY``.
         """

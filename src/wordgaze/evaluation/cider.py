@@ -251,8 +251,8 @@ class CiderD:
 
     def score(self, candidates: Mapping[Id, Tokens]) -> tuple[float, np.ndarray]:
         """Return the mean over the candidates, one a photo, and each one's score, in their order."""
-        each = self.rewards(list(candidates), list(candidates.values()))
-        return math.fsum(each) / max(1, len(each)), each
+        scores = self.rewards(list(candidates), list(candidates.values()))
+        return math.fsum(scores) / max(1, len(scores)), scores
 
 
 def _post(grams: _Ngrams, idf: np.ndarray, owner: np.ndarray) -> _Postings:

@@ -240,8 +240,8 @@ def spice(references: Sequence[Sequence[Words]]) -> Scorer:
     _spice_values([["a", "dog"]], [[["a", "dog"]]])
 
     def score(candidates: Sequence[Words]) -> Scores:
-        each = _spice_values(candidates, references)
-        return {"SPICE": mean_score(each, float(np.mean(each)))}
+        values = _spice_values(candidates, references)
+        return {"SPICE": mean_score(values, float(np.mean(values)))}
 
     return score
 
@@ -262,9 +262,9 @@ def _spice_values(candidates: Sequence[Words], references: Sequence[Sequence[Wor
             raise _garbage("SPICE", "nothing") from None
     try:
         scores = {item["image_id"]: float(item["scores"]["All"]["f"]) for item in json.loads(text)}
-        each = np.array([scores[row] for row in range(len(photos))], float)
+        values = np.array([scores[row] for row in range(len(photos))], float)
     except (ValueError, KeyError, TypeError):
         raise _garbage("SPICE", text) from None
-    if not np.isfinite(each).all():
+    if not np.isfinite(values).all():
         raise _garbage("SPICE", text)
-    return each
+    return values

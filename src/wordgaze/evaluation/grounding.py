@@ -62,7 +62,7 @@ class Target:
 
     @property
     def cut_away(self) -> bool:
-        """Whether the model's input showed none of it."""
+        """Return whether the model's input showed none of it."""
         return not self._inside[1:].any()
 
     def scores(self, maps: np.ndarray) -> np.ndarray:
@@ -83,7 +83,7 @@ class Target:
 
     @cached_property
     def center(self) -> np.ndarray:
-        """The METRICS (3,) of the Gaussian at the photo's center, pixel by pixel."""
+        """Return the METRICS (3,) of the Gaussian at the photo's center, pixel by pixel."""
         height, width = self.mask.shape
         down, across = (
             (2 * np.arange(side) + 1 - side) / (2 * side * _CENTER_WIDTH) for side in (height, width)
@@ -95,7 +95,7 @@ class Target:
 
     @cached_property
     def uniform(self) -> np.ndarray:
-        """The METRICS (3,) of a uniform map: a pixel drawn from the whole photo."""
+        """Return the METRICS (3,) of a uniform map: a pixel drawn from the whole photo."""
         share = self.mask.mean()
         return np.array([share, share, 0.5 if share < 1 else np.nan])
 

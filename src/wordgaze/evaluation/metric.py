@@ -13,13 +13,13 @@ Resampled = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """A metric of ``P`` photos: ``total`` of the set, ``each`` (P,) of every photo alone.
+    """A metric of ``P`` photos: ``total`` of the set, ``per_photo`` (P,) of every photo alone.
 
     ``resampled`` takes ``S`` draws (S, P), counts of each photo in each draw, and returns the value of each draw (S,).
     """
 
     total: float
-    each: np.ndarray
+    per_photo: np.ndarray
     resampled: Resampled
     lower_is_better: bool = False
 
@@ -34,6 +34,6 @@ Metric = Callable[[Sequence[Sequence[Words]]], Scorer]
 """Prepares each photo's references."""
 
 
-def mean_score(each: np.ndarray, total: float, *, lower_is_better: bool = False) -> Score:
-    """Return a metric whose value of a set is the mean of ``each``, which is ``total``."""
-    return Score(total, each, lambda draws: draws @ each / draws.sum(1), lower_is_better)
+def mean_score(per_photo: np.ndarray, total: float, *, lower_is_better: bool = False) -> Score:
+    """Return a metric whose value of a set is the mean of ``per_photo``, which is ``total``."""
+    return Score(total, per_photo, lambda draws: draws @ per_photo / draws.sum(1), lower_is_better)

@@ -26,9 +26,9 @@ def _bleu(references: Sequence[Sequence[Words]]) -> Scorer:
 
     def score(candidates: Sequence[Words]) -> Scores:
         counts = bleu_counts([_apart(words) for words in candidates], references)
-        each = counts.each()
+        per_photo = counts.per_photo()
         return {
-            f"Bleu_{n + 1}": Score(total, each[:, n], partial(_bleu_of_draws, counts, n))
+            f"Bleu_{n + 1}": Score(total, per_photo[:, n], partial(_bleu_of_draws, counts, n))
             for n, total in enumerate(counts.corpus())
         }
 
@@ -41,8 +41,10 @@ def _bleu_of_draws(counts: BleuCounts, n: int, draws: np.ndarray) -> np.ndarray:
 
 def _rouge_l(references: Sequence[Sequence[Words]]) -> Scorer:
     def score(candidates: Sequence[Words]) -> Scores:
-        each = np.array([rouge_l(words, group) for words, group in zip(candidates, references, strict=True)])
-        return {"ROUGE_L": mean_score(each, math.fsum(each) / len(each))}
+        per_photo = np.array(
+            [rouge_l(words, group) for words, group in zip(candidates, references, strict=True)]
+        )
+        return {"ROUGE_L": mean_score(per_photo, math.fsum(per_photo) / len(per_photo))}
 
     return score
 
@@ -51,8 +53,8 @@ def _cider(references: Sequence[Sequence[Words]]) -> Scorer:
     prepared = CiderD({row: [_apart(words) for words in group] for row, group in enumerate(references)})
 
     def score(candidates: Sequence[Words]) -> Scores:
-        total, each = prepared.score({row: _apart(words) for row, words in enumerate(candidates)})
-        return {"CIDEr": mean_score(each, total)}
+        total, per_photo = prepared.score({row: _apart(words) for row, words in enumerate(candidates)})
+        return {"CIDEr": mean_score(per_photo, total)}
 
     return score
 
@@ -125,7 +127,7 @@ class CaptionScorer:
         for scorer in self._scorers:
             scores.update(scorer(words))
         per_photo = {
-            photo: {name: float(score.each[row]) for name, score in scores.items()}
+            photo: {name: float(score.per_photo[row]) for name, score in scores.items()}
             for row, photo in enumerate(self._photos)
         }
         return CaptionScores({name: float(score.total) for name, score in scores.items()}, per_photo, scores)

@@ -83,29 +83,29 @@ def font(size: int, bold: bool = False) -> Font:
     return ImageFont.load_default(size) if face is None else _open(face, size)
 
 
-def face_for(text: str, bold: bool = False, beside: str = "") -> Face | None:
+def face_for(text: str, bold: bool = False, context: str = "") -> Face | None:
     """Return a face that has all letters of ``text``, matplotlib's font or an installed one; None if there is none.
 
-    ``beside``: the text around it; where that has kana, the letters that China and Japan share are Japan's.
+    ``context``: the text around it; where that has kana, the letters that China and Japan share are Japan's.
     """
     letters = frozenset(letter for letter in text if _is_drawn(letter))
     own = [face for face in (_own(bold), _own(not bold)) if face is not None]
     for face in own:
         if all(_has(face, letter) for letter in letters):
             return face
-    around = {script(letter) for letter in beside + text if _is_drawn(letter)}
+    around = {script(letter) for letter in context + text if _is_drawn(letter)}
     shapes = "JP" if around & {"Hiragana", "Katakana"} else "KR" if "Hangul" in around else "SC"
     return _installed(letters, bold, shapes)
 
 
-def runs(text: str, bold: bool = False, beside: str = "") -> list[tuple[Face, str]]:
+def runs(text: str, bold: bool = False, context: str = "") -> list[tuple[Face, str]]:
     """Return ``text`` in parts, each with a face that has its letters; nothing if some letter is in no font."""
-    face = face_for(text, bold, beside)
+    face = face_for(text, bold, context)
     if face is not None:
         return [(face, text)]
     parts: list[tuple[Face, str]] = []
     for cluster in clusters(text):
-        face = face_for(cluster, bold, beside)
+        face = face_for(cluster, bold, context)
         if face is None:
             return []
         if parts and parts[-1][0] == face:

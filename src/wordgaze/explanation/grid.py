@@ -86,7 +86,7 @@ def grid(
     photo, geometry = resize(photo, geometry, longest)
     muted = mute(photo)
     panels = _writable(panels)
-    beside = "".join(panel.label for panel in panels)
+    context = "".join(panel.label for panel in panels)
     width, height = max(photo.width, _NARROWEST), photo.height + (_LABEL if panels else 0)
     columns = _columns(1 + len(panels), width + _GAP, height + _GAP)
     rows = math.ceil((1 + len(panels)) / columns)
@@ -101,7 +101,7 @@ def grid(
         picture.paste(shown, (left + (width - photo.width) // 2, top), corners)
         label = (left, top + photo.height, left + width, top + height)
         if panel is not None:
-            _draw_label(picture, label, panel, beside)
+            _draw_label(picture, label, panel, context)
         elif panels:
             _draw_legend(picture, label)
     return picture
@@ -149,7 +149,7 @@ def _draw_legend(picture: Image.Image, box: Box) -> None:
     picture.paste(bar, (start, middle - 5), _rounded(bar.size, 5))
 
 
-def _draw_label(picture: Image.Image, box: Box, panel: Panel, beside: str) -> None:
+def _draw_label(picture: Image.Image, box: Box, panel: Panel, context: str) -> None:
     left, top, right, bottom = box
     middle = (top + bottom) // 2 + 2
     room = right - left
@@ -157,8 +157,8 @@ def _draw_label(picture: Image.Image, box: Box, panel: Panel, beside: str) -> No
         draw, number = ImageDraw.Draw(picture), percent(panel.probability)
         draw.text((right, middle), number, _QUIET, font(_NUMBER_SIZE), anchor="rm")
         room -= math.ceil(draw.textlength(number, font(_NUMBER_SIZE))) + 10
-    text, size = fit(panel.label, room, beside)
-    _write(picture, left, middle, text, _INK if panel.grounded else _QUIET, size, True, beside)
+    text, size = fit(panel.label, room, context)
+    _write(picture, left, middle, text, _INK if panel.grounded else _QUIET, size, True, context)
 
 
 class _Word(NamedTuple):
@@ -171,12 +171,12 @@ class _Word(NamedTuple):
 
 def _lines(panels: Sequence[Panel], room: int) -> list[list[_Word]]:
     """Return the words of a caption in lines of ``room`` pixels."""
-    beside = "".join(panel.label for panel in panels)
+    context = "".join(panel.label for panel in panels)
     lines: list[list[_Word]] = []
     left = room
     for panel in panels:
-        text = _cut(panel.label, room, _CAPTION_SIZE, panel.grounded, beside)
-        width = math.ceil(_width(text, _CAPTION_SIZE, panel.grounded, beside))
+        text = _cut(panel.label, room, _CAPTION_SIZE, panel.grounded, context)
+        width = math.ceil(_width(text, _CAPTION_SIZE, panel.grounded, context))
         if left + width > room:
             lines.append([])
             left = 0
@@ -186,12 +186,12 @@ def _lines(panels: Sequence[Panel], room: int) -> list[list[_Word]]:
 
 
 def _draw_line(picture: Image.Image, words: Sequence[_Word], middle: int, from_right: bool) -> None:
-    beside = "".join(word.text for word in words)
+    context = "".join(word.text for word in words)
     x = _GAP
     for word in words:
         left = picture.width - x - word.width if from_right else x
         ink = _INK if word.grounded else _QUIET
-        _write(picture, left, middle, word.text, ink, _CAPTION_SIZE, word.grounded, beside)
+        _write(picture, left, middle, word.text, ink, _CAPTION_SIZE, word.grounded, context)
         x += word.width + _SPACE
 
 
@@ -218,35 +218,35 @@ def _writable(panels: Sequence[Panel]) -> list[Panel]:
     ]
 
 
-def fit(word: str, room: float, beside: str = "") -> tuple[str, int]:
+def fit(word: str, room: float, context: str = "") -> tuple[str, int]:
     """Return the word and a size at which it is no wider than ``room`` pixels: smaller, and if need be cut short.
 
-    ``beside``: the words around it, as of :func:`wordgaze.explanation.fonts.face_for`.
+    ``context``: the words around it, as of :func:`wordgaze.explanation.fonts.face_for`.
     """
     for size in range(_WORD_SIZE, _SMALLEST_WORD - 1, -1):
-        if _width(word, size, True, beside) <= room:
+        if _width(word, size, True, context) <= room:
             return word, size
-    return _cut(word, room, _SMALLEST_WORD, True, beside), _SMALLEST_WORD
+    return _cut(word, room, _SMALLEST_WORD, True, context), _SMALLEST_WORD
 
 
-def _cut(word: str, room: float, size: int, bold: bool, beside: str) -> str:
+def _cut(word: str, room: float, size: int, bold: bool, context: str) -> str:
     """Return the word, or as much of its beginning as ``room`` pixels hold, with an ellipsis."""
-    if _width(word, size, bold, beside) <= room:
+    if _width(word, size, bold, context) <= room:
         return word
     letters = clusters(word)  # an accent goes with its letter
-    while letters and _width("".join(letters) + "…", size, bold, beside) > room:
+    while letters and _width("".join(letters) + "…", size, bold, context) > room:
         letters.pop()
     return "".join(letters) + "…"
 
 
-def _width(text: str, size: int, bold: bool, beside: str) -> float:
-    runs = fonts.runs(text, bold, beside)
+def _width(text: str, size: int, bold: bool, context: str) -> float:
+    runs = fonts.runs(text, bold, context)
     return sum(face.length(part, size) for face, part in runs) if runs else font(size, bold).getlength(text)
 
 
 def _write(
-    picture: Image.Image, left: float, middle: int, text: str, ink: Color, size: int, bold: bool, beside: str
+    picture: Image.Image, left: float, middle: int, text: str, ink: Color, size: int, bold: bool, context: str
 ) -> None:
-    for face, part in fonts.runs(text, bold, beside):
+    for face, part in fonts.runs(text, bold, context):
         face.draw(picture, round(left), middle, part, ink, size)
         left += face.length(part, size)

@@ -138,7 +138,7 @@ def peak(patch_map: np.ndarray, geometry: Geometry) -> tuple[int, int]:
     return geometry.point(int(row), int(column), patch_map.shape)
 
 
-def place_in_words(point: tuple[int, int], size: tuple[int, int]) -> str:
+def position_in_words(point: tuple[int, int], size: tuple[int, int]) -> str:
     """Return which ninth of a photo of ``size`` (w, h) holds the pixel ``point`` (x, y), for who can't see a map."""
     across = ("left", "", "right")[min(3 * point[0] // size[0], 2)]
     down = ("upper", "", "lower")[min(3 * point[1] // size[1], 2)]

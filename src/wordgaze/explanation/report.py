@@ -26,7 +26,7 @@ from wordgaze.explanation.overlay import (
     UNGROUNDED,
     full_scale,
     percent,
-    place_in_words,
+    position_in_words,
     refine,
 )
 
@@ -176,7 +176,7 @@ def _spread(word: ExplainedWord) -> int:
 
 
 def _where(word: ExplainedWord, geometry: Geometry) -> str:
-    return place_in_words(word.peak, geometry.photo_size)
+    return position_in_words(word.peak, geometry.photo_size)
 
 
 def _choice(captions: Sequence[Explanation], number: int) -> str:

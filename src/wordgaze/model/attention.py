@@ -74,6 +74,6 @@ class Attention(nn.Module):
         return self.output(attended.transpose(1, 2).reshape(rows, length, width)), weights
 
     def _split_heads(self, projected: Tensor) -> Tensor:
-        """(rows, S, D) → (rows, heads, S, d)."""
+        """Split the heads: (rows, S, D) → (rows, heads, S, d)."""
         rows, length, width = projected.shape
         return projected.view(rows, length, self.heads, width // self.heads).transpose(1, 2)

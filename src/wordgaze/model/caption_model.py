@@ -34,12 +34,12 @@ class CaptionModel(nn.Module):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Patches down and across, (H_p, W_p)."""
+        """Return the patches down and across, (H_p, W_p)."""
         return self.encoder.grid
 
     @property
     def num_prefix(self) -> int:
-        """The number of tokens before the patches in ``encoder_hidden_states``."""
+        """Return the number of tokens before the patches in ``encoder_hidden_states``."""
         return self.encoder.num_prefix
 
     def encode(self, pixel_values: Tensor, keep_indices: Tensor | None = None) -> Tensor:
@@ -82,7 +82,7 @@ class CaptionModel(nn.Module):
         output_attentions: bool = False,
         logits_to_keep: Tensor | None = None,
     ) -> DecoderOutput:
-        """Teacher forcing: read ``input_ids`` (B·C, T) over photos (B, N, D); row r belongs to photo r // C.
+        """Read ``input_ids`` (B·C, T), teacher-forced, over photos (B, N, D); row r belongs to photo r // C.
 
         ``logits_to_keep`` (B·C, T), booleans: compute logits (n, V) at these positions alone.
         """

@@ -170,7 +170,7 @@ class DecoderConfig:
 
     @property
     def states_width(self) -> int:
-        """The width of the encoder states that the decoder reads."""
+        """Return the width of the encoder states that the decoder reads."""
         return self.source_width or self.width
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _MAX_DIFFERING = 0.02
 
 
-class JudgedPhoto(NamedTuple):
+class CalibrationPhoto(NamedTuple):
     """A photo of the set ``name``, its caption, and its scores by ``wordgaze evaluate``.
 
     ``absent``: the objects that the caption names and that are in neither boxes nor references; ``boxed``: whether
@@ -51,14 +51,14 @@ class JudgedPhoto(NamedTuple):
 
     @property
     def right(self) -> bool:
-        """Whether the caption is right, by the rule of :mod:`wordgaze.evaluation.calibration`."""
+        """Return whether the caption is right, by the rule of :mod:`wordgaze.evaluation.calibration`."""
         return self.cider >= RIGHT_CIDER and not self.absent
 
 
-class SurePhoto(NamedTuple):
+class PhotoConfidence(NamedTuple):
     """A scored photo, and the confidence of its caption by a regression that was not fitted on it."""
 
-    photo: JudgedPhoto
+    photo: CalibrationPhoto
     confidence: float
 
 
@@ -70,12 +70,12 @@ class Calibration:
     """
 
     confidence: Confidence
-    photos: tuple[SurePhoto, ...]
+    photos: tuple[PhotoConfidence, ...]
     differing: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``wordgaze calibrate --json`` writes: figures of all photos and each set, every confidence."""
-        sets: dict[str, list[SurePhoto]] = {}
+        sets: dict[str, list[PhotoConfidence]] = {}
         for sure in self.photos:
             sets.setdefault(sure.photo.name, []).append(sure)
         return {
@@ -98,14 +98,14 @@ class Calibration:
         }
 
 
-def _summary(photos: Sequence[SurePhoto]) -> dict[str, Any]:
+def _summary(photos: Sequence[PhotoConfidence]) -> dict[str, Any]:
     return summary([sure.confidence for sure in photos], [sure.photo.right for sure in photos])
 
 
 _REMEDY = "give what `wordgaze evaluate --per-image OUT.json` wrote"
 
 
-def read_judged(path: str | os.PathLike[str]) -> tuple[JudgedPhoto, ...]:
+def read_calibration_photos(path: str | os.PathLike[str]) -> tuple[CalibrationPhoto, ...]:
     """Return the photos in a JSON file of ``wordgaze evaluate --per-image``, a set named like the file.
 
     Raises DataError.
@@ -117,14 +117,14 @@ def read_judged(path: str | os.PathLike[str]) -> tuple[JudgedPhoto, ...]:
             f"{path} does not list scored photos ({kind_of_json(rows) or 'an object'}); {_REMEDY}."
         )
     try:
-        return tuple(_judged(path.stem, row) for row in rows)
+        return tuple(_calibration_photo(path.stem, row) for row in rows)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise DataError(
             f"{path}: a photo lacks its id, file, caption, references or CIDEr ({kind_of_json(rows)}); {_REMEDY}."
         ) from None
 
 
-def _judged(name: str, row: dict[str, Any]) -> JudgedPhoto:
+def _calibration_photo(name: str, row: dict[str, Any]) -> CalibrationPhoto:
     photo_id, caption, references = row["image_id"], row["caption"], row["references"]
     cider, absent = float(row["CIDEr"]), row.get("hallucinated")
     texts = [caption, *(references if isinstance(references, list) else [None]), *(absent or [])]
@@ -132,7 +132,7 @@ def _judged(name: str, row: dict[str, Any]) -> JudgedPhoto:
         raise ValueError("a text or a score is missing")
     if absent is None:
         absent = chair(tokenize_all([caption]), [tokenize_all(references)], [()]).hallucinated[0]
-    return JudgedPhoto(
+    return CalibrationPhoto(
         name=name,
         photo_id=photo_id,
         file=None if row["file"] is None else Path(row["file"]),
@@ -160,7 +160,7 @@ def check_model_folder(folder: AnyPath) -> None:
 
 def calibrate(
     captioner: Captioner,
-    photos: Iterable[JudgedPhoto],
+    photos: Iterable[CalibrationPhoto],
     *,
     batch_size: int | None = None,
     advance: Callable[[], None] = lambda: None,
@@ -170,21 +170,21 @@ def calibrate(
     ``advance`` is called after each photo. Raises DataError where a photo can't be read, where more than a few captions
     differ from those scored, and where too few are right or wrong.
     """
-    judged = list(photos)
-    files = [photo.file for photo in judged if photo.file is not None]
-    if len(files) < len(judged):
+    scored = list(photos)
+    files = [photo.file for photo in scored if photo.file is not None]
+    if len(files) < len(scored):
         raise DataError("The scored photos have no files; evaluate the model with --images.")
     captions = _captions(captioner, files, batch_size, advance)
-    same: list[JudgedPhoto] = []
+    same: list[CalibrationPhoto] = []
     features: list[tuple[float, ...]] = []
-    for photo, (caption, _) in zip(judged, captions, strict=True):
+    for photo, (caption, _) in zip(scored, captions, strict=True):
         if caption.text == photo.caption:
             same.append(photo)
             features.append(caption.features())
-    differing = len(judged) - len(same)
-    if differing > _MAX_DIFFERING * len(judged):
+    differing = len(scored) - len(same)
+    if differing > _MAX_DIFFERING * len(scored):
         raise DataError(
-            f"{differing} of {len(judged)} captions differ from those scored; evaluate this model with its own "
+            f"{differing} of {len(scored)} captions differ from those scored; evaluate this model with its own "
             "settings, and calibrate it by that."
         )
     return fit(same, np.array(features), differing)
@@ -213,9 +213,9 @@ def evaluate_and_calibrate(
     evaluation = evaluator.evaluate(
         {photo_id: caption.text for photo_id, caption in captions.items()}, warnings
     )
-    judged = [_judged(name, scored.to_dict()) for scored in evaluation.photos]
-    features = np.array([captions[photo.photo_id].features() for photo in judged])
-    return fit(judged, features), evaluation.warnings
+    calibration_photos = [_calibration_photo(name, photo.to_dict()) for photo in evaluation.photos]
+    features = np.array([captions[photo.photo_id].features() for photo in calibration_photos])
+    return fit(calibration_photos, features), evaluation.warnings
 
 
 def _captions(
@@ -233,7 +233,7 @@ def _captions(
         advance()
 
 
-def fit(photos: Sequence[JudgedPhoto], features: np.ndarray, differing: int = 0) -> Calibration:
+def fit(photos: Sequence[CalibrationPhoto], features: np.ndarray, differing: int = 0) -> Calibration:
     """Calibrate by the ``features`` (P, F) of the photos' captions; raise DataError for too few photos."""
     right = np.array([photo.right for photo in photos], float)
     confidences = cross_fitted(features, right)
@@ -244,4 +244,4 @@ def fit(photos: Sequence[JudgedPhoto], features: np.ndarray, differing: int = 0)
         dict(zip(FEATURES, weights.tolist(), strict=True)),
         None if threshold is None else threshold.below,
     )
-    return Calibration(confidence, tuple(map(SurePhoto, photos, confidences.tolist())), differing)
+    return Calibration(confidence, tuple(map(PhotoConfidence, photos, confidences.tolist())), differing)

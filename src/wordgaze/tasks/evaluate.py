@@ -104,12 +104,12 @@ class Evaluation:
 
     @property
     def distinct(self) -> int:
-        """The number of distinct captions."""
+        """Return the number of distinct captions."""
         return len({photo.caption for photo in self.photos})
 
     @property
     def repeats(self) -> float:
-        """The share of captions that say the same three words twice."""
+        """Return the share of captions that say the same three words twice."""
         return sum(repeats(photo.caption.split()) for photo in self.photos) / len(self.photos)
 
     def to_dict(self) -> dict[str, Any]:

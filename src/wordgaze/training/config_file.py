@@ -33,7 +33,7 @@ def parse_config(config: str | Path | Sequence[str | Path], overrides: Sequence[
 
     Of several files the later ones win field by field; lists and ``data.validation`` are replaced whole.
     """
-    paths = [Path(one) for one in ([config] if isinstance(config, str | Path) else config)]
+    paths = [Path(file) for file in ([config] if isinstance(config, str | Path) else config)]
     for path in paths:
         _check_yaml(path)
     _check_overrides(overrides)
@@ -112,7 +112,7 @@ _NAMES = tuple(_dotted(_FIELDS))
 
 def _did_you_mean(name: str, known: Sequence[str]) -> str:
     """Return "; did you mean ...?" where a known name is close, by its last part too: ``--epochs``, ``--seed``."""
-    last = [one for one in known if _last_part(one) == _last_part(name)]
+    last = [other for other in known if _last_part(other) == _last_part(name)]
     close = last or difflib.get_close_matches(name, known, 1, cutoff=0.7)
     return f"; did you mean {' or '.join(close[:2])}?" if close else ""
 
@@ -129,13 +129,13 @@ def _check_overrides(overrides: Sequence[str]) -> None:
         name = text[2:].partition("=")[0].removesuffix("+")
         if name in _NAMES or name == "print_config" or re.match(r"data\.(train|validation)\.", name):
             continue
-        known = [f"--{one}" for one in (*_OPTIONS, *_NAMES)]
+        known = [f"--{option}" for option in (*_OPTIONS, *_NAMES)]
         hint = _did_you_mean(f"--{name}", known) or "; settings are --GROUP.NAME VALUE, as in the config"
         raise ConfigError(f"There is no setting --{name}{hint}" + ("" if hint.endswith("?") else "."))
 
 
 def _replacing(overrides: Sequence[str]) -> Iterator[str]:
-    """Sources given here replace the config's; without an empty list before them they would be merged, one by one."""
+    """Yield the overrides, sources after an empty list: without it they would be merged with the config's."""
     for text in overrides:
         name = text.split("=")[0]
         if name in _EMPTY:
@@ -218,7 +218,7 @@ def _check_keys(path: Path, node: yaml.Node, fields: object, prefix: str) -> Non
         for name, line, value in _unique(path, node, prefix):
             full = f"{prefix}.{name}".removeprefix(".")
             if name not in fields:
-                known = _NAMES if fields is not _SOURCE else [f"{prefix}.{one}" for one in fields]
+                known = _NAMES if fields is not _SOURCE else [f"{prefix}.{field}" for field in fields]
                 hint = _did_you_mean(full, known) or f"; choose from {', '.join(fields)}."
                 raise ConfigError(f"The config {path} has an unknown setting {full} in line {line}{hint}")
             group = isinstance(fields[name], dict) and not isinstance(value, yaml.MappingNode)

@@ -70,7 +70,7 @@ class FusedEncoder(nn.Module):
 
     @property
     def network(self) -> Any:
-        """The ViT's network."""
+        """Return the ViT's network."""
         return self.vit.network
 
     def train(self, mode: bool = True) -> FusedEncoder:
@@ -159,7 +159,7 @@ class FusedEncoder(nn.Module):
 
 
 def _resample(feature_map: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, channels, h, w) → (B, channels, H_p, W_p)."""
+    """Resample maps (B, channels, h, w) → (B, channels, H_p, W_p)."""
     if feature_map.shape[2:] == grid:
         return feature_map
     return nn.functional.interpolate(feature_map, grid, mode="bilinear", align_corners=False)

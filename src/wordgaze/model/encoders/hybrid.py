@@ -69,7 +69,7 @@ class HybridEncoder(nn.Module):
         return features.flatten(1, 2) if self._channels_come_last() else flatten_map(features)
 
     def _channels_come_last(self) -> bool:
-        """Some networks (Swin) give their maps as (B, h, w, channels), and timm says which."""
+        """Return whether maps are (B, h, w, channels), as Swin's are; timm says which."""
         return str(getattr(self.network, "output_fmt", None)).endswith("NHWC")
 
     def _map_shape(self, name: str, size: tuple[int, int]) -> tuple[int, int, int]:
@@ -104,5 +104,5 @@ class CellEmbedding(nn.Module):
 
 
 def flatten_map(feature_map: Tensor) -> Tensor:
-    """(B, channels, h, w) → (B, h·w, channels)."""
+    """Flatten a map (B, channels, h, w) → (B, h·w, channels)."""
     return feature_map.flatten(2).transpose(1, 2)
