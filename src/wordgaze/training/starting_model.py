@@ -46,13 +46,13 @@ class StartingModel:
 
 def starting_model(
     data: TrainingData,
-    kept_tokenizer: CaptionTokenizer | None,
+    resumed_tokenizer: CaptionTokenizer | None,
     encoder: EncoderOptions,
     decoder: DecoderOptions,
     tokenizer: TokenizerOptions,
     train: TrainOptions,
 ) -> StartingModel:
-    """Load ``train.initial_model``, or build a model; ``kept_tokenizer`` is that of a run which resumes."""
+    """Load ``train.initial_model``, or build a model; ``resumed_tokenizer`` is that of a run which resumes."""
     pl.seed_everything(train.seed, workers=True, verbose=False)
     # That a feature map's network has weights for a head it has not is no news.
     logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
@@ -60,7 +60,7 @@ def starting_model(
         parts = initial_model(train.initial_model, encoder, decoder, tokenizer)
         start = StartingModel(parts.model, parts.tokenizer, parts.preprocessing, parts.generation, True)
     else:
-        words = kept_tokenizer or make_tokenizer(tokenizer, decoder.pretrained, data)
+        words = resumed_tokenizer or make_tokenizer(tokenizer, decoder.pretrained, data)
         model = build_model(encoder, decoder, words.vocab_size)
         preprocessing = Preprocessing(**model.preprocessing_defaults())
         start = StartingModel(model, words, preprocessing, GenerationOptions(), False)
