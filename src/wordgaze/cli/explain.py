@@ -60,10 +60,9 @@ def command(
     one .html or .json, or one file each into a folder OUT. A photo that is explained is never overwritten. PATHs and
     file names are those of `wordgaze caption`.
 
-    Prints the caption and, for each word, its probability, the entropy of its map (in bits; a lower one means that the
-    model looked at fewer places), and where the map peaks (in photo pixels from the upper left corner). A peak in
-    brackets belongs to a word that the photo did not call for ("of", "on"): its map shows where the model looked, not
-    what the word stands for.
+    Prints the caption and, for each word, its probability, the entropy of its map (in bits; low where the model looked
+    at few places), and the map's peak (photo pixels from the upper left). Brackets mark the peak of a word that the
+    photo did not call for ("of", "on"): its map shows where the model looked, not what the word stands for.
     """
     if text is not None and (ignored := given(**options)):
         flags = ", ".join("--" + name.replace("_", "-") for name in ignored)
