@@ -117,14 +117,9 @@ def vision_encoder_decoder(
     vocab_size = tokenizer.get_vocab_size()
     if decoder == "gpt2":
         sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 40}
+        ends = {"bos_token_id": ids[0], "eos_token_id": ids[1]}
         decoder_config = transformers.GPT2Config(
-            **{
-                "vocab_size": vocab_size,
-                **sizes,
-                "bos_token_id": ids[0],
-                "eos_token_id": ids[1],
-                **(text or {}),
-            }
+            **{"vocab_size": vocab_size, **sizes, **ends, **(text or {})}
         )
     else:
         kind = {"bert": transformers.BertConfig, "roberta": transformers.RobertaConfig}[decoder]
