@@ -38,16 +38,24 @@ def test_only_the_patches_to_keep_pass_through_the_blocks(config, pixels):
 
 
 @mark.parametrize(
-    ("config", "weights", "error", "words"),
+    ("config", "weights", "aux_weights", "error", "words"),
     [
-        (EncoderConfig("vit_enormous"), None, ConfigError, "no network called"),
-        (EncoderConfig("test_efficientnet"), None, ConfigError, "set encoder.features to 'map'"),
-        (EncoderConfig("test_vit"), "nowhere.safetensors", ModelError, "do not exist"),
+        (EncoderConfig("vit_enormous"), None, None, ConfigError, "no network called .* another encoder.name"),
+        (replace(FUSED, beside="resnett18"), None, None, ConfigError, "another encoder.beside"),
+        (EncoderConfig("test_efficientnet"), None, None, ConfigError, "set encoder.features to 'map'"),
+        (
+            EncoderConfig("test_vit"),
+            "gone",
+            None,
+            ModelError,
+            "gone do not exist; correct encoder.pretrained",
+        ),
+        (FUSED, None, "gone", ModelError, "gone do not exist; correct encoder.beside_pretrained"),
     ],
 )
-def test_what_can_not_be_built_is_said(config, weights, error, words):
+def test_what_can_not_be_built_is_said(config, weights, aux_weights, error, words):
     with raises(error, match=words):
-        build_encoder(config, weights)
+        build_encoder(config, weights, aux_weights)
 
 
 def test_a_damaged_weight_file_is_said(tmp_path):

@@ -87,7 +87,7 @@ def _build_hybrid(config: EncoderConfig, weights: str | None) -> HybridEncoder:
 
 
 def _build_aux(name: str, weights: str | None) -> nn.Module:
-    network = _create_network(name, weights, num_classes=0)
+    network = _create_network(name, weights, ("beside", "beside_pretrained"), num_classes=0)
     if not hasattr(network, "forward_intermediates"):
         raise ConfigError(f"timm gives no feature maps of {name}; choose another encoder.beside.")
     return network
@@ -105,18 +105,25 @@ def preprocessing_of(network: nn.Module) -> dict[str, Any]:
     }
 
 
-def _create_network(name: str, weights: str | None, **options: Any) -> nn.Module:
-    """Return ``timm.create_model``'s network; its failures become sentences."""
+def _create_network(
+    name: str, weights: str | None, settings: tuple[str, str] = ("name", "pretrained"), **options: Any
+) -> nn.Module:
+    """Return ``timm.create_model``'s network; its failures become sentences.
+
+    ``settings`` are those of the encoder that give ``name`` and ``weights``.
+    """
     create = cast(Callable[..., nn.Module], timm.create_model)
     if not timm.is_model(name):
         close = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:3])
         hint = f"such as {close}" if close else "see timm.list_models()"
-        raise ConfigError(f"timm has no network called {name!r}; choose another encoder.name, {hint}.")
+        raise ConfigError(
+            f"timm has no network called {name!r}; choose another encoder.{settings[0]}, {hint}."
+        )
     if weights is not None:
         options["pretrained"] = True
     if weights not in (None, "hub"):
         if not Path(weights).is_file():
-            raise ModelError(f"The encoder weights {weights} do not exist; correct encoder.pretrained.")
+            raise ModelError(f"The encoder weights {weights} do not exist; correct encoder.{settings[1]}.")
         options["pretrained_cfg_overlay"] = {"file": weights}
     try:
         return create(name, **options)
