@@ -65,8 +65,10 @@ def _step_by_step(
     """Return each photo's greedy caption or its samples: rows that grow by one id a step, independent of each other."""
     device, eos_id = encoder_hidden_states.device, constraints.eos_id
     per_photo = options.num_captions if options.sample else 1
-    # (B, T, K), drawn beforehand, so that a photo's samples do not depend on when others end
-    draws = torch.stack([_uniform(seed, options.max_length, per_photo) for seed in seeds]).to(device)
+    draws = torch.empty(0)
+    if options.sample:
+        # (B, T, K), drawn beforehand, so that a photo's samples do not depend on when others end
+        draws = torch.stack([_uniform(seed, options.max_length, per_photo) for seed in seeds]).to(device)
     photos = torch.arange(len(encoder_hidden_states), device=device)
     ids = prefix.repeat(len(photos) * per_photo, 1)
     token_log_probs = torch.zeros(len(ids), 0, device=device)
