@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.encoder_configs import FUSED
+from tests.encoder_configs import FUSED, HYBRID, VIT
+from timm.models.beit import Beit
 
 from wordgaze.errors import ConfigError
 from wordgaze.model.caption_model import CaptionModel
@@ -42,6 +43,43 @@ def test_a_model_expands_without_forgetting(width):
     assert expand(model, model.config.encoder, dropout=0.3).decoder.blocks[0].dropout.p == 0.3
     with pytest.raises(ConfigError, match="already has test_efficientnet beside its ViT"):
         expand(fused, replace(FUSED, beside="test_resnet"))
+
+
+@pytest.mark.parametrize("encoder", [VIT, HYBRID, FUSED], ids=["vit", "hybrid", "fused"])
+def test_every_encoder_takes_another_image_size(encoder):
+    torch.manual_seed(0)
+    decoder = DecoderConfig(vocab_size=10, width=32, heads=4)
+    model = CaptionModel(CaptionModelConfig(replace(encoder, image_size=(160, 160)), decoder)).eval()
+    finer = expand(model, replace(model.config.encoder, image_size=(192, 192))).eval()
+    (side, _), (old, _) = finer.grid, model.grid
+    assert side > old
+    with torch.no_grad():
+        assert finer.encode(torch.randn(1, 3, 192, 192)).shape == (1, side * side, 32)
+    name = "encoder.blocks.0.position_embedding" if encoder is HYBRID else "encoder.network.pos_embed"
+    before, after = (
+        value.state_dict()[name][0, -count:] for value, count in ((model, old**2), (finer, side**2))
+    )
+    corners = before.view(old, old, -1)[[0, 0, -1, -1], [0, -1, 0, -1]]
+    now = after.view(side, side, -1)[[0, 0, -1, -1], [0, -1, 0, -1]]
+    assert torch.cdist(now, corners).argmin(dim=1).tolist() == [
+        0,
+        1,
+        2,
+        3,
+    ]  # each corner is still nearest to itself
+
+
+def test_relative_positions_do_not_grow(monkeypatch):
+    def create(name, weights, img_size=(32, 32), **options):
+        return Beit(
+            img_size, 16, embed_dim=32, depth=1, num_heads=2, use_abs_pos_emb=False, use_rel_pos_bias=True
+        )
+
+    monkeypatch.setattr("wordgaze.model.encoders.build._create_network", create)
+    decoder = DecoderConfig(vocab_size=10, width=32, heads=4)
+    model = CaptionModel(CaptionModelConfig(EncoderConfig("beit"), decoder))
+    with pytest.raises(ConfigError, match=r"its encoder.image_size: the weights .*relative_position.* leave"):
+        expand(model, EncoderConfig("beit", image_size=(48, 48)))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -26,6 +27,9 @@ def expand(
     """
     old = model.config
     decoder = old.decoder if dropout is None else replace(old.decoder, dropout=dropout)
+    changed = [
+        field.name for field in fields(encoder) if vars(encoder)[field.name] != vars(old.encoder)[field.name]
+    ]
     becomes_fused = encoder.beside != old.encoder.beside
     encoder = _checked(encoder, old.encoder, decoder)
     expanded = CaptionModel(
@@ -41,6 +45,7 @@ def expand(
         for name, value in identity.items():  # the bridge becomes the ViT's projection
             state[f"encoder.projections.0.{name}"] = state.pop(f"bridge.{name}", value)
     _silence_blocks(expanded, encoder.blocks - old.encoder.blocks)
+    _check_shapes(state, expanded.state_dict(), changed)
     expanded.load_state_dict(state, strict=False)  # what is not in it stays as ``aux_weights`` has it
     return expanded
 
@@ -70,12 +75,28 @@ def _checked(encoder: EncoderConfig, old: EncoderConfig, decoder: DecoderConfig)
 
 
 def _resample_positions(state: dict[str, Any], model: CaptionModel, expanded: CaptionModel) -> None:
-    """Bring a ViT's position embeddings in ``state`` to the grid of ``expanded``."""
-    name = "encoder.network.pos_embed"
-    if name in state:
-        prefix = int(model.encoder.network.num_prefix_tokens)
-        old, new = list(model.grid), list(expanded.grid)
-        state[name] = resample_abs_pos_embed(state[name], new, old, num_prefix_tokens=prefix)
+    """Bring the position embeddings in ``state``, a ViT's or a hybrid's, to the grid of ``expanded``."""
+    prefix = getattr(model.encoder.network, "num_prefix_tokens", 0)  # a hybrid's network has no such tokens
+    for name, num_prefix in (
+        ("encoder.network.pos_embed", int(prefix)),
+        ("encoder.blocks.0.position_embedding", 0),
+    ):
+        if name in state:
+            old, new = list(model.grid), list(expanded.grid)
+            state[name] = resample_abs_pos_embed(state[name], new, old, num_prefix_tokens=num_prefix)
+
+
+def _check_shapes(
+    state: Mapping[str, Tensor], expanded: Mapping[str, Tensor], changed: Sequence[str]
+) -> None:
+    """Raise ConfigError for weights in ``state`` that have no place: relative positions, for one, don't grow."""
+    for name in state.keys() & expanded.keys():
+        if state[name].shape != expanded[name].shape:
+            settings = ", ".join(f"encoder.{setting}" for setting in changed)
+            raise ConfigError(
+                f"The model can't change its {settings}: the weights {name} of shape {list(state[name].shape)} "
+                f"would need {list(expanded[name].shape)}; leave {settings} out."
+            )
 
 
 def _begin_at_nothing(model: CaptionModel) -> None:
