@@ -79,6 +79,16 @@ def test_a_grids_cells_show_their_own_maps_where_they_belong() -> None:
         assert (dark == np.asarray(mute(photo))[0, 0]).all()
 
 
+def test_what_the_model_was_not_shown_is_darkened_under_a_map() -> None:
+    photo = Image.new("RGB", (480, 240), (90, 120, 90))
+    geometry = Geometry(photo.size, (64, 64), (120, 0, 360, 240))  # its middle
+    _, cell = _cells(grid(photo, [Panel("dog", np.zeros((8, 8)))], geometry), photo, 320)
+    shown = np.asarray(mute(photo))[0, 0].astype(int)
+    assert (cell[20:-20, 85:235] == shown).all()
+    for margin in (cell[20:-20, 8:75], cell[20:-20, 245:-8]):
+        assert np.abs(margin - 0.55 * shown).max() <= 1
+
+
 def test_words_that_cannot_be_placed_are_grey_and_weak_in_a_grid() -> None:
     photo = Image.new("RGB", (320, 320), (90, 90, 90))
     geometry = _geometry(photo)

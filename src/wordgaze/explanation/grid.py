@@ -1,5 +1,7 @@
 """A caption as one picture: the photo, the photo under the maps of its grounded words, and the whole caption below.
 
+Under a map, what the model was not shown is darkened.
+
 Letters: patches (H_p × W_p).
 """
 
@@ -24,6 +26,7 @@ from wordgaze.explanation.overlay import (
     OPACITY,
     UNGROUNDED,
     colorize,
+    darken_unseen,
     mute,
     overlay,
     paint,
@@ -109,7 +112,7 @@ def grid(
 
 def _under_map(muted: Image.Image, panel: Panel, geometry: Geometry) -> Image.Image:
     look = (OPACITY, COLORS) if panel.grounded else (UNGROUNDED * OPACITY, COLOR_MAPS["gray"])
-    return overlay(muted, geometry.place(refine(panel.map)), *look)
+    return darken_unseen(overlay(muted, geometry.place(refine(panel.map)), *look), geometry)
 
 
 def _columns(cells: int, width: int, height: int) -> int:

@@ -18,6 +18,8 @@ OPACITY = 0.85
 UNGROUNDED = 0.5
 """How much of that is left for words that the model has no skill to place; they are painted in gray."""
 
+_UNSEEN = 0.45  # how much light a photo loses where the model was not shown it; as report.js does
+
 # matplotlib's maps (Smith, van der Walt and Firing 2015, CC0; cividis: Nuñez et al. 2018) from 0.2 to 1, where they
 # stand out from a muted photo, at 33 even steps. Their lightness rises evenly, so the order shows to color-blind eyes
 # and in print.
@@ -110,6 +112,14 @@ def mute(photo: Image.Image) -> Image.Image:
     pixels = np.asarray(photo, np.float32)
     gray = np.asarray(photo.convert("L"), np.float32)[..., None]
     return Image.fromarray(np.rint((0.3 * pixels + 0.7 * gray) * 0.7).astype(np.uint8))
+
+
+def darken_unseen(picture: Image.Image, geometry: Geometry) -> Image.Image:
+    """Return the picture of a photo, darker where the model's input did not reach, as in the report."""
+    left, top, right, bottom = (round(edge) for edge in geometry.box)
+    mask = Image.new("L", picture.size, round(_UNSEEN * 255))
+    mask.paste(0, (left, top, right, bottom))
+    return Image.composite(Image.new("RGB", picture.size), picture, mask)
 
 
 def resize(photo: Image.Image, geometry: Geometry, longest: int) -> tuple[Image.Image, Geometry]:

@@ -40,7 +40,7 @@ _LARGEST = (
     1_050_000  # bytes of a JPEG; a third more as text, so that a photo with its maps stays under 1.5 MB
 )
 _HINT = "Point at a word, tap it, or use the arrow keys."
-_BARS = " The bar below a word is its probability; the bar above it, how much the chosen word read it."
+_BARS = " The bar below a word is its probability; the bar above a word shows how much the chosen word attended to it."
 
 
 def html_report(explanations: Sequence[Explanation]) -> str:
@@ -192,7 +192,7 @@ def _choice(captions: Sequence[Explanation], number: int) -> str:
             f'<span class="bar" data-share="{share:.3f}"></span>'
             f'<span class="share">{percent(share)}</span></label>\n'
         )
-    legend = "<legend>Captions, with the confidence per word</legend>"
+    legend = "<legend>Captions, with the mean probability of a word</legend>"
     return f'<fieldset class="captions">{legend}\n{"".join(rows)}</fieldset>'
 
 
