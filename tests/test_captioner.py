@@ -233,6 +233,8 @@ def test_pixels_and_texts_of_the_wrong_kind(captioner: Captioner) -> None:
     for texts in ("a dog", ["a dog"]):
         with pytest.raises(ConfigError, match=r"^texts=.*a list of texts for each photo"):
             captioner.explain_pixels(good, texts)
+    with pytest.raises(ConfigError, match=r"^texts has 1 lists for 2 photos; give a list of texts"):
+        captioner.explain_pixels(good.repeat(2, 1, 1, 1), [["a dog"]])
     with pytest.raises(ConfigError, match=r"^options=.*generation_options\(\)"):
         captioner.caption_pixels(good, {"num_beams": 2})  # type: ignore[arg-type]
 

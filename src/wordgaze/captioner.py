@@ -306,6 +306,10 @@ class Captioner(
         self._checks.pixels(pixel_values)
         if texts is not None and (isinstance(texts, str) or any(isinstance(group, str) for group in texts)):
             raise wrong_kind("texts", texts, "a list of texts for each photo")
+        if texts is not None and len(texts) != len(pixel_values):
+            raise ConfigError(
+                f"texts has {len(texts)} lists for {len(pixel_values)} photos; give a list of texts for each photo."
+            )
         pixel_values = pixel_values.to(self.device)
         captions: list[list[Sequence[int]]]
         with self._inference():
@@ -317,7 +321,7 @@ class Captioner(
             else:
                 captions = [[encode_text(self.parts, text) for text in group] for group in texts]
         with self._arithmetic():
-            photos = zip(pixel_values.split(1), states.split(1), captions, strict=False)
+            photos = zip(pixel_values.split(1), states.split(1), captions, strict=True)
             return [self._explainer.maps(*photo, method, raw) for photo in photos]
 
     @contextmanager
