@@ -134,7 +134,7 @@ DECODER = DecoderConfig(vocab_size=1000, width=64, layers=2, heads=2, positions=
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_length": 41}, "max_length is 41, but this model reads at most 40"),
+        ({"max_length": 41}, "max_length is 41, but this model reads at most 40 tokens"),
         ({"num_beams": 1001}, "num_beams is 1001, more than the 1000 tokens"),
         ({"num_beams": 100_000}, "num_beams is 100000"),
         ({"num_beams": 1000}, None),

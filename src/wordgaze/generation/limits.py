@@ -24,7 +24,7 @@ def check_fits(options: GenerationOptions, decoder: DecoderConfig, num_given: in
         prompt = f" after a prompt of {shown(num_given)}" if num_given else ""
         raise ConfigError(
             f"max_length is {shown(options.max_length)}{prompt}, but this model reads at most {decoder.positions} "
-            "words; lower it."
+            "tokens; lower it."
         )
     if not options.sample and options.num_beams > decoder.vocab_size:
         raise ConfigError(
