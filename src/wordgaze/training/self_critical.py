@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wordgaze.evaluation.repeats import repeats
 from wordgaze.generation.options import GenerationOptions
@@ -71,9 +72,8 @@ class SelfCriticalStep:
         advantages = self._advantages(batch, encoder_hidden_states, rewards)
         input_ids, labels = pad_captions([sample.token_ids for sample in samples], self.tokenizer.pad_id)
         input_ids, labels = input_ids.to(device), labels.to(device)
-        self.model.decoder.train(self.options.sample_dropout)
-        logits, token_ids = teacher_forced(self.model, input_ids, labels, encoder_hidden_states)
-        self.model.decoder.eval()
+        with _mode(self.model.decoder, self.options.sample_dropout):
+            logits, token_ids = teacher_forced(self.model, input_ids, labels, encoder_hidden_states)
         lengths = (labels != IGNORED).sum(dim=1)
         loss = self_critical(logits, token_ids, advantages.flatten().to(device).repeat_interleave(lengths))
         return loss, self._measures(samples, texts, rewards)
@@ -88,12 +88,13 @@ class SelfCriticalStep:
     def score(
         self, batch: TrainingBatch, captions: Sequence[GeneratedCaption], texts: Sequence[str]
     ) -> Tensor:
-        """Return rewards (B, K) of K captions a photo; those of a mirrored view are compared with sides swapped."""
+        """Return rewards (B, K) of K captions a photo; those of a flipped view are compared with sides swapped."""
         count = len(captions) // len(batch.photos)
         photos = [photo for photo in batch.photos for _ in range(count)]
-        flipped = [mirrored for mirrored in batch.flipped for _ in range(count)]
+        flipped = [is_flipped for is_flipped in batch.flipped for _ in range(count)]
         unflipped = [
-            swap_left_right(text) if mirrored else text for text, mirrored in zip(texts, flipped, strict=True)
+            swap_left_right(text) if is_flipped else text
+            for text, is_flipped in zip(texts, flipped, strict=True)
         ]
         rewards = self.reward(photos, unflipped, [self._has_ended(caption) for caption in captions])
         return torch.from_numpy(rewards).float().view(len(batch.photos), count)
@@ -124,3 +125,14 @@ class SelfCriticalStep:
 
     def _has_ended(self, caption: GeneratedCaption) -> bool:
         return caption.token_ids[-1] == self.tokenizer.eos_id
+
+
+@contextmanager
+def _mode(module: nn.Module, training: bool) -> Iterator[None]:
+    """Set a module's training mode, and at the end, also that by an error, the one that it had."""
+    before = module.training
+    module.train(training)
+    try:
+        yield
+    finally:
+        module.train(before)
