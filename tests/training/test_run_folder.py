@@ -200,7 +200,7 @@ def test_a_new_an_empty_and_an_abandoned_folder_are_fine(finished, tmp_path):
         folder.open()
     (folder.path / "training.yaml").write_text(describe(config))  # a run that was killed at its beginning
     folder.open()
-    assert folder.is_new
+    assert folder.begins_run
 
 
 def test_a_file_or_a_folder_without_permission_can_not_be_a_run(finished, tmp_path, monkeypatch):

@@ -170,8 +170,10 @@ class EncoderOptions:
                 lambda freeze: freeze >= 0 if is_whole(freeze) else freeze in ("none", "all"),
                 "'none', 'all' or a number of layers",
             ),
-            **{"learning_rate": _RATE, "layer_decay": share(whole=True)},
-            **{"patch_drop": share(whole=False), "cache_views": at_least(1)},
+            "learning_rate": _RATE,
+            "layer_decay": share(whole=True),
+            "patch_drop": share(whole=False),
+            "cache_views": at_least(1),
         }
         check_fields(self, "encoder", rules)
 
@@ -189,7 +191,8 @@ class DecoderShape(DecoderConfig):
     def __post_init__(self) -> None:
         rules = {
             **dict.fromkeys(("width", "layers", "heads", "positions"), at_least(1)),
-            **{"mlp_ratio": above(0), "dropout": share(whole=False)},
+            "mlp_ratio": above(0),
+            "dropout": share(whole=False),
         }
         check_fields(self, "decoder", rules)
 

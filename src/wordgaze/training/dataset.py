@@ -56,7 +56,7 @@ class PhotoViews:
         self.seed = seed
         self.skip_broken = skip_broken
         self._readable: dict[int, int] = {}  # index of a broken photo → of the one in its place
-        self._unsaid: dict[Path, str] = {}
+        self._unreported: dict[Path, str] = {}
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -64,7 +64,7 @@ class PhotoViews:
     def __call__(self, epoch: int, index: int) -> View:
         photo, image = self._open(index)
         pixel_values, flipped = self.transform(image, np.random.default_rng((self.seed, epoch, index, 0)))
-        broken, self._unsaid = self._unsaid, {}
+        broken, self._unreported = self._unreported, {}
         return View(pixel_values, flipped, photo, broken)
 
     def _open(self, index: int) -> tuple[int, Image.Image]:
@@ -77,7 +77,7 @@ class PhotoViews:
             except PhotoError as error:
                 if not self.skip_broken:
                     raise _unusable(path, error) from error
-                self._unsaid[path] = str(error)
+                self._unreported[path] = str(error)
                 photo = (photo + 1) % len(self.photos)
             else:
                 if photo != index:

@@ -43,7 +43,7 @@ class DrawnSources:
                 f"Two sources of format shapes are drawn into {source.captions!r}, with different limits or seeds; "
                 "give each a name of its own."
             )
-        if folder not in self._waiting and (self.run.is_new or not (folder / "captions.json").exists()):
+        if folder not in self._waiting and (self.run.begins_run or not (folder / "captions.json").exists()):
             self._waiting[folder] = Path(self._temporary.name) / str(len(self._waiting))
             write_shapes(self._waiting[folder], *scenes)
         now = self._waiting.get(folder, folder)

@@ -45,7 +45,7 @@ class FeatureCache:
         self._features: np.ndarray | None = None
         self._flipped: np.ndarray | None = None
         self._replaced: dict[int, int] = {}
-        self._unsaid: dict[Path, str] = {}  # photos found broken while it was filled
+        self._unreported: dict[Path, str] = {}  # photos found broken while it was filled
 
     def __call__(self, epoch: int, index: int) -> View:
         if self._features is None or self._flipped is None:
@@ -55,7 +55,7 @@ class FeatureCache:
             self._replaced = self._read_replaced()
         row = epoch % self.count * self._photos + index
         features = torch.from_numpy(self._features[row].astype(np.float32))
-        broken, self._unsaid = self._unsaid, {}
+        broken, self._unreported = self._unreported, {}
         return View(features, bool(self._flipped[row]), self._replaced.get(index, index), broken)
 
     @property
@@ -106,7 +106,7 @@ class FeatureCache:
             features.flush()
             flipped.flush()
             for row, view in zip(rows, batch, strict=True):
-                self._unsaid |= view.broken
+                self._unreported |= view.broken
                 if view.photo != row % self._photos:
                     replaced[row % self._photos] = view.photo
             progress = json.dumps({"done": rows.stop, "replaced": replaced})

@@ -42,7 +42,6 @@ class Fitted:
 
     steps: int
     cider: float | None
-    is_global_zero: bool
 
 
 def fit(
@@ -72,7 +71,7 @@ def fit(
     data.drawn.check()
     folder.begin(None if start.is_initial else start.tokenizer)
     data.drawn.move()
-    for line in _beginning(start, data, folder, train.epochs):
+    for line in _describe_run(start, data, folder, train.epochs):
         on_message(line)
     views, inputs = _choose_inputs(start, data, frozen, encoder, train, folder.first, on_message)
     data_module = _make_data_module(start, data, views, train.seed)
@@ -86,15 +85,15 @@ def fit(
         generation=generation,
         self_critical=self_critical,
     )
-    with _sentences(folder, on_message):
+    with _readable_errors(folder, on_message):
         _run(trainer, module, data_module, folder, validate_first=start.is_initial)
     best = load_checkpoint(folder.best) if folder.best.exists() else None
     if best is not None:
         module.load_state_dict(best["state_dict"])
-    return Fitted(trainer.global_step, None if best is None else best_cider(best), trainer.is_global_zero)
+    return Fitted(trainer.global_step, None if best is None else best_cider(best))
 
 
-def _beginning(start: StartingModel, data: TrainingData, folder: RunFolder, epochs: int) -> Iterator[str]:
+def _describe_run(start: StartingModel, data: TrainingData, folder: RunFolder, epochs: int) -> Iterator[str]:
     """Yield lines on what a run is made of."""
     names = ", ".join(f"{name} {len(photos)}" for name, photos in data.validation.items()) or "none"
     parameters = list(start.model.parameters())
@@ -133,10 +132,8 @@ def _choose_inputs(
     device, bfloat16 = device_of(train.accelerator), is_bfloat16(train.precision, train.accelerator)
     made_with = f"{device.type} {'bfloat16' if bfloat16 else 'float32'}"
     key = cache_key(start.model, frozen, views, augmentation, encoder.cache_views, made_with)
-    cache, inputs = (
-        FeatureCache(Path(encoder.cache) / key, views, encoder.cache_views),
-        CachedInputs(start.model, frozen),
-    )
+    cache = FeatureCache(Path(encoder.cache) / key, views, encoder.cache_views)
+    inputs = CachedInputs(start.model, frozen)
     if not first:
         cache.wait()
     elif cache.missing:
@@ -191,7 +188,7 @@ def _run(
 
 
 @contextmanager
-def _sentences(folder: RunFolder, on_message: OnMessage) -> Iterator[None]:
+def _readable_errors(folder: RunFolder, on_message: OnMessage) -> Iterator[None]:
     """Raise what ends a run as a user should see it: Ctrl-C as such, a photo's error without a worker's traceback."""
     handler = signal.getsignal(signal.SIGINT)
     try:

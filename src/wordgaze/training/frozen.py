@@ -46,7 +46,7 @@ class FrozenPart:
             module.eval()
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
-        """Return what the part makes of ``pixel_values`` (B, 3, H, W); at least one layer is frozen."""
+        """Return the part's output for ``pixel_values`` (B, 3, H, W); at least one layer is frozen."""
         if self.is_whole:
             return (self.encoder(pixel_values),)
         return self.encoder.forward_stem(pixel_values, self.count)

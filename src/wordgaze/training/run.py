@@ -64,7 +64,7 @@ def train(
         fitted = fit(
             start, data, folder, config.encoder, config.train, config.generation, on_message, callbacks
         )
-    if fitted.is_global_zero:
+    if folder.first:
         save(start, config.generation, folder.path, _card(config, data, fitted))
     return TrainingResult(folder.path, fitted.cider, fitted.steps, folder.first)
 

@@ -35,11 +35,10 @@ _IN_A_CHECKPOINT = ("epoch", "global_step", "loops", "state_dict", "callbacks")
 # What systems and a shell's redirection leave in a folder that is otherwise new.
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "lost+found"}
 _REDIRECTED = {".log", ".out", ".err"}
-_MAY_CHANGE = {
-    *("train.epochs", "train.max_steps", "train.checkpoint_every", "train.log_every", "train.devices"),
-    *("train.patience", "train.validate_every", "train.accelerator", "train.precision", "data.workers"),
-    *("encoder.cache", "data.on_broken"),
-}
+_MAY_CHANGE = set(
+    "train.epochs train.max_steps train.checkpoint_every train.log_every train.devices train.patience "
+    "train.validate_every train.accelerator train.precision data.workers data.on_broken encoder.cache".split()
+)
 
 
 class RunFolder:
@@ -85,8 +84,8 @@ class RunFolder:
             self._check_length(self.checkpoint)
 
     @property
-    def is_new(self) -> bool:
-        """Return whether this process begins the run: there is nothing to resume from."""
+    def begins_run(self) -> bool:
+        """Return whether this process begins a run: it is the first, and there is nothing to resume from."""
         return self.first and self.checkpoint is None
 
     @property
@@ -99,7 +98,7 @@ class RunFolder:
 
     def tokenizer(self) -> CaptionTokenizer | None:
         """Return the tokenizer of a run that resumes, if it has one of its own."""
-        if not self.is_new:
+        if not self.begins_run:
             for path in (self._tokenizer, self.path / "tokenizer.json"):  # where older versions kept it
                 if path.exists():
                     return CaptionTokenizer.load(path)
@@ -120,7 +119,7 @@ class RunFolder:
         for name in _CHECKPOINTS:
             (self.checkpoints / f"{name}.new").unlink(missing_ok=True)  # a killed process left it
         # A run that is described by its own training.yaml: what the user has given stays as it is.
-        if not any(_same(self.description, path) for path in self.inputs):
+        if not any(_is_same_file(self.description, path) for path in self.inputs):
             write_text(self.description, describe(self.config))
 
     def _delete_earlier_run(self) -> None:
@@ -162,7 +161,7 @@ class RunFolder:
         if self.checkpoints.is_dir():
             outputs += [self.checkpoints / name for name in (*_CHECKPOINTS, "tokenizer.json")]
         # Its own description may be the config: it is then left alone.
-        check_outputs(outputs, [path for path in self.inputs if not _same(self.description, path)])
+        check_outputs(outputs, [path for path in self.inputs if not _is_same_file(self.description, path)])
 
     def _check_content(self) -> None:
         if not self.path.is_dir() or not self._content():
@@ -289,7 +288,7 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
         raise ConfigError(f"{path} is not one of `wordgaze train`; move it away, or choose another --out.")
 
 
-def _same(path: Path, other: AnyPath) -> bool:
+def _is_same_file(path: Path, other: AnyPath) -> bool:
     try:
         return os.path.samefile(path, other)
     except OSError:
