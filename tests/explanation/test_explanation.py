@@ -122,3 +122,9 @@ def test_what_went_to_the_prefix_tokens_is_saved_beside_the_maps(
 def test_a_model_that_shows_patches_alone_has_no_prefix(captioner: Captioner, tmp_path: Path) -> None:
     explanation = captioner.explain(draw_photo(tmp_path / "cat.png", 1), "a red dog")
     assert "prefix" not in explanation.to_dict()["words"][0] and "prefix" not in explanation.to_arrays()
+
+
+def test_print_says_the_caption_and_repr_leaves_out_the_arrays(captioner: Captioner, tmp_path: Path) -> None:
+    explanation = captioner.explain(draw_photo(tmp_path / "cat.png", 1), "a red dog")
+    assert str(explanation) == "a red dog"
+    assert "entropy=" in repr(explanation) and "array(" not in repr(explanation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class ExplainedWord:
     text: str
     probability: float | None
     entropy: float
-    map: np.ndarray
+    map: np.ndarray = field(repr=False)
     peak: tuple[int, int]
     evidence: float
     grounded: bool
@@ -49,7 +49,7 @@ class ExplainedWord:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """A caption and, for each of its words, a map over the photo.
+    """A caption and, for each of its words, a map over the photo; ``str()`` is the caption.
 
     ``photo``: upright, RGB. ``geometry`` lays a map over the photo's own pixels: ``geometry.place(word.map)``.
     ``grid_size``: patches down and across, (H_p, W_p). ``words_attention`` (words, 1 + words): what each word paid of
@@ -61,16 +61,19 @@ class Explanation:
 
     caption: Caption
     words: tuple[ExplainedWord, ...]
-    photo: Image.Image
+    photo: Image.Image = field(repr=False)
     geometry: Geometry
     grid_size: tuple[int, int]
     method: str
-    words_attention: np.ndarray
+    words_attention: np.ndarray = field(repr=False)
     raw: bool = False
     name: str = "photo"
     source: Path | None = None
     alternatives: tuple[Explanation, ...] = ()
     note: str = ""
+
+    def __str__(self) -> str:
+        return str(self.caption)
 
     def grid(self) -> Image.Image:
         """Return the photo, the photo under the map of each grounded word, and below them the caption."""
@@ -180,7 +183,7 @@ def make_explanation(
     words = tuple(
         ExplainedWord(
             text=word.text,
-            probability=None if said.probability is None else word.probability,
+            probability=None if generated.probability is None else word.probability,
             entropy=word.entropy,
             map=word.map,
             peak=overlay.peak(word.map, geometry),
@@ -188,7 +191,7 @@ def make_explanation(
             grounded=is_grounded(word.text, bits),
             prefix=word.prefix,
         )
-        for word, said, bits in zip(maps.words, caption.words, evidence, strict=True)
+        for word, generated, bits in zip(maps.words, caption.words, evidence, strict=True)
     )
     return Explanation(
         caption=caption,
