@@ -11,7 +11,11 @@ const follow = frame => {
 new MutationObserver(() => stage.querySelectorAll("iframe").forEach(follow))
   .observe(document.body, { attributeFilter: ["class"] });
 
+// Until the first value, which is the example's, the page says that the model is looking.
+const CHOOSE = "Choose a photo: its caption appears here, with a map for each word.";
+
 watch("value", () => {
+  empty.textContent = CHOOSE;
   const { report, message } = props.value;
   error.textContent = message;
   error.hidden = !message;

@@ -29,7 +29,7 @@ MAX_PIXELS = 50_000_000
 
 _MOST_BEAMS, _MOST_CAPTIONS = 8, 4
 _STAGE = """<p role="alert" hidden></p>
-<div class="stage"><p class="empty">Choose a photo: its caption appears here, with a map for each word.</p></div>
+<div class="stage"><p class="empty">Looking…</p></div>
 <button type="button" hidden>Download this report</button>"""
 
 # What the viewer shows: a report, or a sentence on what is wrong, or both; the name is the downloaded file's.

@@ -115,6 +115,8 @@ def serve(captioner: Captioner, port: int | None = None) -> Iterator[Any]:
                     button_primary_background_fill_dark="*primary_700",
                     button_primary_background_fill_hover_dark="*primary_600",
                     body_text_color_subdued="*neutral_500",
+                    slider_color="*primary_700",
+                    slider_color_dark="*primary_600",
                 ),
                 css=part("page.css"),
             )
