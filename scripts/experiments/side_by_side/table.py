@@ -21,7 +21,7 @@ NAMES = {
 """Of each arm, in the order of the table."""
 
 _HEADER = (
-    *("captioner", "CIDEr", "ours more by", "BLEU-4", "distinct", "parameters", "steps"),
+    *("captioner", "CIDEr", "ours ahead by", "BLEU-4", "distinct", "parameters", "steps"),
     *("photos a second, training", "views of a photo", "seconds a photo, alone", "of 32"),
 )
 
@@ -44,7 +44,7 @@ def load(folder: Path) -> list[dict[str, Any]]:
 
 
 def markdown(results: list[dict[str, Any]]) -> str:
-    """Return a row for each result; ``ours more by``: in CIDEr, with a 95 % bootstrap interval over the same photos."""
+    """Return a row for each result; ``ours ahead by``: in CIDEr, with a 95 % bootstrap interval over photos."""
     return table(_HEADER, [_row(result, results) for result in results])
 
 
