@@ -37,8 +37,6 @@ BATCH_SIZE = 16
 """Photos at a time, unless said otherwise."""
 
 OnePhoto: TypeAlias = "PhotoSource | Tensor"
-Raise: TypeAlias = Literal["raise"]
-Return: TypeAlias = Literal["return"]
 
 # Whoever imports this will run torch, perhaps before a fork.
 one_thread_after_fork()
@@ -168,14 +166,20 @@ class Captioner(
         photo: OnePhoto,
         *,
         batch_size: int = ...,
-        on_error: Raise = ...,
+        on_error: Literal["raise"] = ...,
         strict: bool = ...,
         **options: Any,
     ) -> Caption: ...
 
     @overload
     def caption(
-        self, photo: OnePhoto, *, batch_size: int = ..., on_error: Return, strict: bool = ..., **options: Any
+        self,
+        photo: OnePhoto,
+        *,
+        batch_size: int = ...,
+        on_error: Literal["return"],
+        strict: bool = ...,
+        **options: Any,
     ) -> Caption | PhotoError: ...
 
     @overload
@@ -184,14 +188,20 @@ class Captioner(
         photo: Photos,
         *,
         batch_size: int = ...,
-        on_error: Raise = ...,
+        on_error: Literal["raise"] = ...,
         strict: bool = ...,
         **options: Any,
     ) -> list[Caption]: ...
 
     @overload
     def caption(
-        self, photo: Photos, *, batch_size: int = ..., on_error: Return, strict: bool = ..., **options: Any
+        self,
+        photo: Photos,
+        *,
+        batch_size: int = ...,
+        on_error: Literal["return"],
+        strict: bool = ...,
+        **options: Any,
     ) -> list[Caption | PhotoError]: ...
 
     def caption(
