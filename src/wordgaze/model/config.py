@@ -14,8 +14,9 @@ ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu", "tanh")
 
 _Config = TypeVar("_Config", bound="VitShape | EncoderConfig | DecoderConfig")
 
-# Fields that the first format 1 did not have: at their defaults they are not written, so that old versions read on.
-_LATER = {"later": True}
+# ``later``: fields that the first format 1 did not have; at their defaults they are not written, so that old versions
+# read on. ``hidden``: of models that were trained elsewhere, and so no settings of a training run.
+_LATER = {"later": True, "hidden": True}
 
 
 def _check_least(owner: str, config: Any, *names: str, least: int = 1) -> None:

@@ -21,7 +21,7 @@ def setting_fields(kind: type) -> Iterator[dataclasses.Field[Any]]:
     for field in dataclasses.fields(kind):
         if field.metadata.get("spread"):
             yield from setting_fields(_part(field))
-        elif not _is_hidden(field):
+        elif not field.metadata.get("hidden"):
             yield field
 
 
@@ -32,7 +32,7 @@ def settings_of(options: Any) -> dict[str, Any]:
         value = getattr(options, field.name)
         if field.metadata.get("spread"):
             settings |= settings_of(value)
-        elif not _is_hidden(field):
+        elif not field.metadata.get("hidden"):
             settings[field.name] = _plain(value)
     return settings
 
@@ -69,11 +69,6 @@ def flat_class(kind: type) -> type:
 def _part(field: dataclasses.Field[Any]) -> type:
     """Return the class of a part, which is that of its default."""
     return type(field.default)
-
-
-def _is_hidden(field: dataclasses.Field[Any]) -> bool:
-    """Return whether a field is no setting; a model's ``later`` ones are of models that were trained elsewhere."""
-    return bool(field.metadata.get("hidden") or field.metadata.get("later"))
 
 
 def _plain(value: Any) -> Any:
