@@ -129,7 +129,9 @@ class EncoderShape(EncoderConfig):
                 lambda size: size is None or min(size) >= 1, "height and width of at least 1 pixel, or null"
             ),
             "features": one_of("patches", "map"),
-            **{"blocks": at_least(0), "width": at_least(1), "heads": at_least(1)},
+            "blocks": at_least(0),
+            "width": at_least(1),
+            "heads": at_least(1),
             "drop_path": share(whole=False),
         }
         check_fields(self, "encoder", rules)
@@ -227,7 +229,9 @@ _TRAIN_RULES = {
     ),
     **dict.fromkeys(("epochs", "accumulate", "checkpoint_every", "log_every", "validate_every"), at_least(1)),
     "max_steps": Rule(lambda steps: steps == -1 or steps >= 1, "at least 1, or -1 for no limit"),
-    **{"samples": at_least(2), "patience": at_least(0), "warmup_steps": at_least(0)},
+    "samples": at_least(2),
+    "patience": at_least(0),
+    "warmup_steps": at_least(0),
     **dict.fromkeys(("cross_entropy_weight", "weight_decay", "gradient_clip"), at_least(0)),
     "learning_rate": _RATE,
     "temperature": above(0),
