@@ -16,6 +16,7 @@ import torch
 from wordgaze.data.transform import PhotoTransform
 from wordgaze.device import busy
 from wordgaze.errors import ConfigError, DataError
+from wordgaze.folder import ModelParts
 from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.training.augmentation import TrainTransform
@@ -54,30 +55,31 @@ def fit(
     on_message: OnMessage,
     callbacks: Sequence[pl.Callback] = (),
 ) -> Fitted:
-    """Teach ``start.model``, which has the best weights afterwards, else those of the last step.
+    """Teach ``start``'s model, which has the best weights afterwards, else those of the last step.
 
     Nothing is written before everything has been checked.
     """
-    prompt = start.tokenizer.encode_prompt(generation.prompt)
-    check_fits(generation, start.model.config.decoder, len(prompt))
-    frozen = FrozenPart(start.model.encoder, encoder.freeze)
+    parts = start.parts
+    prompt = parts.tokenizer.encode_prompt(generation.prompt)
+    check_fits(generation, parts.model.config.decoder, len(prompt))
+    frozen = FrozenPart(parts.model.encoder, encoder.freeze)
     frozen.freeze()
     if encoder.cache is not None and not frozen:
         raise ConfigError(
             "encoder.cache stores the output of frozen layers, but none is frozen; set cache to null."
         )
-    self_critical = _self_critical_step(start, data, train) if train.objective == "scst" else None
+    self_critical = _self_critical_step(parts, data, train) if train.objective == "scst" else None
     trainer = make_trainer(train, data, folder, on_message, callbacks)
     data.drawn.check()
-    folder.begin(None if start.is_initial else start.tokenizer)
+    folder.begin(None if start.is_initial else parts.tokenizer)
     data.drawn.move()
-    for line in _describe_run(start, data, folder, train.epochs):
+    for line in _describe_run(parts, data, folder, train.epochs):
         on_message(line)
-    views, inputs = _choose_inputs(start, data, frozen, encoder, train, folder.first, on_message)
-    data_module = _make_data_module(start, data, views, train.seed)
+    views, inputs = _choose_inputs(parts, data, frozen, encoder, train, folder.first, on_message)
+    data_module = _make_data_module(parts, data, views, train.seed)
     module = CaptionModule(
-        start.model,
-        start.tokenizer,
+        parts.model,
+        parts.tokenizer,
         inputs,
         data.validation_photos,
         encoder=encoder,
@@ -93,10 +95,10 @@ def fit(
     return Fitted(trainer.global_step, None if best is None else best_cider(best))
 
 
-def _describe_run(start: StartingModel, data: TrainingData, folder: RunFolder, epochs: int) -> Iterator[str]:
+def _describe_run(parts: ModelParts, data: TrainingData, folder: RunFolder, epochs: int) -> Iterator[str]:
     """Yield lines on what a run is made of."""
     names = ", ".join(f"{name} {len(photos)}" for name, photos in data.validation.items()) or "none"
-    parameters = list(start.model.parameters())
+    parameters = list(parts.model.parameters())
     size = sum(parameter.numel() for parameter in parameters) / 1e6
     learning = sum(parameter.numel() for parameter in parameters if parameter.requires_grad) / 1e6
     yield from data.training.description.splitlines()
@@ -114,7 +116,7 @@ def _describe_run(start: StartingModel, data: TrainingData, folder: RunFolder, e
 
 
 def _choose_inputs(
-    start: StartingModel,
+    parts: ModelParts,
     data: TrainingData,
     frozen: FrozenPart,
     encoder: EncoderOptions,
@@ -124,46 +126,46 @@ def _choose_inputs(
 ) -> tuple[Views, ModelInputs]:
     """Return what steps see of the training photos: pixels, or a cache, which the first process fills."""
     augmentation = data.options.augmentation
-    transform = TrainTransform(start.preprocessing, **asdict(augmentation))
+    transform = TrainTransform(parts.preprocessing, **asdict(augmentation))
     paths = [photo.path for photo in data.training]
     views = PhotoViews(paths, transform, train.seed, data.options.on_broken == "skip")
     if encoder.cache is None:
-        return views, PixelInputs(start.model, frozen)
+        return views, PixelInputs(parts.model, frozen)
     device, bfloat16 = device_of(train.accelerator), is_bfloat16(train.precision, train.accelerator)
     made_with = f"{device.type} {'bfloat16' if bfloat16 else 'float32'}"
-    key = cache_key(start.model, frozen, views, augmentation, encoder.cache_views, made_with)
+    key = cache_key(parts.model, frozen, views, augmentation, encoder.cache_views, made_with)
     cache = FeatureCache(Path(encoder.cache) / key, views, encoder.cache_views)
-    inputs = CachedInputs(start.model, frozen)
+    inputs = CachedInputs(parts.model, frozen)
     if not first:
         cache.wait()
     elif cache.missing:
         on_message(f"computing the frozen layers' output of {cache.missing} views into {cache.path}.npy")
-        start.model.encoder.eval().to(device)
+        parts.model.encoder.eval().to(device)
         cache.fill(lambda pixel_values: inputs.compute(pixel_values, device, bfloat16))
-        start.model.encoder.cpu()
+        parts.model.encoder.cpu()
     return cache, inputs
 
 
-def _make_data_module(start: StartingModel, data: TrainingData, views: Views, seed: int) -> CaptionDataModule:
+def _make_data_module(parts: ModelParts, data: TrainingData, views: Views, seed: int) -> CaptionDataModule:
     options = data.options
     return CaptionDataModule(
         data.training.photos,
         data.validation_photos,
         views,
-        encode=start.tokenizer.encode,
-        pad_id=start.tokenizer.pad_id,
-        transform=PhotoTransform(start.preprocessing),
+        encode=parts.tokenizer.encode,
+        pad_id=parts.tokenizer.pad_id,
+        transform=PhotoTransform(parts.preprocessing),
         batch_size=options.batch_size,
         captions_per_photo=options.captions_per_photo,
-        max_length=min(options.max_length, start.model.config.decoder.positions),
+        max_length=min(options.max_length, parts.model.config.decoder.positions),
         workers=options.workers,
         seed=seed,
     )
 
 
-def _self_critical_step(start: StartingModel, data: TrainingData, train: TrainOptions) -> SelfCriticalStep:
+def _self_critical_step(parts: ModelParts, data: TrainingData, train: TrainOptions) -> SelfCriticalStep:
     reward = CiderReward([photo.captions for photo in data.training])
-    return SelfCriticalStep(start.model, start.tokenizer, reward, train, data.options.max_length)
+    return SelfCriticalStep(parts.model, parts.tokenizer, reward, train, data.options.max_length)
 
 
 def _run(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -18,7 +19,7 @@ from wordgaze.training.drawn import DrawnSources
 from wordgaze.training.fit import Fitted, fit
 from wordgaze.training.load_data import TrainingData, load_data
 from wordgaze.training.run_folder import RunFolder
-from wordgaze.training.starting_model import StartingModel, starting_model
+from wordgaze.training.starting_model import starting_model
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,16 @@ class TrainingResult:
     first: bool = True
 
 
+def _silent(line: str) -> None:
+    """Say nothing, by default and in the processes of further devices, which would say what the first one says."""
+
+
 def train(
     config: TrainingConfig,
     out: str | Path,
     *,
     restart: bool = False,
-    on_message: OnMessage = lambda line: None,
+    on_message: OnMessage = _silent,
     callbacks: Sequence[pl.Callback] = (),
     inputs: Iterable[str | Path] = (),
 ) -> TrainingResult:
@@ -57,28 +62,28 @@ def train(
         on_message = _silent
     with DrawnSources(folder) as drawn:
         data = load_data(config.data, drawn, on_message)
+        pl.seed_everything(config.train.seed, workers=True, verbose=False)
+        # That a feature map's network has weights for a head it has not is no news.
+        logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
         start = starting_model(
             data, folder.tokenizer(), config.encoder, config.decoder, config.tokenizer, config.train
         )
-        data = data.without_empty(start.tokenizer, on_message)
+        data = data.without_empty(start.parts.tokenizer, on_message)
         fitted = fit(
             start, data, folder, config.encoder, config.train, config.generation, on_message, callbacks
         )
     if folder.first:
-        save(start, config.generation, folder.path, _card(config, data, fitted))
+        save(start.parts, config.generation, folder.path, _card(config, data, fitted))
     return TrainingResult(folder.path, fitted.cider, fitted.steps, folder.first)
 
 
-def save(start: StartingModel, generation: GenerationOptions, folder: Path, card: str) -> None:
+def save(parts: ModelParts, generation: GenerationOptions, folder: Path, card: str) -> None:
     """Write the model folder; without options of its own a run keeps those of the model that it started from."""
     if generation == GenerationOptions():
-        generation = start.generation
-    model = start.model.float().eval()
-    save_folder(ModelParts(model, start.tokenizer, start.preprocessing, generation), folder, card=card)
-
-
-def _silent(line: str) -> None:
-    """Say nothing: the other devices' processes would say what the first one says."""
+        generation = parts.generation
+    parts.model.float().eval()
+    # The confidence of the model that the run started from is not that of the trained one.
+    save_folder(replace(parts, generation=generation, confidence=None), folder, card=card)
 
 
 def _card(config: TrainingConfig, data: TrainingData, fitted: Fitted) -> str:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import lightning.pytorch as pl
 
 from wordgaze.convert.gpt2 import gpt2_config, gpt2_tokenizer, load_gpt2
 from wordgaze.convert.load import load_model
@@ -37,10 +34,7 @@ _DROPOUT = DecoderOptions().shape.dropout
 class StartingModel:
     """What a run teaches; ``is_initial``: whether it is the model of ``train.initial_model``, and not a new one."""
 
-    model: CaptionModel
-    tokenizer: CaptionTokenizer
-    preprocessing: Preprocessing
-    generation: GenerationOptions
+    parts: ModelParts
     is_initial: bool
 
 
@@ -53,20 +47,17 @@ def starting_model(
     train: TrainOptions,
 ) -> StartingModel:
     """Load ``train.initial_model``, or build a model; ``resumed_tokenizer`` is that of a run which resumes."""
-    pl.seed_everything(train.seed, workers=True, verbose=False)
-    # That a feature map's network has weights for a head it has not is no news.
-    logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
     if train.initial_model is not None:
         parts = initial_model(train.initial_model, encoder, decoder, tokenizer)
-        start = StartingModel(parts.model, parts.tokenizer, parts.preprocessing, parts.generation, True)
     else:
         words = resumed_tokenizer or make_tokenizer(tokenizer, decoder.pretrained, data)
         model = build_model(encoder, decoder, words.vocab_size)
         preprocessing = Preprocessing(**model.preprocessing_defaults())
-        start = StartingModel(model, words, preprocessing, GenerationOptions(), False)
+        parts = ModelParts(model, words, preprocessing, GenerationOptions())
     if train.objective == "scst":
-        fold_temperature_(start.model.decoder, train.temperature)
-    return dataclasses.replace(start, preprocessing=data.options.shown_by(start.preprocessing))
+        fold_temperature_(parts.model.decoder, train.temperature)
+    parts.preprocessing = data.options.shown_by(parts.preprocessing)
+    return StartingModel(parts, is_initial=train.initial_model is not None)
 
 
 def build_model(encoder: EncoderOptions, decoder: DecoderOptions, vocab_size: int) -> CaptionModel:
@@ -97,25 +88,25 @@ def initial_model(
 ) -> ModelParts:
     """Return the model ``name``, expanded to the sizes asked for; raise ConfigError where it has others for good."""
     parts = load_model(None if name == "bundled" else name)
-    has = parts.model.config
-    for setting, value in _asked_for_good(encoder, decoder, tokenizer, has):
+    config = parts.model.config
+    for setting, value in _fixed_settings(encoder, decoder, tokenizer, config):
         raise ConfigError(
             f"{setting} is {value!r}, but train.initial_model names {name}, which has its own; "
             f"leave {setting} out, or train from the beginning."
         )
-    wanted = _expanded(encoder.shape, has.encoder)
-    dropout = has.decoder.dropout if decoder.shape.dropout == _DROPOUT else decoder.shape.dropout
-    if (wanted, dropout) != (has.encoder, has.decoder.dropout):
+    wanted = _expanded(encoder.shape, config.encoder)
+    dropout = config.decoder.dropout if decoder.shape.dropout == _DROPOUT else decoder.shape.dropout
+    if (wanted, dropout) != (config.encoder, config.decoder.dropout):
         parts.model = expand(parts.model, wanted, encoder.beside_pretrained, dropout)
         size = parts.model.preprocessing_defaults()["size"]
         parts.preprocessing = dataclasses.replace(parts.preprocessing, size=size)
     return parts
 
 
-def _asked_for_good(
-    encoder: EncoderOptions, decoder: DecoderOptions, tokenizer: TokenizerOptions, has: CaptionModelConfig
+def _fixed_settings(
+    encoder: EncoderOptions, decoder: DecoderOptions, tokenizer: TokenizerOptions, config: CaptionModelConfig
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the settings, with their values, that ask for what a model has otherwise and can't change."""
+    """Yield the settings, with their values, that differ from a model's ``config`` where it can't change."""
     default = EncoderShape()
     fixed = dataclasses.replace(
         encoder.shape,
@@ -124,36 +115,36 @@ def _asked_for_good(
         beside=default.beside,
         beside_maps=default.beside_maps,
     )
-    yield from _unlike("tokenizer", tokenizer)
-    yield from _unlike("encoder", fixed, has.encoder)
+    yield from _differing("tokenizer", tokenizer)
+    yield from _differing("encoder", fixed, config.encoder)
     if encoder.pretrained not in (None, EncoderOptions().pretrained):
         yield "encoder.pretrained", encoder.pretrained
-    yield from _unlike("decoder", dataclasses.replace(decoder.shape, dropout=_DROPOUT), has.decoder)
+    yield from _differing("decoder", dataclasses.replace(decoder.shape, dropout=_DROPOUT), config.decoder)
     if decoder.pretrained is not None:
         yield "decoder.pretrained", decoder.pretrained
 
 
-def _unlike(group: str, asked: Any, has: Any = None) -> Iterator[tuple[str, Any]]:
-    """Yield the settings ``asked`` for, other than the defaults, that ``has`` has not."""
-    default = type(asked)()
-    for field in dataclasses.fields(asked):
-        value = getattr(asked, field.name)
-        if value not in (None, getattr(default, field.name), getattr(has, field.name, None)):
+def _differing(group: str, options: Any, config: Any = None) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of ``options`` with other values than the defaults and than ``config``."""
+    default = type(options)()
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if value not in (None, getattr(default, field.name), getattr(config, field.name, None)):
             yield f"{group}.{field.name}", value
 
 
-def _expanded(asked: EncoderShape, initial: EncoderConfig) -> EncoderConfig:
-    """Return the initial model's encoder, with what is ``asked`` for of the fields in which it can be expanded."""
-    if asked.beside is not None:
-        initial = dataclasses.replace(initial, beside=asked.beside, beside_maps=asked.beside_maps)
-    elif asked.beside_maps not in (EncoderShape().beside_maps, initial.beside_maps):
+def _expanded(shape: EncoderShape, initial: EncoderConfig) -> EncoderConfig:
+    """Return the initial model's encoder, with those fields of ``shape`` in which it can be expanded."""
+    if shape.beside is not None:
+        initial = dataclasses.replace(initial, beside=shape.beside, beside_maps=shape.beside_maps)
+    elif shape.beside_maps not in (EncoderShape().beside_maps, initial.beside_maps):
         raise ConfigError(
-            f"encoder.beside_maps {asked.beside_maps} names no network; set encoder.beside too, or leave them out."
+            f"encoder.beside_maps {shape.beside_maps} names no network; set encoder.beside too, or leave them out."
         )
     return dataclasses.replace(
         initial,
-        image_size=initial.image_size if asked.image_size is None else asked.image_size,
-        blocks=asked.blocks or initial.blocks,
+        image_size=initial.image_size if shape.image_size is None else shape.image_size,
+        blocks=shape.blocks or initial.blocks,
     )
 
 
