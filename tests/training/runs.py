@@ -3,10 +3,22 @@
 import csv
 from dataclasses import fields, replace
 
+import lightning.pytorch as pl
 from safetensors.torch import load_file
 
 from wordgaze.tasks.train import train
 from wordgaze.training.config import DecoderOptions, EncoderOptions, TokenizerOptions
+
+
+class Interrupt(pl.Callback):
+    """Press Ctrl-C after a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.step:
+            raise KeyboardInterrupt
 
 
 def weights_of(folder):

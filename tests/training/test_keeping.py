@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from tests.training.runs import losses_of, rows_of, self_critical, untimed, weights_of
+from tests.training.runs import Interrupt, losses_of, rows_of, self_critical, untimed, weights_of
 
 from wordgaze.cli.main import main
 from wordgaze.data.captions import Source
@@ -66,13 +66,8 @@ def test_an_interrupted_run_without_validation_goes_on_as_if_it_had_not_stopped(
     config = replace(config, data=replace(config.data, workers=workers))
     whole = train(config, tmp_path / "whole").folder
 
-    class Interrupt(pl.Callback):
-        def on_train_batch_end(self, trainer, *_):
-            if trainer.global_step == 7:
-                raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "again", callbacks=[Interrupt()])
+        train(config, tmp_path / "again", callbacks=[Interrupt(7)])
     assert steps_in(tmp_path / "again") == 5
     same(whole, train(config, tmp_path / "again").folder)
 
@@ -85,14 +80,9 @@ def test_a_run_that_ends_within_an_epoch_goes_on_from_there(tmp_path, plain):
 
 
 def test_epochs_between_validations_are_kept_too(tmp_path, small_config):
-    class Interrupt(pl.Callback):
-        def on_train_batch_end(self, trainer, *_):
-            if trainer.global_step == 6:
-                raise KeyboardInterrupt
-
     config = small_config(train={"epochs": 2, "validate_every": 2, "checkpoint_every": 1000})
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "run", callbacks=[Interrupt()])
+        train(config, tmp_path / "run", callbacks=[Interrupt(6)])
     assert steps_in(tmp_path / "run") == 5
     train(config, tmp_path / "run")
     assert [row["step"] for row in rows_of(tmp_path / "run" / "log.csv") if row["CIDEr"]] == ["10"]
@@ -272,13 +262,8 @@ def test_skipping_goes_on_with_the_same_photos_after_a_stop(tmp_path, small_conf
     assert len(named) == 5 and all("is damaged" in line for line in named)
     assert said[-1] == "5 photos could not be read while training; the run continued without them"
 
-    class Interrupt(pl.Callback):
-        def on_train_batch_end(self, trainer, *_):
-            if trainer.global_step == 8:
-                raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "again", callbacks=[Interrupt()])
+        train(config, tmp_path / "again", callbacks=[Interrupt(8)])
     same(whole, train(config, tmp_path / "again").folder)
 
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import lightning.pytorch as pl
 import pytest
 import torch
-from tests.training.runs import losses_of, rows_of, self_critical, untimed, weights_of
+from tests.training.runs import Interrupt, losses_of, rows_of, self_critical, untimed, weights_of
 
 from wordgaze.captioner import Captioner
 from wordgaze.data.captions import read_captions
@@ -76,13 +76,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path, small_config, 
 
 
 def interrupt_at(step, config, folder):
-    class Interrupt(pl.Callback):
-        def on_train_batch_end(self, trainer, *_):
-            if trainer.global_step == step:
-                raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        train(config, folder, callbacks=[Interrupt()])
+        train(config, folder, callbacks=[Interrupt(step)])
     assert (folder / "checkpoints" / "last.ckpt").exists()
     assert not (folder / "model.safetensors").exists()
 
