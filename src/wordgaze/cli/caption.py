@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from wordgaze.cli.options import generation_options, given, model_options, photo_options, photos_given
+from wordgaze.cli.options import PhotoOptions, generation_options, given, model_options, photo_options
 from wordgaze.cli.output import json_line, progress, tell, tell_left_out
 from wordgaze.files import one_line
 
@@ -27,11 +27,7 @@ from wordgaze.files import one_line
 def command(
     context: click.Context,
     /,
-    paths: tuple[str, ...],
-    files_from: tuple[str, ...],
-    hidden: bool,
-    exclude: tuple[str, ...],
-    strict: bool,
+    photo_values: PhotoOptions,
     as_json: bool,
     confidence: bool,
     model: str | None,
@@ -49,7 +45,7 @@ def command(
     --json, in its own object), and the others are still captioned; the exit status is then 1. A photo that can be read,
     but is probably not as it should be, is reported there too.
     """
-    listing = photos_given(paths, files_from, hidden, exclude)
+    listing = photo_values.listing()
 
     from wordgaze.captioner import Captioner
     from wordgaze.tasks.caption_files import caption_files, require_confidence
@@ -60,7 +56,9 @@ def command(
         require_confidence(captioner, generation)
     tell_left_out(listing)
     photos = listing.photos
-    results = caption_files(captioner, photos, generation, strict=strict, **given(batch_size=batch_size))
+    results = caption_files(
+        captioner, photos, generation, strict=photo_values.strict, **given(batch_size=batch_size)
+    )
     failed = False
     with progress(len(photos)) as advance:
         for result in results:

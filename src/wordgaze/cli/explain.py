@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wordgaze.cli.options import given, model_options, photo_options, photos_given, search_options
+from wordgaze.cli.options import PhotoOptions, given, model_options, photo_options, search_options
 from wordgaze.cli.output import print_table, progress, tell, tell_left_out
 from wordgaze.files import one_line
 
@@ -38,11 +38,7 @@ if TYPE_CHECKING:
 def command(
     context: click.Context,
     /,
-    paths: tuple[str, ...],
-    files_from: tuple[str, ...],
-    hidden: bool,
-    exclude: tuple[str, ...],
-    strict: bool,
+    photo_values: PhotoOptions,
     out: str,
     text: str | None,
     method: str | None,
@@ -68,18 +64,18 @@ def command(
         flags = ", ".join("--" + name.replace("_", "-") for name in ignored)
         raise click.UsageError(f"--text gives the caption, so there is no search; leave out {flags}.")
 
-    listing = photos_given(paths, files_from, hidden, exclude)
+    listing = photo_values.listing()
 
     from wordgaze.tasks.explain_files import explain_files, inputs_of, plan_output
 
     photos = listing.photos
-    output = plan_output(out, photos, inputs_of(listing, files_from, model))
+    output = plan_output(out, photos, inputs_of(listing, photo_values.files_from, model))
 
     from wordgaze.captioner import Captioner
 
     captioner = Captioner.from_pretrained(model, device, precision, mirrored)
     results = explain_files(
-        captioner, photos, output, text, method, raw=raw, strict=strict, **given(**options)
+        captioner, photos, output, text, method, raw=raw, strict=photo_values.strict, **given(**options)
     )
     tell_left_out(listing)
     failed = False

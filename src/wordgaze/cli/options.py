@@ -5,7 +5,9 @@ Imports no torch: ``wordgaze --help`` and a mistyped flag must answer at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
@@ -62,11 +64,40 @@ def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]
     return decorate
 
 
-def photo_options(command: Command) -> Command:
+@dataclass(frozen=True)
+class PhotoOptions:
+    """The values of :func:`photo_options`."""
+
+    paths: tuple[str, ...]
+    files_from: tuple[str, ...]
+    hidden: bool
+    exclude: tuple[str, ...]
+    strict: bool
+
+    def listing(self) -> Listing:
+        """Return the photos that are named; raise UsageError where none is."""
+        if not self.paths and not self.files_from:
+            raise click.UsageError("Missing argument 'PATH...' (or --files-from).")
+        return photos_in(self.paths, self.files_from, hidden=self.hidden, exclude=self.exclude)
+
+
+def photo_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the arguments PATH..., ``--files-from``, ``--hidden``, ``--exclude`` and ``--strict``.
 
-    The function gets ``paths, files_from, hidden, exclude, strict``; ``photos_given`` takes the first four.
+    The function gets them as ``photo_values``, a :class:`PhotoOptions`.
     """
+
+    @functools.wraps(command)
+    def with_values(
+        paths: tuple[str, ...],
+        files_from: tuple[str, ...],
+        hidden: bool,
+        exclude: tuple[str, ...],
+        strict: bool,
+        **others: Any,
+    ) -> None:
+        command(photo_values=PhotoOptions(paths, files_from, hidden, exclude, strict), **others)
+
     return _all(
         click.argument("paths", nargs=-1, metavar="PATH..."),
         click.option(
@@ -90,16 +121,7 @@ def photo_options(command: Command) -> Command:
         click.option(
             "--strict", is_flag=True, help="Refuse photos that are cut short, however little is missing."
         ),
-    )(command)
-
-
-def photos_given(
-    paths: Sequence[str], files_from: Sequence[str], hidden: bool, exclude: Sequence[str]
-) -> Listing:
-    """Return the photos that :func:`photo_options` name; raise UsageError where they name none."""
-    if not paths and not files_from:
-        raise click.UsageError("Missing argument 'PATH...' (or --files-from).")
-    return photos_in(paths, files_from, hidden=hidden, exclude=exclude)
+    )(with_values)
 
 
 def model_options(command: Command) -> Command:
