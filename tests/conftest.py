@@ -115,7 +115,5 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.accelerator.is_available():
             pytest.skip("needs an accelerator")
-    if item.get_closest_marker("browser") and not any(
-        map(shutil.which, ("chromium", "google-chrome", "chrome"))
-    ):
+    if item.get_closest_marker("browser") and not any(map(shutil.which, ("chromium", "google-chrome", "chrome"))):
         pytest.skip("needs Chromium")

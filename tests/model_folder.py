@@ -51,8 +51,6 @@ def draw_photo(path: Path, number: int, size: tuple[int, int] = (120, 90)) -> Pa
     """Draw a photo that differs from those of other numbers."""
     photo = Image.new("RGB", size, (40 * number % 256, 255 - 90 * number % 256, 150 * number % 256))
     left = 7 * number % (size[0] // 2)
-    ImageDraw.Draw(photo).ellipse(
-        (left, 5, left + size[0] // 3, size[1] - 9), (255 - 60 * number % 256, 30, 200)
-    )
+    ImageDraw.Draw(photo).ellipse((left, 5, left + size[0] // 3, size[1] - 9), (255 - 60 * number % 256, 30, 200))
     photo.save(path)
     return path

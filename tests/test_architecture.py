@@ -104,20 +104,14 @@ def imports(path: Path, package: Path) -> Iterator[Import]:
                     home = f"wordgaze.{alias.name}" if alias.name in rooms else homes.get(alias.name)
                     if home is not None:
                         yield Import(home, node.lineno, inside)
-        elif (
-            isinstance(node, ast.Call)
-            and node.args
-            and isinstance(node.args[0], ast.Constant | ast.JoinedStr)
-        ):
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant | ast.JoinedStr):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if called in ("import_module", "__import__"):
                 text = node.args[0].values[0] if isinstance(node.args[0], ast.JoinedStr) else node.args[0]
                 if isinstance(text, ast.Constant):
                     yield Import(str(text.value), node.lineno, inside)
         for child in ast.iter_child_nodes(node):
-            yield from visit(
-                child, inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            )
+            yield from visit(child, inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
 
     yield from visit(ast.parse(path.read_text(encoding="utf-8")), False)
 
@@ -137,9 +131,7 @@ def forbidden_rooms(package: Path) -> list[str]:
             continue
         for entry in imports(path, package):
             if entry.room is not None and entry.room not in allowed:
-                culprits.append(
-                    f"{path.relative_to(package)}:{entry.line} imports {entry.room or 'wordgaze'}"
-                )
+                culprits.append(f"{path.relative_to(package)}:{entry.line} imports {entry.room or 'wordgaze'}")
     return culprits
 
 
@@ -341,9 +333,7 @@ def test_a_second_place_for_compat_is_found(package: Path) -> None:
 
 
 def test_a_long_function_is_found(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text(
-        "@decorated\nasync def f():\n    a\n    b\n\nclass C:\n    def g():\n        a"
-    )
+    (tmp_path / "a.py").write_text("@decorated\nasync def f():\n    a\n    b\n\nclass C:\n    def g():\n        a")
     assert long_functions(tmp_path / "a.py", 2) == ["a.py:f has 3 lines"]
     assert long_functions(tmp_path / "a.py", 3) == []
 
@@ -356,8 +346,6 @@ def test_a_long_function_is_found(tmp_path: Path) -> None:
         ("model", "def f():\n    from transformers import GPT2LMHeadModel", 0),
     ],
 )
-def test_transformers_only_inside_functions_of_few_rooms(
-    package: Path, room: str, code: str, strays: int
-) -> None:
+def test_transformers_only_inside_functions_of_few_rooms(package: Path, room: str, code: str, strays: int) -> None:
     (package / room / "b.py").write_text(code)
     assert len(stray_transformers(package)) == strays

@@ -75,18 +75,14 @@ def test_alone_as_in_a_batch(captioner: Captioner, photos: list[Path]) -> None:
         assert all(map(close, alone, captioner.caption(photos, batch_size=batch_size)))
 
 
-def test_one_photo_gives_one_caption_and_a_list_gives_a_list(
-    captioner: Captioner, photos: list[Path]
-) -> None:
+def test_one_photo_gives_one_caption_and_a_list_gives_a_list(captioner: Captioner, photos: list[Path]) -> None:
     assert isinstance(captioner.caption(photos[0]), Caption)
     assert [str(caption) for caption in captioner.caption([photos[0]])] == [str(captioner.caption(photos[0]))]
     assert captioner.caption([]) == []
     assert len(captioner.caption(iter(photos[:2]))) == 2
 
 
-def test_any_source_of_the_same_pixels_gives_the_same_caption(
-    captioner: Captioner, photos: list[Path]
-) -> None:
+def test_any_source_of_the_same_pixels_gives_the_same_caption(captioner: Captioner, photos: list[Path]) -> None:
     path = photos[0]
     image = Image.open(path)
     expected = captioner.caption(path)
@@ -146,9 +142,7 @@ def test_the_folder_has_the_defaults_and_a_keyword_overrides_them(tmp_path: Path
         ({"batch_size": 0}, "batch_size is 0"),
     ],
 )
-def test_an_option_that_makes_no_sense_is_named(
-    captioner: Captioner, options: dict[str, Any], message: str
-) -> None:
+def test_an_option_that_makes_no_sense_is_named(captioner: Captioner, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         captioner.caption(["no photo is opened before this is said"], **options)
 
@@ -186,9 +180,7 @@ def test_every_argument_of_the_wrong_kind_is_a_sentence(
 
 def test_a_batch_that_needs_more_memory_than_there_is(captioner: Captioner) -> None:
     for huge in (10**9, 10**30):
-        with pytest.raises(
-            ConfigError, match=r"^batch_size is .* of memory, but there are .*; choose at most \d+"
-        ):
+        with pytest.raises(ConfigError, match=r"^batch_size is .* of memory, but there are .*; choose at most \d+"):
             captioner.caption(iter([PHOTO]), batch_size=huge)
         assert len(captioner.caption([PHOTO, PHOTO], batch_size=huge)) == 2  # no more are there
 
@@ -203,10 +195,7 @@ def test_numpys_numbers_are_options_too(captioner: Captioner) -> None:
     [
         *(({"device": value}, "^device=") for value in (5.5, True, ["cpu"], b"cpu")),
         *(({"device": value}, "This torch has no device") for value in (99, -1, 10**30, "meta", "", "gpu7")),
-        *(
-            ({"precision": value}, "^precision is")
-            for value in (5, None, ["float32"], torch.float16, "float8")
-        ),
+        *(({"precision": value}, "^precision is") for value in (5, None, ["float32"], torch.float16, "float8")),
         *(({"mirrored": value}, "^mirrored=") for value in ("yes", 1)),
     ],
     ids=str,
@@ -306,9 +295,7 @@ def test_an_error_can_stand_in_its_photos_place(captioner: Captioner, mixed: Pat
     for batch_size in (1, 2, 16):
         results = captioner.caption(files, on_error="return", batch_size=batch_size)
         wrong = {
-            file.name: result
-            for file, result in zip(files, results, strict=True)
-            if isinstance(result, PhotoError)
+            file.name: result for file, result in zip(files, results, strict=True) if isinstance(result, PhotoError)
         }
         assert set(wrong) == {"a.jpg", "d2.png", "notes.txt"}
         assert str(wrong["d2.png"]).startswith(f"{mixed / 'd2.png'}: is not a photo")
@@ -394,9 +381,7 @@ def test_sampling_is_seeded_and_independent_of_the_batch(captioner: Captioner, p
 
 
 def test_dictionary_of_a_caption() -> None:
-    best = Caption(
-        "a dog", -1.5, (CaptionWord("a", 0.5), CaptionWord("dog", 0.25)), (Caption("it", -2.0, ()),)
-    )
+    best = Caption("a dog", -1.5, (CaptionWord("a", 0.5), CaptionWord("dog", 0.25)), (Caption("it", -2.0, ()),))
     assert best.to_dict() == {
         "caption": "a dog",
         "log_probability": -1.5,
@@ -450,9 +435,7 @@ def test_a_text_of_ones_own(captioner: Captioner, photos: list[Path]) -> None:
     assert [word.text for word in explanation.words] == ["a", "red", "t-shirt"]
     log_probs = [math.log(word.probability) for word in explanation.words]
     assert explanation.caption.log_probability < sum(log_probs)  # the end token counts, too
-    assert [word.probability for word in explanation.caption.words] == [
-        w.probability for w in explanation.words
-    ]
+    assert [word.probability for word in explanation.caption.words] == [w.probability for w in explanation.words]
 
 
 def test_what_can_not_be_explained_is_said(captioner: Captioner, photos: list[Path]) -> None:
@@ -477,9 +460,7 @@ def test_methods_differ(captioner: Captioner, photos: list[Path]) -> None:
     assert np.allclose(captioner.explain(photos[0]).words[0].map, maps["gradient"])
     assert not any(np.allclose(maps["gradient"], maps[name]) for name in maps if name != "gradient")
     raw = captioner.explain(photos[0], raw=True)
-    assert raw.raw and np.allclose(
-        raw.words[0].map, captioner.explain(photos[0], method="mean", raw=True).words[0].map
-    )
+    assert raw.raw and np.allclose(raw.words[0].map, captioner.explain(photos[0], method="mean", raw=True).words[0].map)
     assert not np.allclose(raw.words[0].map, maps["mean"])  # which is post-processed
 
 
@@ -503,9 +484,7 @@ def test_what_words_owe_to_the_photo_and_to_each_other(
 def test_many_photos_and_texts_as_one(captioner: Captioner, photos: list[Path]) -> None:
     texts = [["a red dog", "two men"], ["the grass"]]
     pixel_values = torch.stack([captioner.transform(Image.open(photo))[0] for photo in photos[:2]])
-    for photo, group, results in zip(
-        photos, texts, captioner.explain_pixels(pixel_values, texts), strict=False
-    ):
+    for photo, group, results in zip(photos, texts, captioner.explain_pixels(pixel_values, texts), strict=False):
         assert len(results) == len(group)
         for text, maps in zip(group, results, strict=True):
             alone = captioner.explain(photo, text)
@@ -569,9 +548,7 @@ def test_shown_in_a_notebook(explanation: Explanation) -> None:
     assert shown.startswith("<iframe") and html.escape('alt="a red dog"') in shown
 
 
-def test_a_caption_without_words_still_has_a_picture(
-    captioner: Captioner, photos: list[Path], tmp_path: Path
-) -> None:
+def test_a_caption_without_words_still_has_a_picture(captioner: Captioner, photos: list[Path], tmp_path: Path) -> None:
     parts = make_parts()
     with torch.no_grad():  # the end token is all it says
         parts.model.decoder.final_norm.bias.copy_(
@@ -598,9 +575,7 @@ def test_saved_loaded_same_captions_and_silent(
     assert capfd.readouterr() == ("", "")
 
 
-def test_pushed_to_the_hub_is_a_whole_model_folder(
-    captioner: Captioner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pushed_to_the_hub_is_a_whole_model_folder(captioner: Captioner, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import HfApi
 
     pushed: dict[str, set[str]] = {}
@@ -672,9 +647,7 @@ def test_a_photo_and_its_mirrored_view_get_one_caption_where_both_are_seen(
         assert math.isclose(word.evidence, other.evidence, abs_tol=1e-3)
 
 
-def test_how_often_a_photo_is_seen_is_the_models_unless_it_is_said(
-    model_folder: Path, tmp_path: Path
-) -> None:
+def test_how_often_a_photo_is_seen_is_the_models_unless_it_is_said(model_folder: Path, tmp_path: Path) -> None:
     both = Captioner.from_pretrained(model_folder, "cpu", mirrored=True)
     both.save_pretrained(tmp_path / "both")
     for mirrored, expected in ((None, True), (True, True), (False, False)):

@@ -51,9 +51,7 @@ def loadable_library() -> Path:
 
 
 @pytest.mark.parametrize("native", [b"not a library", None], ids=["broken", "absent"])
-def test_declares_both_schemas_where_the_native_part_does_not_load(
-    tmp_path: Path, native: bytes | None
-) -> None:
+def test_declares_both_schemas_where_the_native_part_does_not_load(tmp_path: Path, native: bytes | None) -> None:
     path = stand_in(tmp_path, native)
     bare = run("import torchvision", path)
     assert "torchvision::nms does not exist" in bare.stderr

@@ -112,11 +112,7 @@ def test_what_is_no_regular_file_is_written_as_it_is() -> None:
 def test_a_name_on_one_line_can_be_read_back(name: str, text: str) -> None:
     assert one_line(name) == text == one_line(Path(name))
     assert (
-        text.replace("\\\\", "\0")
-        .replace(r"\t", "\t")
-        .replace(r"\n", "\n")
-        .replace(r"\r", "\r")
-        .replace("\0", "\\")
+        text.replace("\\\\", "\0").replace(r"\t", "\t").replace(r"\n", "\n").replace(r"\r", "\r").replace("\0", "\\")
         == name
     )
 
@@ -146,9 +142,7 @@ def test_an_output_that_may_not_be_written(photo: Path, monkeypatch: pytest.Monk
         check_outputs([photo])
     with pytest.raises(ConfigError, match="is not writable"):
         check_outputs([photo.parent / "new.json"])
-    monkeypatch.setattr(
-        os, "access", lambda path, _: Path(path) == photo
-    )  # a file of ours in another's folder
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) == photo)  # a file of ours in another's folder
     with pytest.raises(ConfigError, match="is not writable"):
         check_outputs([photo])
 

@@ -127,9 +127,7 @@ def test_the_card_says_what_it_is_given(tmp_path: Path) -> None:
     parts = make_parts()
     module.save_folder(parts, tmp_path, card="# Given\n")
     assert (tmp_path / "README.md").read_text() == "# Given\n"
-    module.save_folder(
-        module.ModelParts(parts.model, parts.tokenizer, parts.preprocessing, parts.generation), tmp_path
-    )
+    module.save_folder(module.ModelParts(parts.model, parts.tokenizer, parts.preprocessing, parts.generation), tmp_path)
     assert "test_vit at 64 x 96" in (tmp_path / "README.md").read_text()
 
 
@@ -154,9 +152,7 @@ def cut(path: Path) -> None:
 
 
 def with_other_tokenizer(folder: Path) -> None:
-    CaptionTokenizer.train(["something else"], vocab_size=270, min_frequency=1).save(
-        folder / module.TOKENIZER
-    )
+    CaptionTokenizer.train(["something else"], vocab_size=270, min_frequency=1).save(folder / module.TOKENIZER)
 
 
 def with_wider_decoder(folder: Path) -> None:
@@ -171,9 +167,7 @@ def with_a_hole(folder: Path) -> None:
 
 
 def with_odd_tensor(folder: Path) -> None:
-    save_file(
-        {**load_file(folder / module.WEIGHTS), "lm_head.weight": torch.zeros(2)}, folder / module.WEIGHTS
-    )
+    save_file({**load_file(folder / module.WEIGHTS), "lm_head.weight": torch.zeros(2)}, folder / module.WEIGHTS)
 
 
 @pytest.mark.parametrize(
@@ -247,9 +241,7 @@ def test_a_save_that_fails_early_leaves_the_old_model(folder: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("files", range(len(module.FILES)))
-def test_a_save_cut_short_never_mixes_two_models(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, files: int
-) -> None:
+def test_a_save_cut_short_never_mixes_two_models(folder: Path, monkeypatch: pytest.MonkeyPatch, files: int) -> None:
     replace, done = os.replace, []
 
     def killed(source: Path, target: Path) -> None:
@@ -401,9 +393,7 @@ def test_a_model_may_be_saved_where_it_was_loaded_from(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == sorted(module.FILES)
 
 
-@pytest.mark.parametrize(
-    "name", [123, 2.5, True, b"model", ["model"], {"a": 1}, object(), "a\0b"], ids=stable
-)
+@pytest.mark.parametrize("name", [123, 2.5, True, b"model", ["model"], {"a": 1}, object(), "a\0b"], ids=stable)
 def test_what_is_no_path_is_said(name: Any) -> None:
     for call in (
         resolve,

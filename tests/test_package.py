@@ -70,11 +70,7 @@ def test_every_file_that_is_no_python_is_packaged() -> None:
     names = [path.relative_to(PACKAGE).as_posix() for path in files if path.suffix != ".py"]
     assert "py.typed" in names
     # fnmatch's star crosses folders, setuptools' does not.
-    lost = [
-        name
-        for name in names
-        if not any(fnmatch(name, p) and name.count("/") == p.count("/") for p in patterns)
-    ]
+    lost = [name for name in names if not any(fnmatch(name, p) and name.count("/") == p.count("/") for p in patterns)]
     assert lost == []
 
 
@@ -82,9 +78,7 @@ def test_the_bundled_model_is_whole_and_fits_the_wheel() -> None:
     from wordgaze.folder import CONFIDENCE, FILES
 
     files = {
-        path.name: path.stat().st_size
-        for path in (PACKAGE / "bundled").iterdir()
-        if not path.name.startswith(".")
+        path.name: path.stat().st_size for path in (PACKAGE / "bundled").iterdir() if not path.name.startswith(".")
     }
     assert set(files) == {*FILES, CONFIDENCE}
     assert sum(files.values()) <= 40_000_000
@@ -100,9 +94,7 @@ def test_constraints_pin_every_requirement_within_its_bounds() -> None:
     assert list(found) == sorted(found)
     for requirement in requirements(EXTRAS):
         assert found[canonicalize_name(requirement.name)] in requirement.specifier, requirement.name
-        assert any(part.operator == "<" for part in requirement.specifier), (
-            f"{requirement.name} has no upper bound"
-        )
+        assert any(part.operator == "<" for part in requirement.specifier), f"{requirement.name} has no upper bound"
 
 
 def test_constraints_hold_on_every_platform_and_keep_out_pre_releases() -> None:

@@ -102,9 +102,7 @@ def check_training(line):
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 OUTPUTS = list(dict.fromkeys(block for block in BLOCKS if block.kind == "bash" and block.output is not None))
 COMPARED = {line for block in OUTPUTS for line in block.commands()}
-COMMANDS_SHOWN = list(
-    dict.fromkeys(line for block in BLOCKS for line in block.commands() if line not in COMPARED)
-)
+COMMANDS_SHOWN = list(dict.fromkeys(line for block in BLOCKS for line in block.commands() if line not in COMPARED))
 FAILING = {"doctor": (0, 1), "nowhere.jpg": (1,)}
 
 
@@ -209,11 +207,7 @@ NAMED = [
 def test_every_flag_named_in_prose_is_one_of_its_command(page, span):
     name = span.split()[1]
     assert name in COMMANDS
-    known = {
-        flag
-        for option in main.get_command(None, name).params
-        for flag in (*option.opts, *option.secondary_opts)
-    }
+    known = {flag for option in main.get_command(None, name).params for flag in (*option.opts, *option.secondary_opts)}
     flags = re.findall(r"(?<=\s)--[\w-]+(?![\w.])", span)
     assert set(flags) <= known | {"--help"}
 
@@ -227,6 +221,4 @@ def test_links_lead_somewhere(page):
         file = page.parent / path if path else page
         assert file.exists(), target
         headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
-        assert not anchor or anchor in [
-            re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings
-        ]
+        assert not anchor or anchor in [re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings]

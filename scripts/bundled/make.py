@@ -44,12 +44,8 @@ def main() -> None:
     )
     parser.add_argument("--weights", type=Path, help="the model folder to take, otherwise the last RUN")
     parser.add_argument("--measured", type=Path, help="the folder that scripts.bundled.measure wrote")
-    parser.add_argument(
-        "--padded", type=Path, nargs="*", default=[], help="scores of the sets with crop: pad"
-    )
-    parser.add_argument(
-        "--instances", type=Path, default=BOXES, help="the boxes that the photos were judged by"
-    )
+    parser.add_argument("--padded", type=Path, nargs="*", default=[], help="scores of the sets with crop: pad")
+    parser.add_argument("--instances", type=Path, default=BOXES, help="the boxes that the photos were judged by")
     parser.add_argument("--hardware", default="two CPU cores", help="what the hours were spent on")
     parser.add_argument(
         "--on",

@@ -29,12 +29,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     scores = [arguments.out / kind / f"{name}.json" for kind in ("scores", "photos") for name in SETS]
-    given = [
-        arguments.data / name / f"{kind}_val.json" for kind in ("captions", "instances") for name in SETS
-    ]
-    check_files(
-        parser, [*scores, arguments.out / "calibration.json"], [*given, *model_files(arguments.model)]
-    )
+    given = [arguments.data / name / f"{kind}_val.json" for kind in ("captions", "instances") for name in SETS]
+    check_files(parser, [*scores, arguments.out / "calibration.json"], [*given, *model_files(arguments.model)])
     for command in commands(arguments.model, arguments.out, arguments.data, arguments.device):
         print("$", shlex.join(command), flush=True)
         subprocess.run([sys.executable, *command], check=True)

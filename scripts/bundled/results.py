@@ -73,9 +73,7 @@ def photo_records(photos: Iterable[CalibrationPhoto], instances: Path) -> list[P
     boxes = {str(photo_id): of_photo for photo_id, of_photo in read_instances(instances).boxes.items()}
     photos = list(photos)
     if any(photo.boxed and str(photo.photo_id) not in boxes for photo in photos):
-        raise SystemExit(
-            f"{instances} is not the file of boxes that the photos were scored by; give --instances."
-        )
+        raise SystemExit(f"{instances} is not the file of boxes that the photos were scored by; give --instances.")
     return [
         PhotoRecord(
             tokenize_all([photo.caption])[0],
@@ -107,9 +105,7 @@ def person_cider(photos: Sequence[CalibrationPhoto]) -> float:
     totals = []
     for turn in range(turns):
         candidates = {photo.photo_id: photo.references[turn] for photo in photos}
-        others = {
-            photo.photo_id: [*photo.references[:turn], *photo.references[turn + 1 :]] for photo in photos
-        }
+        others = {photo.photo_id: [*photo.references[:turn], *photo.references[turn + 1 :]] for photo in photos}
         totals.append(score_captions(candidates, others, ["CIDEr"]).metrics["CIDEr"])
     return sum(totals) / turns
 
@@ -204,9 +200,7 @@ def listed_table(photos: Photos, calibration: dict[str, Any]) -> str:
         for rank, photo in listed(in_set, LISTED // len(photos)):
             confidence = f"{sure[photo.photo_id]:.2f}" if photo.photo_id in sure else ""
             position, absent = f"{rank + 1} of {len(in_set)}", ", ".join(photo.absent)
-            rows.append(
-                [name, photo.photo_id, position, f"{photo.cider:.2f}", confidence, absent, photo.caption]
-            )
+            rows.append([name, photo.photo_id, position, f"{photo.cider:.2f}", confidence, absent, photo.caption])
     return table(["set", "image_id", "place", "CIDEr", "confidence", "not there", "caption"], rows)
 
 

@@ -72,9 +72,7 @@ def command(stage: Stage) -> str:
             if value == wanted[group][name] or (group, name) in PLACES:
                 continue
             if not isinstance(value, bool | int | float | str):
-                raise SystemExit(
-                    f"{stage.run} was trained with another {group}.{name} than {stage.config} sets."
-                )
+                raise SystemExit(f"{stage.run} was trained with another {group}.{name} than {stage.config} sets.")
             words.append(f"--{group}.{name} {value}")
     return " ".join(words)
 

@@ -123,9 +123,7 @@ def main() -> None:
     except ImportError as error:
         sys.exit(f"{error}; pip install pycocoevalcap, which this compares with")
     seconds, faster = values["seconds"], values["times_faster"]
-    print(
-        f"{values['captions']:,} captions, {values['references']:,} references, CIDEr {values['CIDEr']:.6f}"
-    )
+    print(f"{values['captions']:,} captions, {values['references']:,} references, CIDEr {values['CIDEr']:.6f}")
     print(f"largest difference of a photo's score: {values['largest_difference']:.1e}")
     print(f"pycocoevalcap     {seconds['pycocoevalcap']:8.3f} s")
     for name in ("prepared", "with_preparation"):

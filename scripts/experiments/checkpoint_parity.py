@@ -52,9 +52,7 @@ class Reference:
             output = self.model(pixel_values, decoder_input_ids=input_ids, output_attentions=True)
         return output.logits, output.cross_attentions
 
-    def captions(
-        self, parts: ModelParts, pixel_values: Tensor, options: GenerationOptions
-    ) -> list[tuple[int, ...]]:
+    def captions(self, parts: ModelParts, pixel_values: Tensor, options: GenerationOptions) -> list[tuple[int, ...]]:
         """Return the ids that its own search finds, from the start to the end token; ``parts`` are of our model."""
         ids = parts.tokenizer
         # We never write these two; where the start is also the end, it may be written.
@@ -134,9 +132,7 @@ def compare_pixels(folder: Path, parts: ModelParts, photo: Image.Image) -> float
     processor = getattr(transformers, f"{name}Pil").from_pretrained(folder)
     theirs = torch.from_numpy(np.asarray(processor(photo)["pixel_values"][0]))
     ours, _ = PhotoTransform(parts.preprocessing)(photo)
-    return _largest(
-        ours * 255 * (std := torch.tensor(parts.preprocessing.std)[:, None, None]), theirs * 255 * std
-    )
+    return _largest(ours * 255 * (std := torch.tensor(parts.preprocessing.std)[:, None, None]), theirs * 255 * std)
 
 
 def _largest(ours: Tensor, theirs: Tensor) -> float:
@@ -147,20 +143,14 @@ def main() -> None:
     parser = script_parser(__doc__)
     parser.add_argument("id", help="a checkpoint's folder, or its name on the hub")
     parser.add_argument("photo", nargs="*", type=Path)
-    parser.add_argument(
-        "--photos", type=int, default=8, help="how many scenes are drawn where no PHOTO is given"
-    )
+    parser.add_argument("--photos", type=int, default=8, help="how many scenes are drawn where no PHOTO is given")
     arguments = parser.parse_args()
     import transformers
 
     folder = resolve(arguments.id)
     conversion = convert_from(arguments.id, folder)  # which fetches the rest into the folder
     parts = conversion.parts
-    model = (
-        getattr(transformers, conversion.architecture)
-        .from_pretrained(folder, attn_implementation="eager")
-        .eval()
-    )
+    model = getattr(transformers, conversion.architecture).from_pretrained(folder, attn_implementation="eager").eval()
     reference = Reference(model)
     photos = [open_photo(path) for path in arguments.photo]
     photos = photos or [draw_scene(seed, 240).image for seed in range(arguments.photos)]
@@ -187,9 +177,7 @@ def main() -> None:
         result = compare_captions(reference, parts, pixel_values, options)
         fine = fine and result.fine
         apart = f", others apart by {max(result.distances):.1e}" if result.distances else ""
-        shown.append(
-            (f"captions, {name}", f"{result.same} of {len(photos)} the same{apart}", "the same, or ties")
-        )
+        shown.append((f"captions, {name}", f"{result.same} of {len(photos)} the same{apart}", "the same, or ties"))
     print(f"{arguments.id}: {conversion.summary}")
     print(table(("what", "largest difference", "allowed"), shown))
     for ids in captions[:3]:

@@ -116,9 +116,7 @@ def all_maps(
             passes = {
                 "": plain,
                 "gradient": with_gradients(model, states, ids, plain),
-                "rollout": with_rollout(
-                    model, pixel_values, ids, plain, captioner.parts.preprocessing.hflip_tta
-                ),
+                "rollout": with_rollout(model, pixel_values, ids, plain, captioner.parts.preprocessing.hflip_tta),
             }
             spans = captioner.tokenizer.words(ids)
             maps = {}

@@ -81,9 +81,7 @@ def main() -> None:
     evaluator = CaptionEvaluator(reference_photos(data / "results" / "karpathy_test_references.json"))
     metrics = evaluate_results(data / "results" / "show_edit_tell_xe.json", evaluator).metrics
     for name, value in PUBLISHED.items():
-        print(
-            f"{name:8} published {value!r:20} here {metrics[name]!r:20} difference {metrics[name] - value:g}"
-        )
+        print(f"{name:8} published {value!r:20} here {metrics[name]!r:20} difference {metrics[name] - value:g}")
 
     jar = stanford_jar()
     if jar is None:

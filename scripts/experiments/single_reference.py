@@ -65,9 +65,7 @@ def main() -> None:
         seen = advantages(values)
         whole = correlations(seen, held_out, np.ones((1, len(photos))))[0]
         low, high = interval(
-            bootstrap(len(photos), lambda draws, seen=seen: correlations(seen, held_out, draws)[:, None])[
-                :, 0
-            ]
+            bootstrap(len(photos), lambda draws, seen=seen: correlations(seen, held_out, draws)[:, None])[:, 0]
         )
         print(f"{count:10}  {(values < NOTHING).mean():12.0%}  {whole:.2f} ({low:.2f} to {high:.2f})")
 

@@ -52,9 +52,7 @@ def byte_level(special: list[str]) -> Tokenizer:
     return tokenizer
 
 
-def blip(
-    folder: Path, seed: int = 0, text: dict[str, Any] | None = None, readable: bool = False, **vision: Any
-) -> Any:
+def blip(folder: Path, seed: int = 0, text: dict[str, Any] | None = None, readable: bool = False, **vision: Any) -> Any:
     """Write a BLIP and return it; ``text`` and ``vision``: fields of its two configurations.
 
     ``readable``: whether it mostly writes whole words.
@@ -118,9 +116,7 @@ def vision_encoder_decoder(
     if decoder == "gpt2":
         sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 40}
         ends = {"bos_token_id": ids[0], "eos_token_id": ids[1]}
-        decoder_config = transformers.GPT2Config(
-            **{"vocab_size": vocab_size, **sizes, **ends, **(text or {})}
-        )
+        decoder_config = transformers.GPT2Config(**{"vocab_size": vocab_size, **sizes, **ends, **(text or {})})
     else:
         kind = {"bert": transformers.BertConfig, "roberta": transformers.RobertaConfig}[decoder]
         decoder_config = kind(
@@ -135,9 +131,7 @@ def vision_encoder_decoder(
                 **(text or {}),
             }
         )
-    config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
-        encoder_config, decoder_config
-    )
+    config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder_config, decoder_config)
     config.decoder_start_token_id, config.eos_token_id, config.pad_token_id = ids
     pieces = _pieces(tokenizer) if readable else ()
     model = _write(folder, transformers.VisionEncoderDecoderModel, config, ids[1], seed, pieces)

@@ -42,9 +42,7 @@ OnePhoto: TypeAlias = "PhotoSource | Tensor"
 one_thread_after_fork()
 
 
-class Captioner(
-    ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-text", tags=["image-captioning"]
-):
+class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-text", tags=["image-captioning"]):
     """A model with its tokenizer, photo transform and defaults, ready to caption and to explain.
 
         captioner = Captioner.from_pretrained()
@@ -149,9 +147,7 @@ class Captioner(
         """Return the model's defaults, overridden; raise ConfigError for an unknown name or a senseless value."""
         return self._checks.options(options)
 
-    def check_batch(
-        self, batch_size: int, photos: Iterable[Any] = (), options: GenerationOptions | None = None
-    ) -> int:
+    def check_batch(self, batch_size: int, photos: Iterable[Any] = (), options: GenerationOptions | None = None) -> int:
         """Return how many of ``photos`` are captioned at a time: ``batch_size``, or all where they are fewer.
 
         Raises ConfigError where ``batch_size`` is no number, or such a batch needs more memory than there is.

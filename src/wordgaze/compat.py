@@ -50,12 +50,7 @@ def declare_missing_operators() -> bool:
     global _library
     folder = _torchvision_folder()
     # The operator may exist already: from torchvision, or from a program that works around the same problem.
-    if (
-        _library is None
-        and folder
-        and not _native_part_loads(folder)
-        and not hasattr(torch.ops.torchvision, "nms")
-    ):
+    if _library is None and folder and not _native_part_loads(folder) and not hasattr(torch.ops.torchvision, "nms"):
         _library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             _library.define(name + _SCHEMA)

@@ -29,19 +29,13 @@ def one_line(path: AnyPath) -> str:
 
 def checked_path(name: str, value: object) -> Path:
     """Return the path given as the argument ``name``; raise ConfigError for what can't be one."""
-    if (
-        not isinstance(value, str | os.PathLike)
-        or isinstance(os.fspath(value), bytes)
-        or "\0" in os.fspath(value)
-    ):
+    if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes) or "\0" in os.fspath(value):
         raise wrong_kind(name, value, "a path, as text or a pathlib.Path")
     try:
         os.stat(value)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise ConfigError(
-                f"{name} is {shown(os.fspath(value))}, which is too long for a path; check it."
-            ) from None
+            raise ConfigError(f"{name} is {shown(os.fspath(value))}, which is too long for a path; check it.") from None
     return Path(value)
 
 
@@ -76,9 +70,7 @@ def check_output_folder(folder: AnyPath) -> None:
         path = path.parent
     if not path.is_dir():
         kind = "a link that leads nowhere" if path.is_symlink() and not path.exists() else "not a folder"
-        raise ConfigError(
-            f"{one_line(path)} is {kind}, so nothing can be written there; choose another output."
-        )
+        raise ConfigError(f"{one_line(path)} is {kind}, so nothing can be written there; choose another output.")
     if not os.access(path, os.W_OK | os.X_OK):
         raise ConfigError(f"The folder {one_line(path)} is not writable; choose another output.")
 

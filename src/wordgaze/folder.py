@@ -170,9 +170,7 @@ def load_folder(folder: str | os.PathLike[str], device: str | torch.device = "cp
     folder = checked_path("folder", folder)
     if not folder.is_dir():
         problem = (
-            "is a file, not a model folder; name the folder"
-            if folder.exists()
-            else "does not exist; check the path"
+            "is a file, not a model folder; name the folder" if folder.exists() else "does not exist; check the path"
         )
         raise ModelError(f"The model folder {folder} {problem}.")
     if is_foreign(folder):
@@ -191,9 +189,7 @@ def load_folder(folder: str | os.PathLike[str], device: str | torch.device = "cp
         preprocessing=_read(folder / PREPROCESSOR, Preprocessing.from_dict),
         generation=generation,
         card=_read_card(folder / CARD),
-        confidence=_read(folder / CONFIDENCE, Confidence.from_dict)
-        if (folder / CONFIDENCE).is_file()
-        else None,
+        confidence=_read(folder / CONFIDENCE, Confidence.from_dict) if (folder / CONFIDENCE).is_file() else None,
     )
     _check_fit(parts, folder)
     _load_weights(parts.model, folder / WEIGHTS)
@@ -222,17 +218,13 @@ def _read(path: Path, parse: Callable[[dict[str, Any]], _Value]) -> _Value:
             raise ModelError(f"{path} is damaged: it holds no JSON object; {_AGAIN}.")
         return parse(values)
     except OSError as error:
-        raise ModelError(
-            f"{path} can't be read ({error.strerror or error}); check its permissions."
-        ) from error
+        raise ModelError(f"{path} can't be read ({error.strerror or error}); check its permissions.") from error
     except ConfigError as error:
         raise ModelError(f"{path} does not describe a model: {_with_remedy(error)}") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelError(f"{path} is damaged: not valid JSON ({first_line(error)}); {_AGAIN}.") from error
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a value of the wrong kind
-        raise ModelError(
-            f"{path} is damaged: a value makes no sense ({first_line(error)}); {_AGAIN}."
-        ) from error
+        raise ModelError(f"{path} is damaged: a value makes no sense ({first_line(error)}); {_AGAIN}.") from error
 
 
 def _read_card(path: Path) -> str | None:
@@ -256,8 +248,7 @@ def _check_fit(parts: ModelParts, folder: Path) -> None:
     different = tokenizer.special_ids is None and tokenizer.vocab_size != decoder.vocab_size
     if different or tokenizer.vocab_size > decoder.vocab_size:
         raise ModelError(
-            f"{folder}: {TOKENIZER} has {tokenizer.vocab_size} tokens but {CONFIG} says "
-            f"{decoder.vocab_size}; {_SAME}."
+            f"{folder}: {TOKENIZER} has {tokenizer.vocab_size} tokens but {CONFIG} says {decoder.vocab_size}; {_SAME}."
         )
     for name, token_id in _ids_to_dict(tokenizer.special_ids).items():
         if token_id >= decoder.vocab_size:
@@ -286,9 +277,7 @@ def _weights(model: CaptionModel, dtype: str) -> dict[str, Tensor]:
                 raise ModelError(f"The model's {name} holds values that are not finite; train it again.")
             tensor = tensor.to(_DTYPES[dtype])
             if not tensor.isfinite().all():
-                raise ModelError(
-                    f"The model's {name} holds values too large for {dtype}; save it as float32."
-                )
+                raise ModelError(f"The model's {name} holds values too large for {dtype}; save it as float32.")
         weights[name] = tensor.contiguous()
     return weights
 
@@ -302,9 +291,7 @@ def _load_weights(model: CaptionModel, path: Path) -> None:
         _check_names(model, shapes, path)
         weights = {name: file.get_tensor(name) for name in shapes}
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(
-            f"{path} is damaged or not a safetensors file ({first_line(error)}); {_AGAIN}."
-        ) from error
+        raise ModelError(f"{path} is damaged or not a safetensors file ({first_line(error)}); {_AGAIN}.") from error
     for name, tensor in weights.items():
         if tensor.is_floating_point():
             weights[name] = tensor.float()

@@ -46,9 +46,7 @@ def resolve(name: str | os.PathLike[str] | None = None, **download: Any) -> Path
     if folder.exists():
         return folder
     if not isinstance(name, str) or _looks_like_a_path(name):
-        raise ModelError(
-            f"The model folder {folder} does not exist; check the path, or give a hub id (owner/name)."
-        )
+        raise ModelError(f"The model folder {folder} does not exist; check the path, or give a hub id (owner/name).")
     folder = fetch(name, [CONFIG], **download)
     return folder if is_foreign(folder) else fetch(name, [*FILES, CONFIDENCE], **download)
 
@@ -77,9 +75,7 @@ def fetch(repo_id: str, files: Sequence[str], **download: Any) -> Path:
     try:
         return Path(snapshot_download(repo_id, allow_patterns=[*files], **download))
     except HFValidationError:
-        raise ModelError(
-            f"{repo_id!r} is neither a folder here nor a hub id (owner/name); check the name."
-        ) from None
+        raise ModelError(f"{repo_id!r} is neither a folder here nor a hub id (owner/name); check the name.") from None
     except GatedRepoError:
         raise ModelError(
             f"The model {repo_id} asks for consent on the hub; give it there, then run `hf auth login`."
@@ -90,15 +86,11 @@ def fetch(repo_id: str, files: Sequence[str], **download: Any) -> Path:
             "(or, if it is private, log in with `hf auth login`)."
         ) from None
     except RevisionNotFoundError:
-        raise ModelError(
-            f"The model {repo_id} has no revision {download.get('revision')!r}; choose another."
-        ) from None
+        raise ModelError(f"The model {repo_id} has no revision {download.get('revision')!r}; choose another.") from None
     except LocalEntryNotFoundError:
         raise ModelError(
             f"There is no folder {repo_id} here, it was not downloaded before, and the hub can't be reached; "
             "check the name or the network."
         ) from None
     except Exception as error:  # the network's errors have no common parent that the hub's library names
-        raise ModelError(
-            f"The model {repo_id} can't be downloaded ({first_line(error)}); try again later."
-        ) from error
+        raise ModelError(f"The model {repo_id} can't be downloaded ({first_line(error)}); try again later.") from error

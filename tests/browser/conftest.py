@@ -28,9 +28,7 @@ Visit = Callable[..., Any]
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """Start the browser once for all tests."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason='needs Playwright: pip install "wordgaze[browser]"'
-    )
+    playwright = pytest.importorskip("playwright.sync_api", reason='needs Playwright: pip install "wordgaze[browser]"')
     path = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
     # Its sandbox needs rights that containers don't give; the pages here are our own.
     with playwright.sync_playwright() as driver:

@@ -54,9 +54,7 @@ def item(size: tuple[int, int] = (480, 320), crop: str = "pad", name: str = "bal
     # Of each word before it a tenth, of itself a fifth, of the caption's start the half.
     attention = 0.1 * np.tri(len(WORDS), len(WORDS), -1) + 0.2 * np.eye(len(WORDS))
     attention = np.hstack([np.full((len(WORDS), 1), 0.5), attention])
-    best = Explanation(
-        said(" ".join(WORDS), -3.5), words, photo, geometry, GRID, "gradient", attention, name=name
-    )
+    best = Explanation(said(" ".join(WORDS), -3.5), words, photo, geometry, GRID, "gradient", attention, name=name)
     other = replace(
         best,
         caption=said("a ball", -1.5),
@@ -132,9 +130,7 @@ def test_it_opens_with_the_first_grounded_word(opened: Any, pictures: Path) -> N
 
 
 @pytest.mark.parametrize("words", [("a", "on"), ()])
-def test_without_grounded_words_it_opens_with_the_photo(
-    opened: Any, words: tuple[str, ...], pictures: Path
-) -> None:
+def test_without_grounded_words_it_opens_with_the_photo(opened: Any, words: tuple[str, ...], pictures: Path) -> None:
     whole = item()
     shown = tuple(word for word in whole.words if word.text in words)
     caption = said(" ".join(words), -1.0)
@@ -306,10 +302,7 @@ def test_several_photos_are_a_gallery(opened: Any, pictures: Path) -> None:
 def test_the_map_lies_on_the_photo_at_any_size(opened: Any) -> None:
     page = opened(item((900, 200)), item((320, 480)), **DESKTOP)
     for number in range(2):
-        boxes = [
-            page.locator(f"article >> nth={number} >> figure {part}").bounding_box()
-            for part in ("img", "canvas")
-        ]
+        boxes = [page.locator(f"article >> nth={number} >> figure {part}").bounding_box() for part in ("img", "canvas")]
         assert boxes[0] == boxes[1]
 
 
@@ -320,12 +313,7 @@ def test_light_and_dark(opened: Any, pictures: Path) -> None:
         page.locator(CAPTION).nth(2).hover()
         page.screenshot(path=pictures / f"report-{name}.png")
         ink, paper = (
-            np.mean(
-                [
-                    int(part)
-                    for part in page.evaluate(f"getComputedStyle(document.body).{kind}")[4:-1].split(",")
-                ]
-            )
+            np.mean([int(part) for part in page.evaluate(f"getComputedStyle(document.body).{kind}")[4:-1].split(",")])
             for kind in ("color", "backgroundColor")
         )
         assert abs(ink - paper) > 180
@@ -354,9 +342,7 @@ def test_text_is_only_text(opened: Any) -> None:
     shown = item(name=evil)
     word = replace(shown.words[0], text=evil)
     attention = shown.words_attention[:1, :2]
-    alone = replace(
-        shown, words=(word,), words_attention=attention, caption=Caption(evil, -1, ()), alternatives=()
-    )
+    alone = replace(shown, words=(word,), words_attention=attention, caption=Caption(evil, -1, ()), alternatives=())
     page = opened(replace(alone, alternatives=(replace(alone, note=evil),)))
     page.locator(CAPTION).first.hover()
     assert page.locator(CAPTION).first.inner_text() == evil

@@ -150,9 +150,7 @@ def test_files_and_bytes_are_read_by_threads_and_pipes_are_not(files: list[Path]
 
 
 @pytest.mark.parametrize("problem", [KeyError("mine"), KeyboardInterrupt(), MemoryError()], ids=repr)
-def test_an_error_of_the_callers_own_generator_comes_through(
-    files: list[Path], problem: BaseException
-) -> None:
+def test_an_error_of_the_callers_own_generator_comes_through(files: list[Path], problem: BaseException) -> None:
     def failing() -> Iterator[tuple[int, Path]]:
         yield from enumerate(files[:6])
         raise problem
@@ -244,9 +242,7 @@ def test_failed_photos_have_their_place_in_a_batch() -> None:
 
     wrong = PhotoError("is not a photo")
     photos = [
-        ReadPhoto(number, error=wrong)
-        if number in (1, 3, 4, 5)
-        else ReadPhoto(number, torch.full((3, 2, 2), number))
+        ReadPhoto(number, error=wrong) if number in (1, 3, 4, 5) else ReadPhoto(number, torch.full((3, 2, 2), number))
         for number in range(8)
     ]
     results = list(caption_photos(photos, caption, 3))

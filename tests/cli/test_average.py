@@ -61,9 +61,7 @@ def test_weights_are_averaged_and_what_is_shared_keeps_its_bits(folders: list[Pa
     for name, tensor in mean.model.decoder.state_dict().items():
         both = [each.model.decoder.state_dict()[name] for each in (one, other)]
         assert torch.allclose(tensor, (both[0] + both[1]) / 2, atol=1e-6), name
-    assert not torch.equal(
-        one.model.decoder.token_embedding.weight, other.model.decoder.token_embedding.weight
-    )
+    assert not torch.equal(one.model.decoder.token_embedding.weight, other.model.decoder.token_embedding.weight)
     assert mean.card != other.card and mean.confidence is None
     assert (mean.generation.length_penalty, other.generation.length_penalty) == (1.5, 1.0)
     assert (mean.preprocessing.max_aspect_change, other.preprocessing.max_aspect_change) == (1.3, 1.0)

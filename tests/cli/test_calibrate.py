@@ -87,9 +87,7 @@ def test_photos_are_judged_as_evaluate_judges_them(
     written = (model / CONFIDENCE).read_bytes()
     assert json.loads(written) == json.loads(out.read_text())["confidence"]
     (model / CONFIDENCE).unlink()
-    assert (
-        run("evaluate", "--model", model, *data.files(), *boxes, "--per-image", judged, *flags).exit_code == 0
-    )
+    assert run("evaluate", "--model", model, *data.files(), *boxes, "--per-image", judged, *flags).exit_code == 0
     again = run("calibrate", model, judged, "--json", other, *flags)
     assert (again.exit_code, again.stdout) == (0, result.stdout)
     assert (model / CONFIDENCE).read_bytes() == written
@@ -102,9 +100,7 @@ def test_a_photo_that_can_not_be_read_leaves_the_folder_as_it_was(data: Data, mo
     shutil.copytree(data.folder, model.parent / "data")
     (model.parent / "data/photos/7.png").write_text("no photo")
     result = run("calibrate", model, *Data(model.parent / "data", model).files(), "--device", "cpu")
-    assert (
-        result.exit_code == 2 and "7.png: " in result.stderr and "one of 100 photos to score" in result.stderr
-    )
+    assert result.exit_code == 2 and "7.png: " in result.stderr and "one of 100 photos to score" in result.stderr
     assert not (model / CONFIDENCE).exists()
 
 

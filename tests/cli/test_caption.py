@@ -30,9 +30,7 @@ def caption(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["caption", *map(str, arguments)])
 
 
-def test_a_line_a_photo_in_the_order_of_the_arguments(
-    model: list[str], model_folder: Path, photos: list[Path]
-) -> None:
+def test_a_line_a_photo_in_the_order_of_the_arguments(model: list[str], model_folder: Path, photos: list[Path]) -> None:
     result = caption(photos[3], photos[0], photos[3], *model)
     captioner = Captioner.from_pretrained(model_folder, "cpu")
     captions = {photo: str(captioner.caption(photo)) for photo in photos}
@@ -141,9 +139,7 @@ def test_a_name_that_is_no_text_leaves_as_its_bytes(model: list[str], photos: li
     assert result.stdout_bytes.startswith(os.fsencode(name) + b"\t") and result.exit_code == 0
 
 
-def test_another_process_says_the_same_in_valid_json(
-    model: list[str], model_folder: Path, photos: list[Path]
-) -> None:
+def test_another_process_says_the_same_in_valid_json(model: list[str], model_folder: Path, photos: list[Path]) -> None:
     odd = photos[0].with_name(os.fsdecode(b"\xff\xc3\xa4.png"))
     photos[0].rename(odd)
     done = subprocess.run(

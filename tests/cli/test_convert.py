@@ -94,11 +94,7 @@ def test_the_card_says_where_it_comes_from(source: Path, tmp_path: Path) -> None
     assert run("convert", source, tmp_path / "model").exit_code == 0
     card = (tmp_path / "model" / "README.md").read_text()
     front = yaml.safe_load(card.split("---")[1])
-    assert (
-        front["license"] == "bsd-3-clause"
-        and front["library_name"] == "wordgaze"
-        and "base_model" not in front
-    )
+    assert front["license"] == "bsd-3-clause" and front["library_name"] == "wordgaze" and "base_model" not in front
     for words in (
         f"Source: `{source}`",
         "crop squash",
@@ -151,9 +147,7 @@ def test_what_is_there_is_not_written_over(
     assert {path: path.read_bytes() for path in [out, *out.rglob("*")] if path.is_file()} == before
 
 
-def test_an_empty_folder_and_a_model_of_ours_may_be_written(
-    source: Path, tmp_path: Path, model_folder: Path
-) -> None:
+def test_an_empty_folder_and_a_model_of_ours_may_be_written(source: Path, tmp_path: Path, model_folder: Path) -> None:
     (tmp_path / "empty").mkdir()
     shutil.copytree(model_folder, tmp_path / "ours")
     for name in ("empty", "ours"):
@@ -161,9 +155,7 @@ def test_an_empty_folder_and_a_model_of_ours_may_be_written(
         assert module.load_folder(tmp_path / name).model.config.decoder.head == "bert"
 
 
-def test_a_failure_leaves_nothing_behind(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_leaves_nothing_behind(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 

@@ -68,16 +68,9 @@ def test_what_is_doubtful_about_an_upload_is_said_beside_its_report(captioner: C
     file = io.BytesIO()
     Image.new("RGBA", (60, 40), (9, 9, 9, 0)).save(file, "PNG")
     said: list[str] = []
-    report = demo.explain_upload(
-        captioner, file.getvalue(), "clear.png", max_length=3, on_warning=said.append
-    )
+    report = demo.explain_upload(captioner, file.getvalue(), "clear.png", max_length=3, on_warning=said.append)
     assert len(captions(report)) > 0
-    assert (
-        len(said) == 1
-        and said[0].startswith("clear.png ")
-        and "transparent" in said[0]
-        and said[0].endswith(".")
-    )
+    assert len(said) == 1 and said[0].startswith("clear.png ") and "transparent" in said[0] and said[0].endswith(".")
 
 
 def test_words_of_one_s_own_come_first(captioner: Captioner, photos: list[Path]) -> None:

@@ -151,9 +151,7 @@ def test_transformers_beside_a_torchvision_that_does_not_load_is_warned_of(
     assert "before transformers" not in diagnose().stdout
 
 
-def test_a_load_above_the_cores_is_said_with_what_helps(
-    diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_load_above_the_cores_is_said_with_what_helps(diagnose: Diagnose, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(os, "getloadavg", lambda: (3.0, 0.0, 0.0), raising=False)

@@ -73,9 +73,7 @@ def results(tmp_path: Path) -> Path:
 
 def test_metrics_that_are_asked_for_and_each_photo(captions: Path, results: Path, tmp_path: Path) -> None:
     out = tmp_path / "each.csv"
-    result = evaluate(
-        "--results", results, "--captions", captions, "--metrics", "cider,rouge_l", "--per-image", out
-    )
+    result = evaluate("--results", results, "--captions", captions, "--metrics", "cider,rouge_l", "--per-image", out)
     assert [line.split()[0] for line in result.stdout.splitlines()[1:3]] == ["CIDEr", "ROUGE_L"]
     assert result.stderr.startswith("wordgaze: CIDEr means little with 3 photos: ")
     with out.open(newline="", encoding="utf-8") as file:
@@ -88,10 +86,7 @@ def test_captions_of_other_photos_are_mentioned(captions: Path, results: Path) -
     results.write_text(json.dumps([*json.loads(results.read_text()), {"image_id": 7, "caption": "a bus"}]))
     result = evaluate("--results", results, "--captions", captions)
     assert result.exit_code == 0
-    assert (
-        result.stderr.startswith(f"wordgaze: {results}: 1 caption is of a photo")
-        and "left out" in result.stderr
-    )
+    assert result.stderr.startswith(f"wordgaze: {results}: 1 caption is of a photo") and "left out" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -141,13 +136,9 @@ def test_everything_at_once(captions: Path, results: Path, mixed: Path, tmp_path
     other.write_text(json.dumps([{"image_id": n, "caption": f"a red cat number {n}"} for n in range(3)]))
     boxes = tmp_path / "boxes.json"
     images = [{"id": n, "width": 9, "height": 9} for n in range(2)]
-    boxes.write_text(
-        json.dumps({"categories": [{"id": 1, "name": "cat"}], "images": images, "annotations": []})
-    )
+    boxes.write_text(json.dumps({"categories": [{"id": 1, "name": "cat"}], "images": images, "annotations": []}))
     flags = ["--against", other, "--instances", boxes, "--json", tmp_path / "scores.json"]
-    result = evaluate(
-        "--results", results, "--captions", captions, *flags, "--html", tmp_path / "page.html", "--debug"
-    )
+    result = evaluate("--results", results, "--captions", captions, *flags, "--html", tmp_path / "page.html", "--debug")
     assert result.exit_code == 0, result.stderr
     values = json.loads((tmp_path / "scores.json").read_text())
     scores, comparison = result.stdout.split("\n\n")
@@ -179,9 +170,7 @@ def test_a_model_against_results(
 
 def test_the_scores_need_no_java(captions: Path, results: Path) -> None:
     command = [sys.executable, "-m", "wordgaze", "evaluate", "--results", results, "--captions", captions]
-    done = subprocess.run(
-        list(map(str, command)), env={**os.environ, "PATH": ""}, capture_output=True, text=True
-    )
+    done = subprocess.run(list(map(str, command)), env={**os.environ, "PATH": ""}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == evaluate("--results", results, "--captions", captions).stdout
 
@@ -191,9 +180,7 @@ def test_missing_java_is_said_before_a_model_is_looked_for(
     captions: Path, mixed: Path, metric: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    result = evaluate(
-        "--images", mixed, "--captions", captions, "--model", "./nothere", "--metrics", f"CIDEr,{metric}"
-    )
+    result = evaluate("--images", mixed, "--captions", captions, "--model", "./nothere", "--metrics", f"CIDEr,{metric}")
     assert result.exit_code == 2 and result.stdout == ""
     assert result.stderr == (
         f"wordgaze: {metric} needs Java, but there is no java on the PATH; install a Java runtime, or leave "
@@ -208,9 +195,7 @@ def test_the_help_names_every_metric() -> None:
     assert "[default: BLEU,ROUGE_L,CIDEr]" in text
 
 
-def test_what_caption_prints_is_scored(
-    model_folder: Path, mixed: Path, captions: Path, tmp_path: Path
-) -> None:
+def test_what_caption_prints_is_scored(model_folder: Path, mixed: Path, captions: Path, tmp_path: Path) -> None:
     flags = ["--model", str(model_folder), "--device", "cpu", "--num-beams", "1"]
     expected = evaluate("--images", mixed, "--captions", captions, *flags)
     photos = [str(mixed / name) for name in [*NAMES, "d2.png"]]  # the last can't be read
@@ -225,9 +210,7 @@ def test_what_caption_prints_is_scored(
 
 
 @pytest.fixture
-def everything(
-    captions: Path, results: Path, mixed: Path, model_folder: Path, tmp_path: Path
-) -> dict[str, Path]:
+def everything(captions: Path, results: Path, mixed: Path, model_folder: Path, tmp_path: Path) -> dict[str, Path]:
     """Every input of the command, by a name, and two links."""
     (tmp_path / "link.json").symlink_to(captions)
     os.link(results, tmp_path / "hard.json")
@@ -270,9 +253,7 @@ def test_no_output_is_an_input(everything: dict[str, Path], flags: str, tmp_path
 
 
 @pytest.mark.parametrize("flag", ["--json", "--html"])
-def test_scores_are_not_written_under_a_photo_s_name(
-    everything: dict[str, Path], mixed: Path, flag: str
-) -> None:
+def test_scores_are_not_written_under_a_photo_s_name(everything: dict[str, Path], mixed: Path, flag: str) -> None:
     """Not every photo of the folder stands in the captions file."""
     other = mixed / "other.JPG"
     other.write_bytes(b"photo")
@@ -286,9 +267,7 @@ def test_outputs_of_before_are_written_again(everything: dict[str, Path], mixed:
     flags = ["--images", mixed, "--captions", everything["captions"], "--model", everything["model"]]
     flags += ["--device", "cpu", "--num-beams", 1, "--metrics", "ROUGE_L"]
     for _ in range(2):
-        result = evaluate(
-            *flags, "--json", mixed / "scores.json", "--html", everything["model"] / "page.html"
-        )
+        result = evaluate(*flags, "--json", mixed / "scores.json", "--html", everything["model"] / "page.html")
         assert result.exit_code == 0, result.stderr
     (everything["model"] / "page.html").unlink()
 

@@ -23,9 +23,7 @@ def explain(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["explain", *map(str, arguments)])
 
 
-def test_caption_table_and_picture(
-    model: list[str], model_folder: Path, photos: list[Path], tmp_path: Path
-) -> None:
+def test_caption_table_and_picture(model: list[str], model_folder: Path, photos: list[Path], tmp_path: Path) -> None:
     result = explain(photos[0], "-o", tmp_path / "maps.png", *model)
     explanation = Captioner.from_pretrained(model_folder, "cpu").explain(photos[0])
     first, head, *rows = result.stdout.splitlines()
@@ -37,9 +35,7 @@ def test_caption_table_and_picture(
         peak, place = f"{x}, {y}", position_in_words(word.peak, (120, 90))
         if not word.grounded:
             peak, place = f"({peak})", f"({place})"
-        assert (
-            " ".join(row.split()) == f"{word.text} {word.probability:.3f} {word.entropy:.2f} {peak} {place}"
-        )
+        assert " ".join(row.split()) == f"{word.text} {word.probability:.3f} {word.entropy:.2f} {peak} {place}"
     assert result.stderr == "" and result.exit_code == 0
     with Image.open(tmp_path / "maps.png") as picture:
         assert picture.size == explanation.grid().size
@@ -89,9 +85,7 @@ def test_the_rest_is_done_when_some_fail(model: list[str], mixed: Path, tmp_path
     assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == [f"{name}.png" for name in "bcdefg"]
     left_out, *failed = result.stderr.splitlines()
     assert left_out == "wordgaze: left out: 1 .txt"
-    assert [line.split(": ")[1] for line in failed] == [
-        str(mixed / n) for n in ("a.jpg", "d2.png", "nothere.png")
-    ]
+    assert [line.split(": ")[1] for line in failed] == [str(mixed / n) for n in ("a.jpg", "d2.png", "nothere.png")]
     assert failed[2] == f"wordgaze: {mixed / 'nothere.png'}: no such file; check the path"
     assert result.exit_code == 1
 
@@ -123,16 +117,12 @@ def test_a_wrong_command_ends_with_2_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_wrong_command_is_said_before_any_photo_fails(
-    model: list[str], mixed: Path, tmp_path: Path
-) -> None:
+def test_a_wrong_command_is_said_before_any_photo_fails(model: list[str], mixed: Path, tmp_path: Path) -> None:
     result = explain(mixed / "a.jpg", mixed / "b.png", "-o", tmp_path / "maps", "--method", "median", *model)
     assert result.exit_code == 2 and result.stderr.startswith("wordgaze: There is no method 'median'")
 
 
-def test_an_unknown_suffix_is_refused_before_a_model_is_looked_for(
-    photos: list[Path], tmp_path: Path
-) -> None:
+def test_an_unknown_suffix_is_refused_before_a_model_is_looked_for(photos: list[Path], tmp_path: Path) -> None:
     result = explain(photos[0], "-o", tmp_path / "maps.doc", "--model", "./nothere")
     assert "maps.doc" in result.stderr and "nothere" not in result.stderr
 
@@ -198,9 +188,7 @@ def test_no_output_is_an_input(
     assert files_in(tmp_path) == before
 
 
-def test_what_else_lies_in_a_model_s_folder_is_no_input(
-    model_folder: Path, photos: list[Path], tmp_path: Path
-) -> None:
+def test_what_else_lies_in_a_model_s_folder_is_no_input(model_folder: Path, photos: list[Path], tmp_path: Path) -> None:
     folder = shutil.copytree(model_folder, tmp_path / "model")
     for _ in range(2):  # the second time over the first's
         result = explain(photos[0], "--model", folder, "--device", "cpu", "-o", folder / "maps.json")
@@ -230,9 +218,7 @@ def test_stdin_from_a_file_is_an_input(photos: list[Path]) -> None:
     assert "is the same file as /dev/stdin, which is an input" in result.stderr
 
 
-def test_beside_the_photos_is_free(
-    model: list[str], photos: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_beside_the_photos_is_free(model: list[str], photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(photos[0].parent)
     for photo in photos[1:]:
         photo.unlink()
@@ -252,9 +238,7 @@ def test_maps_among_photos_take_no_photo_s_place(model: list[str], photos: list[
     before = other.read_bytes()
     result = explain(photo, "-o", folder, *model)
     assert result.exit_code == 2 and other.read_bytes() == before
-    assert (
-        "b.png is there already, beside the photos to explain, and is no map of wordgaze's" in result.stderr
-    )
+    assert "b.png is there already, beside the photos to explain, and is no map of wordgaze's" in result.stderr
     other.unlink()
     for _ in range(2):  # the second time over the first's
         assert explain(photo, "-o", folder, *model).exit_code == 0

@@ -347,9 +347,7 @@ def test_a_file_of_that_name_is_no_stdin(folder: Path) -> None:
 def test_addresses_are_not_fetched(folder: Path) -> None:
     address = "https://example.com/cat.jpg"
     result = run("caption", address, "one.png")
-    assert result.stderr.startswith(
-        f"wordgaze: {address}: is an address, and addresses are not fetched; download"
-    )
+    assert result.stderr.startswith(f"wordgaze: {address}: is an address, and addresses are not fetched; download")
     assert result.stdout.startswith("one.png\t") and result.exit_code == 1
     assert json.loads(run("caption", address, "--json").stdout)["file"] == address
     result = run("explain", address, "one.png", "-o", "maps.json")

@@ -40,9 +40,7 @@ def test_table_and_json(data: Path, model_folder: Path) -> None:
     assert values["method"] == "last" and values["words"] == 5
     pointing = values["pointing"]["other"]
     assert set(pointing) == {"value", "low", "high", "n"} and pointing["n"] == 4
-    assert (
-        {"all", "person", "other"} == set(values["center"]) == set(values["uniform"]) == set(values["mass"])
-    )
+    assert {"all", "person", "other"} == set(values["center"]) == set(values["uniform"]) == set(values["mass"])
     assert {"even", "odd"} == set(values["halves"])
     lines = result.stdout.splitlines()
     first = lines[1].split()

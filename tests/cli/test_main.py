@@ -167,9 +167,7 @@ def test_an_empty_name_is_not_the_current_folder(arguments: list[str]) -> None:
 def test_a_bug_says_that_it_is_one(invoke: Invoke) -> None:
     result = invoke(failing(ValueError("shapes\ndiffer")))
     assert result.exit_code == 2
-    assert (
-        "bug" in result.stderr and "ValueError: shapes differ" in result.stderr and "--debug" in result.stderr
-    )
+    assert "bug" in result.stderr and "ValueError: shapes differ" in result.stderr and "--debug" in result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -195,9 +193,7 @@ def test_the_system_s_refusals_are_no_bugs(invoke: Invoke) -> None:
         (OSError("libcudart.so.13: cannot open shared object file"), "`wordgaze doctor` says what works"),
     ],
 )
-def test_an_installation_that_is_broken_or_too_small_is_no_bug(
-    invoke: Invoke, error: Exception, said: str
-) -> None:
+def test_an_installation_that_is_broken_or_too_small_is_no_bug(invoke: Invoke, error: Exception, said: str) -> None:
     result = invoke(failing(error))
     assert result.exit_code == 2
     assert said in result.stderr and "bug" not in result.stderr and result.stderr.count("\n") == 1
@@ -278,9 +274,7 @@ def start(body: str) -> subprocess.Popen[bytes]:
 
 def in_a_shell(arguments: str, body: str = "") -> subprocess.CompletedProcess[str]:
     """Runs a shell's line in which PYTHON is ``wordgaze try``, or with ``arguments`` another command."""
-    code = PROCESS.format(body=body or "print('done')").replace(
-        'main(["try"])', 'main(sys.argv[1:] or ["try"])'
-    )
+    code = PROCESS.format(body=body or "print('done')").replace('main(["try"])', 'main(sys.argv[1:] or ["try"])')
     line = arguments.replace("PYTHON", f"{shlex.quote(sys.executable)} -c {shlex.quote(code)}")
     return subprocess.run(["sh", "-c", line], capture_output=True, text=True)
 
@@ -306,9 +300,7 @@ def test_streams_that_are_closed_and_a_folder_that_is_gone(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize(
-    "line", ["PYTHON >/dev/full", "PYTHON --help >/dev/full", "PYTHON --version >/dev/full"]
-)
+@pytest.mark.parametrize("line", ["PYTHON >/dev/full", "PYTHON --help >/dev/full", "PYTHON --version >/dev/full"])
 def test_a_full_disk_under_stdout_is_one_sentence(line: str) -> None:
     done = in_a_shell(line)
     assert (done.returncode, done.stderr) == (2, f"wordgaze: {FULL}\n")

@@ -82,8 +82,7 @@ def test_confidence_of_a_converted_folder(blip_folder: Path, tmp_path: Path) -> 
     texts = [caption.text or "zebra" for caption in captioner.caption(photos, min_length=3)]
     images = [{"id": number, "file_name": photo.name} for number, photo in enumerate(photos)]
     annotations = [
-        {"image_id": number, "caption": text if number % 2 else f"zebra {number}"}
-        for number, text in enumerate(texts)
+        {"image_id": number, "caption": text if number % 2 else f"zebra {number}"} for number, text in enumerate(texts)
     ]
     (tmp_path / "captions.json").write_text(json.dumps({"images": images, "annotations": annotations}))
     options = module.load_folder(tmp_path / "model").generation.to_dict() | {"min_length": 3}

@@ -72,9 +72,7 @@ def test_the_published_blip_has_its_223_971_644_parameters() -> None:
 def test_blip_large_makes_keys_and_values_of_width_1024() -> None:
     config, recipes = blip(Fields(edited(published.blip(width=1024, heads=16, mlp=4096), ONE_LAYER)))
     assert config.decoder.source_width == 1024 and "bridge.weight" not in recipes.recipes
-    assert count(config)["blocks"] == (
-        8 * MATRIX + 2 * (1024 - 768) * 768 + 2 * 768 * 3072 + 3072 + 768 + 3 * 2 * 768
-    )
+    assert count(config)["blocks"] == (8 * MATRIX + 2 * (1024 - 768) * 768 + 2 * 768 * 3072 + 3072 + 768 + 3 * 2 * 768)
 
 
 def test_the_published_vit_gpt2_has_its_238_605_312_parameters() -> None:
@@ -94,9 +92,7 @@ def test_the_published_vit_gpt2_has_its_238_605_312_parameters() -> None:
 
 
 BERT = {"decoder": {"model_type": "bert", "is_decoder": True, "add_cross_attention": True}}
-ROBERTA = {
-    "decoder": {**BERT["decoder"], "model_type": "roberta", "pad_token_id": 1, "max_position_embeddings": 514}
-}
+ROBERTA = {"decoder": {**BERT["decoder"], "model_type": "roberta", "pad_token_id": 1, "max_position_embeddings": 514}}
 
 
 @pytest.mark.parametrize(
@@ -114,9 +110,7 @@ ROBERTA = {
         ({**ROBERTA, "decoder.pad_token_id": 5}, {"positions": 508}),
     ],
 )
-def test_what_a_decoders_configuration_says_or_its_class(
-    changes: dict[str, Any], expected: dict[str, Any]
-) -> None:
+def test_what_a_decoders_configuration_says_or_its_class(changes: dict[str, Any], expected: dict[str, Any]) -> None:
     config, _ = vision_encoder_decoder(Fields(edited(published.vit_gpt2(), changes)), 0)
     assert {name: getattr(config.decoder, name) for name in expected} == expected
 
@@ -156,9 +150,7 @@ def test_robertas_positions_begin_at_the_padding_where_it_is_the_start() -> None
     for start, first in ((0, 2), (1, 1)):
         model, recipes = vision_encoder_decoder(Fields(config), start)
         recipe = recipes.recipes["decoder.position_embedding.weight"]
-        made = recipe(
-            {recipe.sources[0]: rows, recipe.sources[1]: torch.tensor([[0.5], [9.0]]).expand(-1, 768)}
-        )
+        made = recipe({recipe.sources[0]: rows, recipe.sources[1]: torch.tensor([[0.5], [9.0]]).expand(-1, 768)})
         assert made[0, 0] == first + 0.5 and len(made) == model.decoder.positions == 514 - first
 
 
@@ -209,9 +201,7 @@ def test_robertas_positions_begin_at_the_padding_where_it_is_the_start() -> None
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_with_its_reason(
-    tmp_path: Path, changes: dict[str, Any], words: str
-) -> None:
+def test_what_does_not_fit_is_refused_with_its_reason(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps(edited(published.vit_gpt2(), changes)))
     with pytest.raises(ModelError) as caught:
         convert(tmp_path, "owner/name")

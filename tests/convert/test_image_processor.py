@@ -56,17 +56,11 @@ def test_what_the_file_says_or_the_class(
     found = read(tmp_path, kind, (size, size), preprocessor_config=values)
     assert found.size == (size, size) and found.crop == "squash"
     for name, value in expected.items():
-        assert (
-            getattr(found, name) == pytest.approx(value)
-            if name != "interpolation"
-            else found.interpolation == value
-        )
+        assert getattr(found, name) == pytest.approx(value) if name != "interpolation" else found.interpolation == value
 
 
 def test_the_processor_of_transformers_5_holds_it_too(tmp_path: Path) -> None:
-    values = {
-        "image_processor": {"image_processor_type": "ViTImageProcessor", "size": {"height": 48, "width": 64}}
-    }
+    values = {"image_processor": {"image_processor_type": "ViTImageProcessor", "size": {"height": 48, "width": 64}}}
     assert read(tmp_path, "ViT", (48, 64), processor_config=values).size == (48, 64)
 
 

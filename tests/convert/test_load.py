@@ -124,9 +124,7 @@ def _http(kind: type[Exception]) -> Exception:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
-def test_what_the_hub_refuses_is_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
-) -> None:
+def test_what_the_hub_refuses_is_a_sentence(monkeypatch: pytest.MonkeyPatch, error: Exception, words: str) -> None:
     def refuse(*_: Any, **__: Any) -> str:
         raise error
 

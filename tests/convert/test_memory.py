@@ -37,9 +37,7 @@ def test_a_large_model_is_held_once(tmp_path: Path) -> None:
 
     config = published.blip()
     parts = {name: config[name] for name in ("text_config", "vision_config")}
-    transformers.BlipForConditionalGeneration(transformers.BlipConfig(**parts)).save_pretrained(
-        tmp_path / "blip"
-    )
+    transformers.BlipForConditionalGeneration(transformers.BlipConfig(**parts)).save_pretrained(tmp_path / "blip")
     transformers.BlipImageProcessor().save_pretrained(tmp_path / "blip")
     tiny_checkpoints.word_piece().save(str(tmp_path / "blip" / "tokenizer.json"))
     convert_to_folder(tmp_path / "blip", tmp_path / "ours")

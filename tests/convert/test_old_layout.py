@@ -26,9 +26,7 @@ def in_old_files(source: Path, folder: Path) -> Path:
     tensors["decoder.lm_head.weight"] = tensors["decoder.transformer.wte.weight"]
     torch.save(tensors, folder / "pytorch_model.bin")
     Tokenizer.from_file(str(source / "tokenizer.json")).model.save(str(folder))
-    (folder / "tokenizer_config.json").write_text(
-        '{"tokenizer_class": "GPT2Tokenizer", "model_max_length": 1024}'
-    )
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer", "model_max_length": 1024}')
     settings = {
         **{"do_normalize": True, "do_resize": True, "feature_extractor_type": "ViTFeatureExtractor"},
         **{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "resample": 2, "size": 48},

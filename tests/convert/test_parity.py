@@ -29,9 +29,7 @@ MODELS: dict[str, list[Write]] = {
     "blip": [
         tiny.blip,
         partial(tiny.blip, seed=1, hidden_size=32, image_size=32, num_hidden_layers=1, num_attention_heads=2),
-        partial(
-            tiny.blip, seed=2, text={"hidden_size": 48, "num_attention_heads": 12, "num_hidden_layers": 3}
-        ),
+        partial(tiny.blip, seed=2, text={"hidden_size": 48, "num_attention_heads": 12, "num_hidden_layers": 3}),
         partial(
             tiny.blip,
             seed=3,
@@ -101,9 +99,7 @@ EACH = [
 
 
 @pytest.fixture(scope="module", params=EACH)
-def pair(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Reference, ModelParts]:
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Reference, ModelParts]:
     """A model of transformers, and ours of the folder that it was saved in."""
     folder = tmp_path_factory.mktemp("checkpoint")
     model = request.param(folder)
@@ -148,9 +144,7 @@ def test_greedy_captions_are_transformers(pair: tuple[Reference, ModelParts]) ->
 
 def test_beams_are_transformers(pair: tuple[Reference, ModelParts]) -> None:
     for penalty in (0.6, 2.0):
-        options = GenerationOptions(
-            num_beams=3, max_length=12, no_repeat_ngram_size=0, length_penalty=penalty
-        )
+        options = GenerationOptions(num_beams=3, max_length=12, no_repeat_ngram_size=0, length_penalty=penalty)
         check_same_captions(pair, 16, options)
 
 

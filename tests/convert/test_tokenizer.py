@@ -42,9 +42,7 @@ def save_byte_level(folder: Path, special: list[str], **settings: Any) -> None:
 
 @pytest.mark.parametrize("lower", [True, False])
 @pytest.mark.parametrize("clean_up", [True, False])
-def test_a_vocab_txt_gives_the_ids_and_text_of_transformers(
-    tmp_path: Path, lower: bool, clean_up: bool
-) -> None:
+def test_a_vocab_txt_gives_the_ids_and_text_of_transformers(tmp_path: Path, lower: bool, clean_up: bool) -> None:
     transformers = pytest.importorskip("transformers")
     save_word_piece(
         tmp_path,

@@ -91,9 +91,7 @@ def test_safetensors_are_taken_before_a_pickle(blip: Path) -> None:
     state(blip)
 
 
-def test_what_a_family_carries_unused_is_passed_over(
-    blip: Path, vit_gpt2_folder: Path, tmp_path: Path
-) -> None:
+def test_what_a_family_carries_unused_is_passed_over(blip: Path, vit_gpt2_folder: Path, tmp_path: Path) -> None:
     change(
         blip,
         **{
@@ -147,9 +145,7 @@ def pickled(value: object) -> Callable[[Path], object]:
         (cut, f"{SAFETENSORS} is damaged, or not downloaded to its end"),
         (lambda f: (f / SAFETENSORS).write_bytes(b""), "is damaged, or not downloaded to its end"),
         (
-            lambda f: (f / SAFETENSORS).write_text(
-                "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
-            ),
+            lambda f: (f / SAFETENSORS).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
             "is a pointer of Git LFS",
         ),
         (lambda f: change(f, **{WORDS: None}), f"has no tensor {WORDS}"),
@@ -176,9 +172,7 @@ def pickled(value: object) -> Callable[[Path], object]:
     ],
     ids=stable,
 )
-def test_weights_that_do_not_fit_are_one_sentence(
-    blip: Path, break_it: Callable[[Path], object], words: str
-) -> None:
+def test_weights_that_do_not_fit_are_one_sentence(blip: Path, break_it: Callable[[Path], object], words: str) -> None:
     break_it(blip)
     with pytest.raises(ModelError) as caught:
         convert(blip, "checkpoint")
@@ -211,9 +205,7 @@ def test_nothing_in_a_malicious_pickle_runs(blip: Path, tmp_path: Path, zipped: 
     assert (tmp_path / "made").exists()  # it was one
 
 
-def test_an_output_layer_of_its_own_is_refused_and_an_equal_one_is_not(
-    vit_gpt2_folder: Path, tmp_path: Path
-) -> None:
+def test_an_output_layer_of_its_own_is_refused_and_an_equal_one_is_not(vit_gpt2_folder: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(vit_gpt2_folder, tmp_path / "gpt2"))
     config = json.loads((folder / "config.json").read_text())
     assert config["tie_word_embeddings"] is False  # the whole's, which says nothing

@@ -90,9 +90,7 @@ def _cut() -> Iterator[OddPhoto]:
         yield OddPhoto(f"{name}-of-80-percent", data[: len(data) * 8 // 10], message=_FEW)
         yield OddPhoto(f"{name}-half", data[: len(data) // 2], message=_FEW)
     data = whole["jpeg"]
-    yield OddPhoto(
-        "jpeg-with-zeros-for-its-end", data[: -len(data) // 50] + bytes(len(data) // 50), 9, message=_CUT
-    )
+    yield OddPhoto("jpeg-with-zeros-for-its-end", data[: -len(data) // 50] + bytes(len(data) // 50), 9, message=_CUT)
     yield OddPhoto("jpeg-with-zeros-for-half", data[: len(data) // 2] + bytes(len(data) // 2), message=_FEW)
     yield OddPhoto("jpeg-before-zeros", data + bytes(5000), 7)
     yield OddPhoto("jpeg-ending-in-a-marker", data[:-1], 7, message=_ALL)
@@ -122,9 +120,7 @@ def _cut() -> Iterator[OddPhoto]:
         image = PHOTO.quantize(200) if format == "GIF" else PHOTO
         message = None if format in ("GIF", "MPO") else _ALL  # which need not be read to the end
         data = encoded(format, image, **frames)
-        yield OddPhoto(
-            f"{format.lower()}-without-later-frames", data[: int(len(data) * part)], 9, message=message
-        )
+        yield OddPhoto(f"{format.lower()}-without-later-frames", data[: int(len(data) * part)], 9, message=message)
 
 
 # JPEG
@@ -147,14 +143,10 @@ def _jpeg() -> Iterator[OddPhoto]:
         data[:frame] + bytes(2) + data[frame + 2 :],
         message="kind of JPEG.*its height comes after",
     )
-    yield OddPhoto(
-        "jpeg-with-broken-exif", with_segment(0xE1, b"Exif\0\0II*\0\xff\xff\xff\x7f" + bytes(12)), 7
-    )
+    yield OddPhoto("jpeg-with-broken-exif", with_segment(0xE1, b"Exif\0\0II*\0\xff\xff\xff\x7f" + bytes(12)), 7)
     yield OddPhoto("jpeg-with-broken-mpf", with_segment(0xE2, b"MPF\0II*\0\x08\0\0\0" + b"\xff" * 22), 7)
     yield OddPhoto("jpeg-with-part-of-a-profile", with_segment(0xE2, b"ICC_PROFILE\0\1\3xxxxx"), 7)
-    yield OddPhoto(
-        "jpeg-with-broken-iptc", with_segment(0xED, b"Photoshop 3.0\x008BIM\x04\x04" + b"\xff" * 4), 7
-    )
+    yield OddPhoto("jpeg-with-broken-iptc", with_segment(0xED, b"Photoshop 3.0\x008BIM\x04\x04" + b"\xff" * 4), 7)
     yield OddPhoto("jpeg-cmyk", encoded("JPEG", PHOTO.convert("CMYK"), quality=95), 7)
     cmyk = encoded("JPEG", PHOTO.convert("CMYK"), quality=95)
     adobe = cmyk.find(b"Adobe") - 4
@@ -217,11 +209,8 @@ def _png() -> Iterator[OddPhoto]:
         "exif-of-a-wrong-checksum": chunk(b"eXIf", b"II*\0", checksum=0),
         "profile-of-no-known-compression": chunk(b"iCCP", b"icc\0\1data"),
         "profile-of-garbage": chunk(b"iCCP", b"icc\0\0data"),
-        "short-chunks": b"".join(
-            chunk(name, b"\0") for name in (b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"acTL")
-        ),
-        "frames-out-of-order": chunk(b"acTL", struct.pack(">II", 2, 0))
-        + chunk(b"fcTL", b"\0\0\0\5" + bytes(22)),
+        "short-chunks": b"".join(chunk(name, b"\0") for name in (b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"acTL")),
+        "frames-out-of-order": chunk(b"acTL", struct.pack(">II", 2, 0)) + chunk(b"fcTL", b"\0\0\0\5" + bytes(22)),
     }
     for name, extra in extras.items():
         yield OddPhoto(f"png-with-{name}", png(lines, extra), 0)
@@ -251,9 +240,7 @@ def _png() -> Iterator[OddPhoto]:
         0,
         "gray",
     )
-    yield OddPhoto(
-        "png-gray-of-12-bits-in-16", png(_lines((gray * 16).astype(">u2")), depth=16, color=0), 1, "gray"
-    )
+    yield OddPhoto("png-gray-of-12-bits-in-16", png(_lines((gray * 16).astype(">u2")), depth=16, color=0), 1, "gray")
     for bits in (10, 12):
         low = (PIXELS.astype(int) << (bits - 8)).astype(">u2")
         yield OddPhoto(f"png-of-{bits}-bits-in-16", png(_lines(low), depth=16), 1)
@@ -266,9 +253,7 @@ def _png() -> Iterator[OddPhoto]:
     size = (HEIGHT, WIDTH)
     yield OddPhoto("png-sideways-by-imagemagick", png(_lines(sideways), chunk(b"zTXt", text), size=size), 0)
     large = zlib.compress(b'<x tiff:Orientation="6"/>' + b" " * 2_000_000)
-    yield OddPhoto(
-        "png-sideways-by-a-large-xmp", png(_lines(sideways), chunk(b"iTXt", xmp + large), size=size), 0
-    )
+    yield OddPhoto("png-sideways-by-a-large-xmp", png(_lines(sideways), chunk(b"iTXt", xmp + large), size=size), 0)
 
 
 # TIFF
@@ -300,9 +285,7 @@ def tiff(
             if tile:
                 plane = np.pad(plane, ((0, -height % down), (0, -width % across), (0, 0)))
             parts = (
-                plane[y : y + down, x : x + across]
-                for y in range(0, height, down)
-                for x in range(0, width, across)
+                plane[y : y + down, x : x + across] for y in range(0, height, down) for x in range(0, width, across)
             )
             blocks += [np.ascontiguousarray(part).tobytes() for part in parts]
     if compression == 8:
@@ -378,14 +361,10 @@ def _tiff() -> Iterator[OddPhoto]:
     yield OddPhoto("tiff-gray-extra", tiff(np.dstack([gray, gray]), 1, tags={338: [0]}), 1, "gray")
     yield OddPhoto("tiff-rgb-alpha", tiff(np.dstack([deep, opaque]), tags={338: [2]}), 1)
     yield OddPhoto("tiff-rgb-premultiplied", tiff(np.dstack([deep, opaque]), tags={338: [1]}), 1)
-    yield OddPhoto(
-        "tiff-rgb-float-alpha", tiff(np.dstack([PIXELS / 255, opaque / 65535]), tags={338: [2]}), 1
-    )
+    yield OddPhoto("tiff-rgb-float-alpha", tiff(np.dstack([PIXELS / 255, opaque / 65535]), tags={338: [2]}), 1)
     yield OddPhoto("tiff-white-is-zero", tiff(65535 - gray, 0), 1, "gray")
     yield OddPhoto("tiff-white-is-zero-float", tiff(1 - GRAY / 255, 0), 1, "gray")
-    yield OddPhoto(
-        "tiff-200-bands", tiff(np.repeat(GRAY[..., None], 200, 2), 1, tags={338: [0] * 199}), 1, "gray"
-    )
+    yield OddPhoto("tiff-200-bands", tiff(np.repeat(GRAY[..., None], 200, 2), 1, tags={338: [0] * 199}), 1, "gray")
     for bits in (10, 12, 14):
         wide = PIXELS.astype(int) * (2**bits - 1) // 255
         blocks = _packed(wide, bits)
@@ -401,9 +380,7 @@ def _tiff() -> Iterator[OddPhoto]:
     ycbcr = np.asarray(PHOTO.convert("YCbCr"))
     yield OddPhoto("tiff-ycbcr", tiff(ycbcr, 6, tags={530: [1, 1]}), 2)
     yield OddPhoto("tiff-ycbcr-of-pillow", encoded("TIFF", PHOTO.convert("YCbCr")), 2)
-    luma = (
-        ycbcr[..., 0].reshape(HEIGHT // 2, 2, WIDTH // 2, 2).transpose(0, 2, 1, 3).reshape(HEIGHT // 2, -1, 4)
-    )
+    luma = ycbcr[..., 0].reshape(HEIGHT // 2, 2, WIDTH // 2, 2).transpose(0, 2, 1, 3).reshape(HEIGHT // 2, -1, 4)
     units = [np.concatenate([luma, ycbcr[::2, ::2, 1:]], 2).tobytes()]
     yield OddPhoto("tiff-ycbcr-subsampled", tiff(PIXELS, 6, blocks=units, tags={530: [2, 2]}), 9)
     lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
@@ -418,9 +395,7 @@ def _tiff() -> Iterator[OddPhoto]:
     weights = floats.view("u1").reshape(HEIGHT, WIDTH * 3, 4).transpose(0, 2, 1).reshape(HEIGHT, -1, 3)
     apart = weights.copy()
     apart[:, 1:] -= weights[:, :-1]
-    yield OddPhoto(
-        "tiff-predictor-float", tiff(floats, compression=8, blocks=[apart.tobytes()], tags={317: [3]}), 1
-    )
+    yield OddPhoto("tiff-predictor-float", tiff(floats, compression=8, blocks=[apart.tobytes()], tags={317: [3]}), 1)
     sideways = np.ascontiguousarray(np.rot90(PIXELS))
     yield OddPhoto("tiff-sideways", tiff(sideways, tags={274: [6]}), 0)
     yield OddPhoto("tiff-sideways-deep", tiff(SCALED["u2"](sideways), tags={274: [6]}), 1)
@@ -429,18 +404,10 @@ def _tiff() -> Iterator[OddPhoto]:
     colors[:200] = np.reshape(palette.getpalette()[:600], (200, 3)) * 257
     table = {320: colors.T.ravel().tolist()}
     yield OddPhoto("tiff-palette-deep", tiff(np.asarray(palette).astype("u2"), 3, tags=table), 9)
-    yield OddPhoto(
-        "tiff-cut-deep", tiff(deep, rows=8)[: 8 + WIDTH * HEIGHT * 6 // 2], message="damaged or cut short"
-    )
-    yield OddPhoto(
-        "tiff-complex", tiff(PIXELS.astype("c8")), message="kind of TIFF.*64-bit complex.*convert it"
-    )
-    yield OddPhoto(
-        "tiff-camera", tiff(gray, 32803), message="kind of TIFF.*a camera's raw mosaic.*convert it"
-    )
-    yield OddPhoto(
-        "tiff-jpeg-xl", tiff(PIXELS, compression=50002), message="kind of TIFF.*JPEG XL.*convert it"
-    )
+    yield OddPhoto("tiff-cut-deep", tiff(deep, rows=8)[: 8 + WIDTH * HEIGHT * 6 // 2], message="damaged or cut short")
+    yield OddPhoto("tiff-complex", tiff(PIXELS.astype("c8")), message="kind of TIFF.*64-bit complex.*convert it")
+    yield OddPhoto("tiff-camera", tiff(gray, 32803), message="kind of TIFF.*a camera's raw mosaic.*convert it")
+    yield OddPhoto("tiff-jpeg-xl", tiff(PIXELS, compression=50002), message="kind of TIFF.*JPEG XL.*convert it")
 
 
 # Others
@@ -448,9 +415,7 @@ def _tiff() -> Iterator[OddPhoto]:
 
 def _bmp(header: int, bits: int, pixels: bytes, masks: Sequence[int] = (), height: int = HEIGHT) -> bytes:
     masked = struct.pack(f"<{len(masks)}I", *masks)
-    info = struct.pack(
-        "<IiiHHIIiiII", header, WIDTH, height, 1, bits, 3 if masks else 0, len(pixels), 0, 0, 0, 0
-    )
+    info = struct.pack("<IiiHHIIiiII", header, WIDTH, height, 1, bits, 3 if masks else 0, len(pixels), 0, 0, 0, 0)
     info = (info + masked).ljust(header, b"\0")
     return b"BM" + struct.pack("<IHHI", 14 + len(info) + len(pixels), 0, 0, 14 + len(info)) + info + pixels
 
@@ -472,14 +437,10 @@ def _other() -> Iterator[OddPhoto]:
     )
     yield OddPhoto("bmp-of-64-bits", _bmp(40, 64, empty * 2), message="Unsupported BMP.*convert it")
     yield OddPhoto("ppm-deep", b"P6 160 120 65535\n" + SCALED["u2"](PIXELS).astype(">u2").tobytes(), 1)
-    yield OddPhoto(
-        "ppm-of-100", b"P6 160 120 100\n" + (PIXELS.astype(int) * 100 // 255).astype("u1").tobytes(), 2
-    )
+    yield OddPhoto("ppm-of-100", b"P6 160 120 100\n" + (PIXELS.astype(int) * 100 // 255).astype("u1").tobytes(), 2)
     yield OddPhoto("ppm-text", b"P3\n# text\n160 120 255\n" + " ".join(map(str, PIXELS.ravel())).encode(), 0)
     yield OddPhoto("pfm", b"Pf\n160 120\n-1.0\n" + (GRAY[::-1] / 255).astype("<f4").tobytes(), 1, "gray")
-    yield OddPhoto(
-        "jpeg-2000-of-16-bits", encoded("JPEG2000", Image.fromarray(SCALED["u2"](GRAY))), 1, "gray"
-    )
+    yield OddPhoto("jpeg-2000-of-16-bits", encoded("JPEG2000", Image.fromarray(SCALED["u2"](GRAY))), 1, "gray")
     message = r"^is {}, not a photo in a format that can be read \(JPEG.*\); {}$"
     for name, data, kind, advice in (
         ("web-page", b"\n<!DOCTYPE html><title>404</title>", "a web page", "download the photo itself"),
@@ -528,25 +489,17 @@ def _empty() -> Iterator[OddPhoto]:
         yield OddPhoto(f"png-{name}", encoded("PNG", image), 1, "white", message)
     logo = Image.new("RGBA", PHOTO.size, (255, 255, 255, 0))
     logo.paste((255, 255, 255, 255), (20, 20, 60, 60))
-    message = (
-        "^is white where it is not transparent, so that only white is seen; save it without transparency$"
-    )
+    message = "^is white where it is not transparent, so that only white is seen; save it without transparency$"
     yield OddPhoto("png-white-logo", encoded("PNG", logo), 0, "white", message)
     yield OddPhoto("png-white", encoded("PNG", Image.new("RGBA", PHOTO.size, "white")), 0, "white")
     frames = {"save_all": True, "append_images": [PHOTO.convert("RGBA")] * 3, "duration": 100}
     blank = Image.new("RGBA", PHOTO.size, (0, 0, 0, 0))
-    message = (
-        "^has a first frame that is wholly transparent, so that only white is seen; save the frame you mean"
-    )
+    message = "^has a first frame that is wholly transparent, so that only white is seen; save the frame you mean"
     for format in ("GIF", "PNG", "WEBP", "AVIF"):
-        yield OddPhoto(
-            f"{format.lower()}-first-frame-clear", encoded(format, blank, **frames), 0, "white", message
-        )
+        yield OddPhoto(f"{format.lower()}-first-frame-clear", encoded(format, blank, **frames), 0, "white", message)
     frames["append_images"] = [PHOTO]
     message = "^has a first frame that is of a single color; save the frame you mean as a photo$"
     for format in ("GIF", "PNG", "WEBP"):
         black = Image.new("RGB", PHOTO.size)
-        yield OddPhoto(
-            f"{format.lower()}-first-frame-black", encoded(format, black, **frames), 0, "black", message
-        )
+        yield OddPhoto(f"{format.lower()}-first-frame-black", encoded(format, black, **frames), 0, "black", message)
     yield OddPhoto("png-black", encoded("PNG", Image.new("RGB", PHOTO.size)), 0, "black")

@@ -70,9 +70,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 # What is read
 
 
-def test_coco_captions_are_read_clean_and_in_the_files_order(
-    write: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_coco_captions_are_read_clean_and_in_the_files_order(write: Callable[..., Path], tmp_path: Path) -> None:
     captions = read_captions(write(coco()))
     assert list(captions) == [
         CaptionedPhoto(7, tmp_path / "dog.jpg", ("A dog runs", "One dog")),
@@ -82,9 +80,7 @@ def test_coco_captions_are_read_clean_and_in_the_files_order(
     assert captions.description == f"{tmp_path / 'captions.json'}: 2 photos, 3 captions"
 
 
-def test_photos_are_beside_the_file_unless_a_root_is_named(
-    write: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_photos_are_beside_the_file_unless_a_root_is_named(write: Callable[..., Path], tmp_path: Path) -> None:
     path = write(coco())
     (tmp_path / "photos").mkdir()
     (tmp_path / "elsewhere").mkdir()
@@ -109,9 +105,7 @@ def test_what_is_empty_is_left_out_and_counted(write: Callable[..., Path]) -> No
     ("split", "numbers"),
     [("train", [0, 1, 4]), ("restval", [1]), ("val", [2]), ("test", [3]), (None, [0, 1, 2, 3, 4])],
 )
-def test_karpathys_splits(
-    write: Callable[..., Path], tmp_path: Path, split: str | None, numbers: list[int]
-) -> None:
+def test_karpathys_splits(write: Callable[..., Path], tmp_path: Path, split: str | None, numbers: list[int]) -> None:
     captions = read_captions(write(karpathy()), split=split)
     assert [photo.photo_id for photo in captions] == [100 + number for number in numbers]
     folder = {0: "train2014", 1: "val2014", 2: "val2014", 3: "val2014", 4: "train2014"}
@@ -119,9 +113,7 @@ def test_karpathys_splits(
     assert captions.photos[0].captions == (f"Photo {numbers[0]}.", "Again.")
 
 
-def test_karpathys_flickr_files_have_no_folders_and_no_coco_ids(
-    write: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_karpathys_flickr_files_have_no_folders_and_no_coco_ids(write: Callable[..., Path], tmp_path: Path) -> None:
     content = karpathy()
     for image in content["images"]:
         del image["filepath"], image["cocoid"]
@@ -152,9 +144,7 @@ def test_texts_as_notepad_saves_them(tmp_path: Path, encoding: str) -> None:
     assert read_captions(tmp_path).photos[0].captions == ("A caf\u00e9", "Two")
 
 
-def test_a_format_can_be_added(
-    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_format_can_be_added(write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def read(file: Any) -> list[CaptionedPhoto]:
         rows = (line.split("\t") for line in file.path.read_text().splitlines())
         return [CaptionedPhoto(name, file.root / name, (caption,)) for name, caption in rows]
@@ -227,9 +217,7 @@ def change(content: dict[str, Any], item: str, **values: object) -> dict[str, An
         (change(karpathy(), "images 3", cocoid=101), "several photos have the id 101"),
     ],
 )
-def test_a_broken_file_is_refused_with_place_and_remedy(
-    write: Callable[..., Path], content: object, what: str
-) -> None:
+def test_a_broken_file_is_refused_with_place_and_remedy(write: Callable[..., Path], content: object, what: str) -> None:
     path = write(content)
     with pytest.raises(DataError, match=what) as caught:
         read_captions(path)
@@ -336,8 +324,7 @@ def test_photos_can_be_excluded_by_id(many: Source, write: Callable[..., Path], 
     remaining = load_sources([Source(many.captions, exclude=exclude)])
     assert len(remaining) == 38
     assert (
-        "without 2 that" in remaining.description
-        and "1 of its 3 ids are not here, such as 99" in remaining.description
+        "without 2 that" in remaining.description and "1 of its 3 ids are not here, such as 99" in remaining.description
     )
 
 
@@ -361,9 +348,7 @@ def test_an_excluded_photo_may_be_missing(write: Callable[..., Path], tmp_path: 
         (None, "can't be read"),
     ],
 )
-def test_a_wrong_file_of_ids_is_refused(
-    many: Source, write: Callable[..., Path], text: str | None, what: str
-) -> None:
+def test_a_wrong_file_of_ids_is_refused(many: Source, write: Callable[..., Path], text: str | None, what: str) -> None:
     exclude = Path(many.captions).with_name("none") if text is None else write(text, "exclude")
     with pytest.raises(DataError, match=what):
         ids_of(many, exclude=str(exclude))

@@ -89,9 +89,7 @@ def test_what_is_excluded(tmp_path: Path, patterns: list[str], taken: list[str])
 
 def test_patterns_leave_out_named_photos_but_no_named_folder(tmp_path: Path) -> None:
     make(tmp_path, *TREE)
-    listing = photos_in(
-        [tmp_path / "raw", tmp_path / "a.jpg", tmp_path / "a_mask.png"], exclude=["raw", "*_mask*"]
-    )
+    listing = photos_in([tmp_path / "raw", tmp_path / "a.jpg", tmp_path / "a_mask.png"], exclude=["raw", "*_mask*"])
     assert listing.photos == [tmp_path / "raw" / "b.jpg", tmp_path / "a.jpg"]
     assert listing.describe_left_out() == "1 excluded photo" and listing.spared == [tmp_path / "a_mask.png"]
 
@@ -108,9 +106,7 @@ def test_a_pattern_may_be_a_path_as_it_is_shown(tmp_path: Path, monkeypatch: pyt
     shown = sorted(str(photo) for photo in photos_in(["photos"]).photos)
     assert list(map(str, photos_in(["photos"], exclude=shown[1:]).photos)) == shown[:1]
     without = photos_in(["photos", "photos/raw/b.jpg"], exclude=["photos/raw", "photos/raw/*"]).photos
-    assert "photos/raw/b.jpg" in shown and list(map(str, without)) == [
-        s for s in shown if s != "photos/raw/b.jpg"
-    ]
+    assert "photos/raw/b.jpg" in shown and list(map(str, without)) == [s for s in shown if s != "photos/raw/b.jpg"]
     absolute = photos_in([tmp_path], exclude=[f"{tmp_path}/photos/2019/"]).photos
     assert len(absolute) == 3
 
@@ -148,9 +144,7 @@ def test_a_folder_that_can_not_be_listed_stays(tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_was_left_out_is_one_line_with_thousands_and_plurals() -> None:
-    counts = Counter(
-        {".dng": 1234, ".txt": 5, "hidden photo": 2, "link to a folder": 3, "excluded folder": 1}
-    )
+    counts = Counter({".dng": 1234, ".txt": 5, "hidden photo": 2, "link to a folder": 3, "excluded folder": 1})
     told = Listing(left_out=counts).describe_left_out()
     assert told == "1,234 .dng, 5 .txt, 2 hidden photos, 1 excluded folder, 3 links to folders"
     assert Listing().describe_left_out() == ""

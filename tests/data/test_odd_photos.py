@@ -71,9 +71,7 @@ def test_the_rows_of_a_jpeg_are_counted(subsampling: int) -> None:
     "name", ["jpeg-without-end", "jpeg-without-2-percent", "png-without-end", "png-of-a-wrong-sum"]
 )
 def test_strict_refuses_what_is_cut_short(name: str) -> None:
-    with pytest.raises(
-        PhotoError, match=r"rows can be read; that is refused here \(strict\); get the file again"
-    ):
+    with pytest.raises(PhotoError, match=r"rows can be read; that is refused here \(strict\); get the file again"):
         open_photo(ODD[name].data, strict=True)
 
 

@@ -34,9 +34,7 @@ def test_names_ids_and_numbers(values: list[object], expected: list[object]) -> 
 def test_the_same_name_in_another_folder_is_another_photo() -> None:
     one_photo = {7: "val/1.jpg"}
     assert photos(match_photos(one_photo, [Spelled("train/1.jpg"), Spelled("val/1.jpg")])) == [None, 7]
-    assert photos(match_photos(one_photo, [Spelled("train/1.jpg")])) == [
-        7
-    ]  # its folder may be called anything
+    assert photos(match_photos(one_photo, [Spelled("train/1.jpg")])) == [7]  # its folder may be called anything
 
 
 def test_accents_are_written_in_two_ways() -> None:

@@ -41,13 +41,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 def png(width: int, height: int, depth: int, color: int, rows: bytes, *extra: bytes) -> bytes:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + header
-        + b"".join(extra)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(extra) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def pixels(photo: Image.Image) -> list[tuple[int, ...]]:
@@ -120,9 +114,7 @@ def test_a_transparent_color_is_put_on_white() -> None:
 
     rgb = png(2, 1, 8, 2, b"\0" + bytes([*RED, *GREEN]), chunk(b"tRNS", struct.pack(">3H", *RED)))
     assert pixels(open_photo(rgb)) == [WHITE, GREEN]
-    deep = png(
-        2, 1, 16, 0, b"\0" + struct.pack(">2H", 40000, 25700), chunk(b"tRNS", struct.pack(">H", 40000))
-    )
+    deep = png(2, 1, 16, 0, b"\0" + struct.pack(">2H", 40000, 25700), chunk(b"tRNS", struct.pack(">H", 40000)))
     assert pixels(open_photo(deep)) == [WHITE, (100, 100, 100)]
 
 
@@ -157,9 +149,7 @@ def test_deep_photos_are_scaled_and_not_cut() -> None:
     assert pixels(open_photo(Image.fromarray(values.astype(np.int32)))) == expected
     assert pixels(open_photo(Image.fromarray(values.astype(np.float32)))) == expected
     assert pixels(open_photo(Image.fromarray((values / 65535).astype(np.float32)))) == expected
-    assert (
-        pixels(open_photo(encoded(Image.fromarray((values / 65535).astype(np.float32)), "TIFF"))) == expected
-    )
+    assert pixels(open_photo(encoded(Image.fromarray((values / 65535).astype(np.float32)), "TIFF"))) == expected
 
 
 def test_deep_photos_on_no_usual_scale_are_stretched() -> None:

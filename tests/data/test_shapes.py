@@ -121,10 +121,7 @@ def test_written_scenes_are_read_back(tmp_path: Path) -> None:
 def test_written_scenes_are_the_same_each_time_and_differ_by_seed(tmp_path: Path) -> None:
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
         write_shapes(tmp_path / folder, 5, seed=seed, size=32)
-    files = {
-        folder: {path.name: path.read_bytes() for path in (tmp_path / folder).rglob("*.*")}
-        for folder in "abc"
-    }
+    files = {folder: {path.name: path.read_bytes() for path in (tmp_path / folder).rglob("*.*")} for folder in "abc"}
     assert files["a"] == files["b"]
     assert all(files["a"][name] != files["c"][name] for name in files["a"])
 

@@ -103,9 +103,7 @@ def test_four_dimensions_are_several_photos(pixels: Any) -> None:
     assert len(arrays) == 3 and all(array.ndim == 3 for array in arrays)
 
 
-@pytest.mark.parametrize(
-    "source", [[], (), set(), iter(()), np.zeros((0, 5, 7, 3)), MapDataset([])], ids=stable
-)
+@pytest.mark.parametrize("source", [[], (), set(), iter(()), np.zeros((0, 5, 7, 3)), MapDataset([])], ids=stable)
 def test_an_empty_collection(source: Any) -> None:
     photos = photos_of(source)
     assert photos is not None and list(photos) == []
@@ -195,8 +193,6 @@ def test_a_dataset_whose_item_fails_goes_on() -> None:
 
     first, broken, last = photos_of(Failing(PATHS)) or ()
     assert (photo_in(first), photo_in(last)) == ("a.png", "c.png")
-    with pytest.raises(
-        PhotoError, match=r"Failing \(OSError: cannot identify image file\); fix it"
-    ) as caught:
+    with pytest.raises(PhotoError, match=r"Failing \(OSError: cannot identify image file\); fix it") as caught:
         photo_in(broken)
     assert isinstance(caught.value.__cause__, OSError)

@@ -87,9 +87,7 @@ def geometry_of(
 @pytest.mark.parametrize("photo", SIZES)
 @pytest.mark.parametrize("crop", CROPS)
 @pytest.mark.parametrize("max_aspect_change", ASPECT_CHANGES)
-@pytest.mark.parametrize(
-    ("size", "grid"), [((224, 224), (14, 14)), ((192, 256), (6, 8)), ((224, 224), (7, 10))]
-)
+@pytest.mark.parametrize(("size", "grid"), [((224, 224), (14, 14)), ((192, 256), (6, 8)), ((224, 224), (7, 10))])
 def test_a_hot_patch_lands_on_its_own_photo_pixels(
     photo: tuple[int, int],
     crop: str,
@@ -188,9 +186,7 @@ def test_a_square_in_the_photo_is_where_its_patch_is() -> None:
         for crop in CROPS:
             for row, column in ((4, 9), (8, 5)):
                 upright = np.zeros((photo[1], photo[0], 3), np.uint8)
-                upright[
-                    rectangle_mask(photo, photo_rectangle(photo, (224, 224), crop, (14, 14), row, column))
-                ] = 255
+                upright[rectangle_mask(photo, photo_rectangle(photo, (224, 224), crop, (14, 14), row, column))] = 255
                 turned = np.rot90(upright, {1: 0, 3: 2, 6: 1}[orientation])  # as such a camera stores it
                 exif = Image.Exif()
                 exif[274] = orientation
@@ -202,9 +198,7 @@ def test_a_square_in_the_photo_is_where_its_patch_is() -> None:
                 brightness = (pixel_values[0] * 0.5 + 0.5).reshape(14, 16, 14, 16).mean(dim=(1, 3))
                 brightness[~torch.from_numpy(geometry.inside((14, 14)))] = 0  # padding is gray
                 assert brightness[row, column] > 0.9
-                neighbors = (
-                    brightness[row - 1 : row + 2, column - 1 : column + 2].sum() - brightness[row, column]
-                )
+                neighbors = brightness[row - 1 : row + 2, column - 1 : column + 2].sum() - brightness[row, column]
                 assert neighbors < 0.25
                 there = geometry.place(brightness.numpy(), smooth=False) > 0.9
                 assert (upright[there] == 255).all() and (upright[~there] == 0).all()
@@ -234,9 +228,7 @@ def test_a_photo_is_squeezed_as_far_as_it_may_be() -> None:
 
 @pytest.mark.parametrize("crop_pct", [1, Fraction(7, 8), Fraction(1, 3)])
 @pytest.mark.parametrize("photo", [*SIZES, (1000, 90)])
-def test_a_squashed_photo_gives_its_maps_back_to_its_own_pixels(
-    photo: tuple[int, int], crop_pct: Fraction
-) -> None:
+def test_a_squashed_photo_gives_its_maps_back_to_its_own_pixels(photo: tuple[int, int], crop_pct: Fraction) -> None:
     values = Preprocessing((64, 96), HALF, HALF, crop="squash", crop_pct=float(crop_pct))
     geometry = PhotoTransform(values)(Image.new("RGB", photo))[1]
     grid = (4, 6)
@@ -265,9 +257,7 @@ def test_a_squashed_photo_is_resized_whole_and_then_cut() -> None:
 
 def test_padding_is_the_mean_and_the_photo_is_normalized() -> None:
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    pixel_values, _ = PhotoTransform(Preprocessing((64, 64), mean, std))(
-        Image.new("RGB", (40, 20), (255, 51, 0))
-    )
+    pixel_values, _ = PhotoTransform(Preprocessing((64, 64), mean, std))(Image.new("RGB", (40, 20), (255, 51, 0)))
     assert pixel_values.dtype == torch.float32
     assert (pixel_values[:, :16] == 0).all() and (pixel_values[:, 48:] == 0).all()
     for channel, value in enumerate((1.0, 0.2, 0.0)):
@@ -291,9 +281,7 @@ def test_the_same_pixels_as_torchvision(interpolation: str) -> None:
 
 
 def test_preprocessing_is_saved_and_loaded() -> None:
-    settings = Preprocessing(
-        (192, 256), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bilinear", "center", 1.5, True, 0.9
-    )
+    settings = Preprocessing((192, 256), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bilinear", "center", 1.5, True, 0.9)
     saved = json.loads(json.dumps(settings.to_dict()))
     assert Preprocessing.from_dict(saved) == settings
     assert (saved["stretch"], saved["mirrored"]) == (1.5, True)  # as the first model folders have them

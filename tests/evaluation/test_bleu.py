@@ -20,9 +20,7 @@ def _random_set(seed: int) -> tuple[list[list[str]], list[list[list[str]]]]:
         )
 
     photos = rng.randint(1, 40)
-    return [caption(0) for _ in range(photos)], [
-        [caption(0) for _ in range(rng.randint(1, 5))] for _ in range(photos)
-    ]
+    return [caption(0) for _ in range(photos)], [[caption(0) for _ in range(rng.randint(1, 5))] for _ in range(photos)]
 
 
 def test_a_caption_equal_to_a_reference_scores_one() -> None:
@@ -55,9 +53,7 @@ def test_a_set_s_counts_are_the_sums_of_its_photos() -> None:
         bleu_counts(candidates[half:], references[half:]),
     ]
     fields = ("matches", "ngrams", "length", "reference_length")
-    sums = BleuCounts(
-        *(sum(getattr(part, field).sum(0, keepdims=True) for part in parts) for field in fields)
-    )
+    sums = BleuCounts(*(sum(getattr(part, field).sum(0, keepdims=True) for part in parts) for field in fields))
     assert sums.corpus() == whole.corpus()
 
 
@@ -90,6 +86,4 @@ def test_equal_to_pycocoevalcap(seed: int) -> None:
     )
     counts = bleu_counts(candidates, references)
     assert counts.corpus() == pytest.approx(corpus, abs=1e-12)
-    assert counts.per_photo().T.ravel() == pytest.approx(
-        [score for scores in each for score in scores], abs=1e-12
-    )
+    assert counts.per_photo().T.ravel() == pytest.approx([score for scores in each for score in scores], abs=1e-12)

@@ -20,9 +20,7 @@ def test_the_interval_is_the_normal_one_for_many_values():
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(2)
-    held = sum(
-        low <= 1.0 <= high for low, high in (bootstrap_mean(rng.exponential(1.0, 100)) for _ in range(200))
-    )
+    held = sum(low <= 1.0 <= high for low, high in (bootstrap_mean(rng.exponential(1.0, 100)) for _ in range(200)))
     assert 175 <= held <= 200
 
 

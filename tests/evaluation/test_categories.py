@@ -95,9 +95,7 @@ def test_what_words_around_it_say(caption: str, expected: list[str]) -> None:
 
 
 def test_spans_lie_in_order_and_apart() -> None:
-    words = re.findall(
-        r"\w+", "a man and a dog sit by hot dogs on a park bench under a stop sign at a bus stop"
-    )
+    words = re.findall(r"\w+", "a man and a dog sit by hot dogs on a park bench under a stop sign at a bus stop")
     mentions = find_objects(words)
     assert [mention.category for mention in mentions] == ["person", "dog", "hot dog", "bench", "stop sign"]
     assert all(one.stop <= other.start for one, other in pairwise(mentions))

@@ -58,9 +58,7 @@ def _by_definition(candidate: list[str], references: list[list[str]], documents:
     """Vedantam et al. 2015, section 5, with the lengths counted in bigrams as in their code."""
     total = 0.0
     for n in range(1, 5):
-        seen = Counter(
-            gram for group in documents.values() for gram in {g for r in group for g in _grams(r, n)}
-        )
+        seen = Counter(gram for group in documents.values() for gram in {g for r in group for g in _grams(r, n)})
 
         def weighted(words: list[str], n: int = n, seen: Counter = seen) -> dict:
             return {
@@ -72,9 +70,7 @@ def _by_definition(candidate: list[str], references: list[list[str]], documents:
         for reference in references:
             other = weighted(reference)
             norms = math.hypot(*own.values()) * math.hypot(*other.values())
-            clipped = sum(
-                min(weight, other.get(gram, 0)) * other.get(gram, 0) for gram, weight in own.items()
-            )
+            clipped = sum(min(weight, other.get(gram, 0)) * other.get(gram, 0) for gram, weight in own.items())
             shorter = max(0, len(candidate) - 1) - max(0, len(reference) - 1)
             total += (clipped / norms if norms else 0) * math.exp(-(shorter**2) / (2 * 6.0**2))
     return 10 * total / 4 / len(references)

@@ -53,9 +53,7 @@ def test_other_text_is_left_to_the_scores(text: str) -> None:
 
 def test_a_few_among_many_are_no_mistake() -> None:
     assert doubts(["a dog runs"] * 99 + ["一个男人骑摩托车"], "references") == []
-    assert doubts(["a dog runs"] * 9 + ["一个男人骑摩托车"], "references")[0].startswith(
-        "1 of the 10 references is in"
-    )
+    assert doubts(["a dog runs"] * 9 + ["一个男人骑摩托车"], "references")[0].startswith("1 of the 10 references is in")
 
 
 @pytest.mark.parametrize(

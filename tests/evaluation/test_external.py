@@ -169,9 +169,7 @@ def test_much_said_on_stderr_fills_no_pipe(java: StandIn, metric: str) -> None:
         ("no java", "does not run; install a Java runtime"),
     ],
 )
-def test_what_goes_wrong_is_said_before_there_are_captions(
-    java: StandIn, metric: str, mode: str, message: str
-) -> None:
+def test_what_goes_wrong_is_said_before_there_are_captions(java: StandIn, metric: str, mode: str, message: str) -> None:
     java.behave(mode)
     with pytest.raises(ConfigError) as error:
         METRICS[metric](REFERENCES)
@@ -189,9 +187,7 @@ def test_a_program_that_hangs_is_stopped_with_all_it_started(
     many = [[*words, *["and", "more"] * 40] for words in CAPTIONS]
     monkeypatch.setattr(external, "START_LIMIT", 3)
     start = time.monotonic()
-    with pytest.raises(
-        ConfigError, match=f"{metric}'s Java program ran for more than 3 seconds and was stopped"
-    ):
+    with pytest.raises(ConfigError, match=f"{metric}'s Java program ran for more than 3 seconds and was stopped"):
         prepared(many)
     assert time.monotonic() - start < 30
     assert ended(java)

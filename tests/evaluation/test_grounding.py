@@ -30,9 +30,7 @@ def view() -> View:
 def test_boxes_hold_the_pixels_whose_center_they_hold() -> None:
     mask = box_mask([(1, 0, 2, 1), (3.6, 1.4, 1.0, 1.2)], (4, 6))
     assert [(int(y), int(x)) for y, x in np.argwhere(mask)] == [(0, 1), (0, 2), (1, 4), (2, 4)]
-    assert np.argwhere(box_mask([(2.1, 3.1, 0.2, 0.2)], (4, 6))).tolist() == [
-        [3, 2]
-    ]  # too small for any center
+    assert np.argwhere(box_mask([(2.1, 3.1, 0.2, 0.2)], (4, 6))).tolist() == [[3, 2]]  # too small for any center
     assert box_mask([(-5, -5, 100, 100)], (4, 6)).all()
     assert box_mask([(5.9, 3.9, 5, 5)], (4, 6)).sum() == 1  # out of the photo but for a corner
 
@@ -48,9 +46,7 @@ def test_scores_by_hand() -> None:
 
 
 def test_the_share_of_a_patch_in_the_box_counts() -> None:
-    target = Target(
-        view(), [(4, 0, 4, 8)]
-    )  # the right half of the left patches, the left half of the right ones
+    target = Target(view(), [(4, 0, 4, 8)])  # the right half of the left patches, the left half of the right ones
     np.testing.assert_allclose(target.scores(np.array([[0.4, 0.3, 0.2, 0.1]]))[:, 1], 0.5)
 
 
@@ -90,9 +86,7 @@ def test_area_under_roc_is_the_chance_that_an_inner_pixel_is_above_an_outer_one(
 
 
 def trial(photo: int, category: str, pointing: float, center: float) -> PointingTrial:
-    return PointingTrial(
-        photo, category, category, {"map": np.full(3, pointing), "center": np.full(3, center)}
-    )
+    return PointingTrial(photo, category, category, {"map": np.full(3, pointing), "center": np.full(3, center)})
 
 
 def test_a_summary_has_all_groups_and_says_what_is_not_known() -> None:

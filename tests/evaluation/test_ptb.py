@@ -143,9 +143,7 @@ if __name__ == "__main__":
     if stanford_jar() is None:
         sys.exit("needs Java and pycocoevalcap, which brings the tokenizer's jar")
     made = _made_golden(_golden())
-    rows = {
-        kind: ",\n".join(f"  {json.dumps(pair, ensure_ascii=False)}" for pair in made[kind]) for kind in made
-    }
+    rows = {kind: ",\n".join(f"  {json.dumps(pair, ensure_ascii=False)}" for pair in made[kind]) for kind in made}
     GOLDEN.write_text(
         "{\n" + ",\n".join(f' "{kind}": [\n{text}\n ]' for kind, text in rows.items()) + "\n}\n",
         encoding="utf-8",

@@ -47,8 +47,6 @@ def test_equal_to_pycocoevalcap(seed: int) -> None:
     theirs = pytest.importorskip("pycocoevalcap.rouge.rouge").Rouge()
     rng = random.Random(seed)
     for _ in range(20):
-        candidate, *references = (
-            rng.choices("abcdef", k=rng.randint(0, 12)) for _ in range(rng.randint(2, 6))
-        )
+        candidate, *references = (rng.choices("abcdef", k=rng.randint(0, 12)) for _ in range(rng.randint(2, 6)))
         expected = theirs.calc_score([" ".join(candidate)], [" ".join(words) for words in references])
         assert rouge_l(candidate, references) == pytest.approx(expected, abs=1e-12)

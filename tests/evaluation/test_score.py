@@ -100,9 +100,9 @@ def test_a_fingerprint_is_of_photos_references_and_tokenizer(monkeypatch: pytest
 
 def test_only_the_metrics_asked_for() -> None:
     assert set(score_captions(CANDIDATES, REFERENCES, metrics=("CIDEr",)).metrics) == {"CIDEr"}
-    assert set(score_captions(CANDIDATES, REFERENCES, metrics=["ROUGE_L", "BLEU"]).metrics) == set(
-        PUBLISHED
-    ) - {"CIDEr"}
+    assert set(score_captions(CANDIDATES, REFERENCES, metrics=["ROUGE_L", "BLEU"]).metrics) == set(PUBLISHED) - {
+        "CIDEr"
+    }
 
 
 def test_one_scorer_scores_many_sets() -> None:
@@ -125,9 +125,7 @@ def test_photos_that_differ_are_told_in_a_sentence() -> None:
     assert "\n" not in str(missing.value)
     with pytest.raises(DataError, match=r"2 have a caption but no references \(4, 5\)"):
         score_captions({**CANDIDATES, 4: "x", 5: "y"}, REFERENCES)
-    with pytest.raises(
-        DataError, match=r"1 have references but no caption .* and 1 have a caption but no references"
-    ):
+    with pytest.raises(DataError, match=r"1 have references but no caption .* and 1 have a caption but no references"):
         score_captions({"a": "x", 3: "y", 4: "z"}, REFERENCES)
 
 

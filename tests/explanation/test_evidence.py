@@ -35,10 +35,6 @@ def test_evidence_is_how_much_likelier_the_photo_makes_a_word() -> None:
     assert math.isfinite(evidence(model, blank, IDS, SPANS, [0.0, 0.0])[0])
 
 
-@pytest.mark.parametrize(
-    ("word", "bits", "grounded"), [("dog", 3, True), ("dog", -0.1, False), ("of", 3, False)]
-)
-def test_function_words_and_words_without_evidence_are_not_grounded(
-    word: str, bits: float, grounded: bool
-) -> None:
+@pytest.mark.parametrize(("word", "bits", "grounded"), [("dog", 3, True), ("dog", -0.1, False), ("of", 3, False)])
+def test_function_words_and_words_without_evidence_are_not_grounded(word: str, bits: float, grounded: bool) -> None:
     assert is_grounded(word, bits) is grounded

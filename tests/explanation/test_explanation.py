@@ -39,9 +39,7 @@ def image(photo: Path) -> Any:
 
 
 @pytest.mark.parametrize("given", [path_of, relative, opened, image])
-def test_a_photo_is_not_written_over(
-    captioner: Captioner, tmp_path: Path, given: Callable[[Path], Any]
-) -> None:
+def test_a_photo_is_not_written_over(captioner: Captioner, tmp_path: Path, given: Callable[[Path], Any]) -> None:
     photo = draw_photo(tmp_path / "cat.png", 1)
     before = photo.read_bytes()
     os.link(photo, tmp_path / "hard.png")
@@ -102,9 +100,7 @@ def test_what_is_no_path(explanation: Explanation, path: Any) -> None:
 
 @pytest.mark.parametrize("method", ["gradient", "rollout", "mean", "layer-0-head-1"])
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_what_went_to_the_prefix_tokens_is_saved_beside_the_maps(
-    tmp_path: Path, method: str, mirrored: bool
-) -> None:
+def test_what_went_to_the_prefix_tokens_is_saved_beside_the_maps(tmp_path: Path, method: str, mirrored: bool) -> None:
     parts = make_parts()
     config = replace(parts.model.config, encoder=replace(parts.model.config.encoder, prefix_tokens=True))
     with_prefix = CaptionModel(config)

@@ -85,9 +85,7 @@ def written_in(words: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return [text for text in written if text not in ("less", "more")]
 
 
-@pytest.mark.parametrize(
-    "text", ["cat", "Ελλάδα", "кот", "e\u0301", "כלב", "كلب", "", " ", "a\u200db", "❤\ufe0f"]
-)
+@pytest.mark.parametrize("text", ["cat", "Ελλάδα", "кот", "e\u0301", "כלב", "كلب", "", " ", "a\u200db", "❤\ufe0f"])
 def test_what_matplotlibs_font_has_looks_the_same_on_every_machine(folder: Path, text: str) -> None:
     make_font(folder / "Everything.ttf", "catкот")
     face = face_for(text, bold=True)
@@ -161,17 +159,12 @@ def test_a_word_has_the_same_number_in_its_cell_and_in_the_caption(
     assert written == ["less", "more", "word 2", "на", "word 2"] and len(warned) == 1
 
 
-def test_with_a_font_the_words_are_written_and_nothing_is_said(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_with_a_font_the_words_are_written_and_nothing_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_font(folder / "Both.ttf", "狗หมา")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert written_in(["a", "狗", "หมา"], monkeypatch) == ["a", "狗", "หมา"]
-    assert (
-        picture_of(["狗"]).tobytes()
-        != picture_of(["猫" if missing_scripts("猫") == [] else "word 1"]).tobytes()
-    )
+    assert picture_of(["狗"]).tobytes() != picture_of(["猫" if missing_scripts("猫") == [] else "word 1"]).tobytes()
 
 
 def test_long_words_are_cut_between_characters_of_readers() -> None:

@@ -52,9 +52,7 @@ def test_a_grid_has_the_photo_and_a_cell_per_word(size: tuple[int, int], count: 
         assert 1.2 < picture.width / picture.height < 2
 
 
-@pytest.mark.parametrize(
-    ("cells", "columns"), [(2, 2), (3, 3), (4, 2), (5, 3), (6, 3), (7, 4), (8, 4), (9, 3)]
-)
+@pytest.mark.parametrize(("cells", "columns"), [(2, 2), (3, 3), (4, 2), (5, 3), (6, 3), (7, 4), (8, 4), (9, 3)])
 def test_few_cells_leave_no_hole_that_could_be_helped(cells: int, columns: int) -> None:
     photo = _photo(480, 320)
     picture = grid(photo, [Panel("word", EVEN)] * (cells - 1), _geometry(photo))

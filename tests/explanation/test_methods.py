@@ -115,9 +115,7 @@ def test_methods_pick_their_layers() -> None:
     ],
 )
 def test_an_unknown_method_is_a_sentence_with_the_names(method: str, named: str) -> None:
-    with pytest.raises(
-        ConfigError, match=f"no method '{named}' for maps; choose .*last, mean, layer-0, layer-1,"
-    ):
+    with pytest.raises(ConfigError, match=f"no method '{named}' for maps; choose .*last, mean, layer-0, layer-1,"):
         known(method=method)
 
 
@@ -146,9 +144,7 @@ def test_the_share_of_the_prefix_tokens_stands_beside_the_map(
 
 def test_the_prefix_has_the_share_of_the_relevance_that_lies_on_it() -> None:
     def rows_of_relevance(forced):
-        return torch.tensor([[3.0, 1, 0, 4], [0, 0, 0, 0], [1, 0, 1, 0], [0, 2, 0, 0]])[
-            :, [0, 1, 2, 3, 3, 3, 3]
-        ]
+        return torch.tensor([[3.0, 1, 0, 4], [0, 0, 0, 0], [1, 0, 1, 0], [0, 2, 0, 0]])[:, [0, 1, 2, 3, 3, 3, 3]]
 
     passes = {"": forced_passes(Known(IDS, num_prefix=1), STATES, [IDS])[0]}
     shares = prefix_shares([Method(rows_of_relevance, rows_of_relevance)], passes, 1)
@@ -198,9 +194,7 @@ def test_attention_among_words_is_merged_like_their_tokens() -> None:
 def model() -> CaptionModel:
     torch.manual_seed(0)
     encoder = EncoderConfig("test_vit", image_size=(64, 96))
-    model = CaptionModel(
-        CaptionModelConfig(encoder, DecoderConfig(12, width=32, layers=2, heads=2, dropout=0.5))
-    )
+    model = CaptionModel(CaptionModelConfig(encoder, DecoderConfig(12, width=32, layers=2, heads=2, dropout=0.5)))
     for parameter in model.decoder.parameters():  # sharper than at the start of a training
         parameter.data *= 5
     return model.eval()
@@ -264,9 +258,7 @@ def test_maps_are_the_models_own_softmax_rows(model, states) -> None:
     head = of_one(model, states, ids, _a_word_per_token(ids), "layer-0-head-1", raw=True).maps
     np.testing.assert_allclose(head.reshape(4, -1), output.cross_attentions[0][0, 1, :-1], atol=1e-6)
     heads = "layer-0-head-0+layer-0-head-1+layer-1-head-0+layer-1-head-1"
-    found = [
-        of_one(model, states, ids, _a_word_per_token(ids), name, raw=True).maps for name in ("mean", heads)
-    ]
+    found = [of_one(model, states, ids, _a_word_per_token(ids), name, raw=True).maps for name in ("mean", heads)]
     np.testing.assert_allclose(*found, atol=1e-6)
     height, width = model.grid
     assert (height, width) == (4, 6)
@@ -400,8 +392,7 @@ def test_rollout_through_no_blocks_is_the_gradient(pixel_values) -> None:
     ids = [BOS, 3, 7, EOS]
     spans = _a_word_per_token(ids)
     found = [
-        of_one(model, states, ids, spans, name, pixel_values=pixel_values).maps
-        for name in ("gradient", "rollout")
+        of_one(model, states, ids, spans, name, pixel_values=pixel_values).maps for name in ("gradient", "rollout")
     ]
     np.testing.assert_allclose(*found, rtol=1e-4)
 
@@ -449,9 +440,7 @@ def test_an_encoder_whose_attention_can_not_be_read_is_said() -> None:
         def head_modules(self) -> list[nn.Module]:
             return []
 
-    with pytest.raises(
-        ConfigError, match="attention of this encoder's Module can't be read; choose another method"
-    ):
+    with pytest.raises(ConfigError, match="attention of this encoder's Module can't be read; choose another method"):
         open_encoder(Strange())
 
 
@@ -467,9 +456,7 @@ def test_contrast_takes_out_what_every_word_looks_at() -> None:
     found = contrast(ForcedPass((rows[None],), (), torch.zeros(3)))
     assert found.argmax(dim=1).tolist() == [1, 2, 3]
     np.testing.assert_allclose(found[0], [0, 0.2, 0, 0], atol=1e-6)
-    np.testing.assert_allclose(
-        post_process(rows, (2, 2), PostProcessing(mean=1.0))[0], [0, 1, 0, 0], atol=1e-6
-    )
+    np.testing.assert_allclose(post_process(rows, (2, 2), PostProcessing(mean=1.0))[0], [0, 1, 0, 0], atol=1e-6)
     alike = rows[:1].repeat(3, 1)
     np.testing.assert_array_equal(contrast(ForcedPass((alike[None],), (), torch.zeros(3))), alike)
 

@@ -119,9 +119,7 @@ EVIL = '<script>alert("1")</script>'
 
 
 def test_texts_are_escaped() -> None:
-    text = html_report(
-        [_item(name=EVIL + "'@ITEMS@{caption}.jpg", words=("a", EVIL, '"onmouseover="x', "&amp;"))]
-    )
+    text = html_report([_item(name=EVIL + "'@ITEMS@{caption}.jpg", words=("a", EVIL, '"onmouseover="x', "&amp;"))])
     assert EVIL not in text
     page = _Page(text)
     assert page.inside("button") == ["a", EVIL, '"onmouseover="x', "&amp;"]

@@ -97,9 +97,7 @@ def test_what_older_versions_do_not_know_is_written_where_it_says_something(valu
 )
 def test_what_is_out_of_range_is_named(name: str, values: list[Any]) -> None:
     for value in values:
-        with pytest.raises(
-            ConfigError, match=r"num_captions|4 captions" if name == "num_captions" else f"^{name} is"
-        ):
+        with pytest.raises(ConfigError, match=r"num_captions|4 captions" if name == "num_captions" else f"^{name} is"):
             GenerationOptions(**{name: value})
 
 

@@ -148,9 +148,7 @@ class _NeverReordered:
 ALL_OPTIONS = [
     GenerationOptions(num_beams=1, max_length=12),
     GenerationOptions(num_beams=3, num_captions=3, max_length=12),
-    GenerationOptions(
-        sample=True, num_captions=3, temperature=0.8, top_k=10, top_p=0.9, seed=4, max_length=12
-    ),
+    GenerationOptions(sample=True, num_captions=3, temperature=0.8, top_k=10, top_p=0.9, seed=4, max_length=12),
 ]
 
 
@@ -225,9 +223,7 @@ def test_samples_follow_their_seed_and_the_models_distribution(photos):
     options = GenerationOptions(sample=True, num_captions=4000, max_length=1, seed=1)
     first, again = (generate(model, photo, options, **SPECIALS) for _ in range(2))
     assert ids_of(first) == ids_of(again)
-    other = generate(
-        model, photo, GenerationOptions(sample=True, num_captions=4000, max_length=1, seed=2), **SPECIALS
-    )
+    other = generate(model, photo, GenerationOptions(sample=True, num_captions=4000, max_length=1, seed=2), **SPECIALS)
     assert ids_of(first) != ids_of(other)
     logits = model.decoder(torch.tensor([[BOS]]), model.decoder.start(photo)).logits[0, -1]
     logits[[PAD, BOS]] = float("-inf")
@@ -278,9 +274,7 @@ def test_impossible_options_are_refused_when_made(values):
 
 
 def test_options_survive_json_and_unknown_ones_are_named():
-    assert GenerationOptions.from_dict(GenerationOptions(num_beams=5).to_dict()) == GenerationOptions(
-        num_beams=5
-    )
+    assert GenerationOptions.from_dict(GenerationOptions(num_beams=5).to_dict()) == GenerationOptions(num_beams=5)
     with pytest.raises(ConfigError, match="num_beam"):
         GenerationOptions.from_dict({"num_beam": 2})
 
@@ -302,9 +296,7 @@ def test_scores_and_lengths_leave_a_prompt_out(photos, options):
     model, prompt = Model(), (7, 9, 11)
     model.decoder.requires_grad_(False)
     plain = replace(options, min_length=2, max_length=6)
-    for photo, captions in zip(
-        photos, generate(model, photos, plain, prompt_ids=prompt, **SPECIALS), strict=True
-    ):
+    for photo, captions in zip(photos, generate(model, photos, plain, prompt_ids=prompt, **SPECIALS), strict=True):
         for caption in captions:
             assert caption.token_ids[:4] == (BOS, *prompt) and caption.num_given == 3
             length = len(caption.token_ids) - 4

@@ -79,9 +79,7 @@ class Pair:
         """Return the score of a photo's caption, read anew."""
         first = 1 + len(prompt)
         with torch.no_grad():
-            logits = self.decoder(
-                torch.tensor([ids[:-1]]), self.start(self.states[photo : photo + 1])
-            ).logits[0]
+            logits = self.decoder(torch.tensor([ids[:-1]]), self.start(self.states[photo : photo + 1])).logits[0]
         log_probs = logits.log_softmax(-1).gather(1, torch.tensor(ids[1:])[:, None])[first - 1 :]
         return float(log_probs.sum()) / len(log_probs) ** options.length_penalty
 

@@ -9,9 +9,7 @@ from wordgaze.model.decoder import Decoder
 def sharp_decoder(**shape):
     """Random, with weights large enough that words and patches matter."""
     torch.manual_seed(1)
-    config = DecoderConfig(
-        **{"vocab_size": 40, "width": 32, "layers": 2, "heads": 4, "positions": 16} | shape
-    )
+    config = DecoderConfig(**{"vocab_size": 40, "width": 32, "layers": 2, "heads": 4, "positions": 16} | shape)
     decoder = Decoder(config).eval()
     for parameter in decoder.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)

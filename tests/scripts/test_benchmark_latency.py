@@ -16,16 +16,12 @@ def test_the_ratio_is_of_the_medians(tmp_path, monkeypatch, capsys):
 
     def counted(work):
         results.append(work())
-        seconds = [6.0, 2.0][len(results) % 2 == 0] * (
-            100 if len(results) <= 4 else 1
-        )  # the first two warm up
+        seconds = [6.0, 2.0][len(results) % 2 == 0] * (100 if len(results) <= 4 else 1)  # the first two warm up
         return seconds, results[-1]
 
     monkeypatch.setattr(script, "timed", counted)
     monkeypatch.setattr(script.torch, "set_num_threads", lambda count: None)
-    monkeypatch.setattr(
-        sys, "argv", ["benchmark", "--model", str(folder), "--rounds", "3", "--json", str(out)]
-    )
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--model", str(folder), "--rounds", "3", "--json", str(out)])
     script.main()
     captions, states = results[::2], results[1::2]
     assert len(captions) == len(states) == 5

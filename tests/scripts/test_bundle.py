@@ -62,9 +62,7 @@ def work(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Work:
                 [f"{text} dog", f"{text} and a dog"] if index % 2 else ["a kite flies", "many horses"]
             )
         ]
-        (data / name / "captions_val.json").write_text(
-            json.dumps({"images": images, "annotations": annotations})
-        )
+        (data / name / "captions_val.json").write_text(json.dumps({"images": images, "annotations": annotations}))
     boxes: dict[str, Any] = {
         "images": [{"id": 1000 + index, "width": 120, "height": 90} for index in range(30)],
         "categories": [{"id": 1, "name": "cat"}],
@@ -118,8 +116,7 @@ def measured_by_hand(folder: Path) -> None:
     calibration: dict[str, Any] = {"folds": 10, "differing": 2, "sets": {}, "captions": {}}
     calibration["usually_wrong"] = {"below": 0.4, "wrong": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 90}}
     calibration["reliability"] = [
-        {"confidence": tenth / 10, "mean": tenth / 10 + 0.01, "right": share(tenth / 10, 40)}
-        for tenth in (3, 7)
+        {"confidence": tenth / 10, "mean": tenth / 10 + 0.01, "right": share(tenth / 10, 40)} for tenth in (3, 7)
     ]
     for name, boxed in (("flickr", False), ("coco", True)):
         rows = [
@@ -145,15 +142,11 @@ def measured_by_hand(folder: Path) -> None:
         calibration["sets"][name] = figures(24)
         calibration["captions"][name] = [
             {"image_id": row["image_id"], "confidence": row["CIDEr"] / 3, "right": photo.right}
-            for row, photo in zip(
-                rows, read_calibration_photos(folder / "photos" / f"{name}.json"), strict=True
-            )
+            for row, photo in zip(rows, read_calibration_photos(folder / "photos" / f"{name}.json"), strict=True)
         ][2:]
     write_json(folder / "calibration.json", calibration | figures(48))
     categories = [{"id": 1, "name": "dog"}, {"id": 2, "name": "sports ball"}]
-    boxes = [
-        {"id": n, "image_id": 1000 + n, "category_id": 1 + n % 2, "bbox": [0, 0, 9, 9]} for n in range(24)
-    ]
+    boxes = [{"id": n, "image_id": 1000 + n, "category_id": 1 + n % 2, "bbox": [0, 0, 9, 9]} for n in range(24)]
     images = [{"id": 1000 + number, "width": 120, "height": 90} for number in range(24)]
     write_json(folder / "boxes.json", {"images": images, "categories": categories, "annotations": boxes})
     for name, cider in (("flickr", 0.625), ("coco", 0.75)):
@@ -204,9 +197,7 @@ def test_the_card_to_the_letter(name: str, tmp_path: Path, monkeypatch: pytest.M
         encoder = replace(parts.model.config.encoder, beside="test_efficientnet")
         parts.model = CaptionModel(replace(parts.model.config, encoder=encoder))
         parts.preprocessing = replace(parts.preprocessing, max_aspect_change=1.15, hflip_tta=True)
-        config = parse_config(
-            second[0], ["--train.epochs", "3", "--train.seed", "5", "--encoder.freeze", "0"]
-        )
+        config = parse_config(second[0], ["--train.epochs", "3", "--train.seed", "5", "--encoder.freeze", "0"])
         (second[1] / "training.yaml").write_text(describe(config))
         (second[1] / "log.csv").write_text(f"{ROWS}\n0.7,0,300,80\n0.7,1,420,120\n")
         stages.append(Stage(*second))
@@ -248,8 +239,7 @@ def test_calibrating_prints_the_table(work: Work) -> None:
     assert lines[0].split() == ["confidence", "captions", "mean", "right", "(95", "%", "interval)"]
     table = [line.split()[:3] for line in lines[1 : 1 + len(values["reliability"])]]
     assert table == [
-        [f"{row['confidence']:.1f}", str(row["right"]["n"]), f"{row['mean']:.3f}"]
-        for row in values["reliability"]
+        [f"{row['confidence']:.1f}", str(row["right"]["n"]), f"{row['mean']:.3f}"] for row in values["reliability"]
     ]
     assert sum(int(row[1]) for row in table) == 2 * PHOTOS
     names = [line.split(":")[0] for line in lines[1 + len(table) : -1]]
@@ -279,9 +269,7 @@ def test_the_scores_are_those_of_the_evaluation(work: Work, card: str) -> None:
             low, high = result["intervals"][metric]
             assert cell == f"{result['metrics'][metric]:.3f} ({low:.3f} to {high:.3f})"
     metrics = stored(work, "scores/coco.json")["metrics"]
-    assert f"the 30 photos of coco with boxes): {metrics['CHAIRs']:.1%} of the captions" in " ".join(
-        card.split()
-    )
+    assert f"the 30 photos of coco with boxes): {metrics['CHAIRs']:.1%} of the captions" in " ".join(card.split())
 
 
 def test_the_listed_captions_are_chosen_by_number(work: Work, card: str) -> None:
@@ -296,9 +284,7 @@ def test_the_listed_captions_are_chosen_by_number(work: Work, card: str) -> None
             for place, photo in zip(places, expected, strict=True)
         ]
         assert [row[6] for row in some] == [photo["caption"] for photo in expected]
-        sure = {
-            one["image_id"]: one["confidence"] for one in stored(work, "calibration.json")["captions"][name]
-        }
+        sure = {one["image_id"]: one["confidence"] for one in stored(work, "calibration.json")["captions"][name]}
         assert [row[4] for row in some] == [f"{sure[photo['image_id']]:.2f}" for photo in expected]
 
 
@@ -330,12 +316,8 @@ def test_boxes_of_other_photos_are_refused(work: Work, tmp_path: Path) -> None:
         results.measured_sections(work.measured, other, [], 3)
 
 
-def test_the_command_of_a_run_says_what_differs_from_the_config(
-    work: Work, card: str, tmp_path: Path
-) -> None:
-    assert command(Stage(work.config, work.run)) == (
-        "wordgaze train --config configs/small.yaml --train.epochs 3"
-    )
+def test_the_command_of_a_run_says_what_differs_from_the_config(work: Work, card: str, tmp_path: Path) -> None:
+    assert command(Stage(work.config, work.run)) == ("wordgaze train --config configs/small.yaml --train.epochs 3")
     words = " ".join(card.split())
     assert "(120 steps, seed 0, 2.0 hours on two CPU cores; the log is `docs/small-log.csv`)" in words
     assert "after epoch 2 of 3, the best by the mean greedy CIDEr on the validation sets, 0.700" in words
@@ -353,10 +335,7 @@ def test_a_stage_on_another_machine_and_a_run_with_another_seed(work: Work, tmp_
     more = ["--stage", work.config, second, "--weights", tmp_path / "whole", "--on", "small", "one GPU"]
     words = " ".join(bundled(work, tmp_path / "out", *more).split())
     assert "(120 steps, seed 0, 2.0 hours on one GPU; the log is `docs/small-log.csv`)" in words
-    assert (
-        "--train.seed 5` (120 steps, seed 5, 2.0 hours on one GPU; the log is `docs/small-seed5-log.csv`)"
-        in words
-    )
+    assert "--train.seed 5` (120 steps, seed 5, 2.0 hours on one GPU; the log is `docs/small-seed5-log.csv`)" in words
     assert (tmp_path / "small-seed5-log.csv").exists()
 
 
@@ -390,9 +369,7 @@ def test_the_places_are_even_and_hold_both_ends() -> None:
 def test_a_person_is_scored_against_the_others() -> None:
     """Where all say the same, a person is as good as can be; where all differ, as bad."""
     texts = [f"a {word} stands on the {word} grass" for word in ("dog", "cat", "cow")]
-    same = [
-        CalibrationPhoto("a", i, None, "", (text, text, text), 0, (), False) for i, text in enumerate(texts)
-    ]
+    same = [CalibrationPhoto("a", i, None, "", (text, text, text), 0, (), False) for i, text in enumerate(texts)]
     apart = [
         CalibrationPhoto("a", i, None, "", (f"{text} x", "nothing like it", "what else"), 0, (), False)
         for i, text in enumerate(texts)
@@ -404,9 +381,7 @@ def test_a_person_is_scored_against_the_others() -> None:
 
 
 def test_long_lines_are_broken_and_tables_are_not() -> None:
-    text = (
-        "# " + "a " * 90 + "\n\n" + "word " * 40 + "\n\n- " + "item " * 40 + "\n- b\n\n| " + "c " * 90 + "|\n"
-    )
+    text = "# " + "a " * 90 + "\n\n" + "word " * 40 + "\n\n- " + "item " * 40 + "\n- b\n\n| " + "c " * 90 + "|\n"
     heading, *_ = lines = wrapped(text).splitlines()
     assert len(heading) > WIDTH and len(lines[-1]) > WIDTH
     assert lines[2:4] == [("word " * 24).strip(), ("word " * 16).strip()]

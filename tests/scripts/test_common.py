@@ -16,9 +16,7 @@ from scripts.common.template import Parts
 from scripts import ROOT
 
 SCRIPTS = [
-    path
-    for path in (ROOT / "scripts").rglob("*.py")
-    if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
+    path for path in (ROOT / "scripts").rglob("*.py") if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
 ]
 NAMED = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "NOTICE")),
@@ -30,9 +28,7 @@ NAMED = [
 
 def test_a_part_takes_the_values_that_it_names_and_no_others(tmp_path: Path) -> None:
     path = tmp_path / "prose.md"
-    path.write_text(
-        "About this file.\n\n<!-- part: one -->\n$name has $count.\n\n<!-- part: other -->\nNone.\n"
-    )
+    path.write_text("About this file.\n\n<!-- part: one -->\n$name has $count.\n\n<!-- part: other -->\nNone.\n")
     parts = Parts(path)
     assert parts.fill("one", name="$count", count=2) == "$count has 2."
     assert parts.fill("other") == "None."
@@ -86,9 +82,7 @@ def test_every_script_that_is_named_is_there() -> None:
     for path in NAMED:
         for name in re.findall(r"(?<![\w/.-])scripts[./][\w./]*\w", path.read_text(encoding="utf-8")):
             target = ROOT / (name if "/" in name else name.replace(".", "/"))
-            assert target.exists() or target.with_suffix(".py").is_file() or is_member(target), (
-                f"{path}: {name}"
-            )
+            assert target.exists() or target.with_suffix(".py").is_file() or is_member(target), f"{path}: {name}"
             found.add(name)
     assert {"scripts.experiments.parity", "scripts/docs/pages.py"} <= found
 

@@ -37,9 +37,7 @@ def test_the_page_is_what_the_script_writes(reading):
     """Words to the letter; numbers may differ in their last digit from processor to processor."""
     written = values.page(reading, MEASURED)
     assert NUMBER.sub("#", written) == NUMBER.sub("#", COMMITTED), AGAIN
-    found, shown = (
-        [float(n.replace(",", "")) for n in NUMBER.findall(page)] for page in (written, COMMITTED)
-    )
+    found, shown = ([float(n.replace(",", "")) for n in NUMBER.findall(page)] for page in (written, COMMITTED))
     assert found == pytest.approx(shown, abs=0.011, rel=0.01), AGAIN
 
 
@@ -80,9 +78,7 @@ def test_output_is_weights_times_values_with_the_models_own_tensors(reading):
         assert torch.allclose(
             by_hand.read_by_hand(model.decoder, reading.ids, reading.states)[0], own.logits, atol=1e-3
         )
-        for block, layer, weights in zip(
-            model.decoder.blocks, reading.layers, own.cross_attentions, strict=True
-        ):
+        for block, layer, weights in zip(model.decoder.blocks, reading.layers, own.cross_attentions, strict=True):
             cross = block.cross_attention
             assert torch.allclose(layer["weights"], weights, atol=1e-5)
             assert torch.allclose(weights.sum(-1), torch.ones(weights.shape[:3]), atol=1e-5)
@@ -180,9 +176,7 @@ def test_peak_memory_agrees_with_the_resident_set_of_the_process():
     """By how much both grow from one table of weights to another of twice the size: what came before cancels out."""
     if not Path("/proc/self/status").is_file():
         pytest.skip("needs Linux's /proc")
-    done = subprocess.run(
-        [sys.executable, "-c", RESIDENT], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run([sys.executable, "-c", RESIDENT], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     resident, allocated = map(int, done.stdout.split()[-2:])
     assert allocated >= 2 * 1024 * 4096 * 5 * 4  # the scores and the weights

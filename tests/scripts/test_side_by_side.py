@@ -77,9 +77,7 @@ def compared(overrides, tmp_path_factory):
 
 
 def plan_of(task, **values):
-    return Plan(
-        **{"minutes": 60, "steps": 2, "step_seconds": None, "settings": {}, "task": task.digest} | values
-    )
+    return Plan(**{"minutes": 60, "steps": 2, "step_seconds": None, "settings": {}, "task": task.digest} | values)
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -113,9 +111,7 @@ def test_a_finished_arm_is_not_trained_again(compared, arm, monkeypatch):
     out, _, command = compared
     before = json.loads((out / f"{arm}.json").read_text())
     monkeypatch.setattr(ours, "train", None)
-    monkeypatch.setattr(
-        budget, "warmup_cosine", lambda optimizer, *_: torch.optim.lr_scheduler.ConstantLR(optimizer)
-    )
+    monkeypatch.setattr(budget, "warmup_cosine", lambda optimizer, *_: torch.optim.lr_scheduler.ConstantLR(optimizer))
     monkeypatch.setattr(lstm.ShowAttendTell, "loss", None)
     main(command(arm))
     after = json.loads((out / f"{arm}.json").read_text())
@@ -165,9 +161,7 @@ def test_the_page_shows_the_results_that_are_there():
     if results:
         assert {one["arm"] for one in results} == set(ARMS)
         assert markdown(results) in page
-    for line in re.findall(
-        r"^(?:\S+/)?python -m scripts\.experiments\.side_by_side (.*)$", page, re.MULTILINE
-    ):
+    for line in re.findall(r"^(?:\S+/)?python -m scripts\.experiments\.side_by_side (.*)$", page, re.MULTILINE):
         asked, overrides = parse(shlex.split(line, comments=True))
         assert asked.what in (*ARMS, "table") and not overrides
 
@@ -242,9 +236,7 @@ def test_all_arms_have_as_many_parameters():
 def test_an_epoch_shows_every_caption_once(task):
     task = task()
     data = task.one_caption_a_row()
-    rows = [
-        (item.view.photo, tuple(item.captions[0])) for item in map(data.train_set.__getitem__, data.sampler)
-    ]
+    rows = [(item.view.photo, tuple(item.captions[0])) for item in map(data.train_set.__getitem__, data.sampler)]
     pairs = [(photo.photo_id, caption) for photo in task.photos for caption in photo.captions]
     assert sorted(photo for photo, _ in rows) == list(range(len(pairs)))
     assert [len(data.train_set.photos[row].captions) for row, _ in rows] == [1] * len(pairs)
@@ -260,9 +252,7 @@ def test_a_transformers_loss_is_the_cross_entropy_of_our_batches(task):
     with torch.no_grad():
         logits = model(pixel_values=batch.inputs, decoder_input_ids=batch.input_ids).logits
         loss = learner.loss(batch)
-    assert loss.item() == pytest.approx(
-        functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten()).item()
-    )
+    assert loss.item() == pytest.approx(functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten()).item())
 
 
 # Show, Attend and Tell.
@@ -290,9 +280,7 @@ def by_hand(decoder, ids, patches):
     hidden, cell = affine("first_hidden", mean).tanh(), affine("first_cell", mean).tanh()
     rows, looked = [], []
     for word in ids:
-        energies = [
-            affine("energy", (affine("key", patch) + affine("query", hidden)).tanh()) for patch in patches
-        ]
+        energies = [affine("energy", (affine("key", patch) + affine("query", hidden)).tanh()) for patch in patches]
         shares = torch.cat(energies).softmax(0)
         context = sum(share * patch for share, patch in zip(shares, patches, strict=True))
         context = affine("gate", hidden).sigmoid() * context
@@ -333,9 +321,7 @@ def test_the_beams_of_the_lstm_carry_their_own_state(decoder):
         for caption in captions:
             ids = torch.tensor([caption.token_ids])
             with torch.no_grad():
-                logits, _ = decoder(
-                    ids[:, :-1], photo[None], torch.ones(1, ids.shape[1] - 1, dtype=torch.bool)
-                )
+                logits, _ = decoder(ids[:, :-1], photo[None], torch.ones(1, ids.shape[1] - 1, dtype=torch.bool))
             expected = logits.log_softmax(1).gather(1, ids[0, 1:, None])[:, 0]
             assert torch.allclose(torch.tensor(caption.token_log_probs), expected, atol=1e-4)
 
@@ -407,9 +393,7 @@ def ticking(monkeypatch, module, step):
 def test_a_baseline_stops_by_the_clock(task, monkeypatch):
     task = task()
     ticking(monkeypatch, budget, 10.0)
-    done = learn(
-        task, lstm._learner(task, 1e-4), task.one_caption_a_row(), plan_of(task, minutes=2, steps=50), None
-    )
+    done = learn(task, lstm._learner(task, 1e-4), task.one_caption_a_row(), plan_of(task, minutes=2, steps=50), None)
     assert 1 <= done.steps <= 6 and done.seconds >= 120
 
 

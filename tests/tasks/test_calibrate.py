@@ -45,9 +45,7 @@ def per_image(tmp_path: Path) -> Path:
     results.write_text(json.dumps([{"image_id": number, "caption": text} for number, text in FOUND.items()]))
     box = {"id": 1, "image_id": 3, "category_id": 7, "bbox": [0, 0, 5, 5]}
     boxes.write_text(json.dumps({**BOXES, "annotations": [box]}))
-    save_per_photo(
-        evaluate_results(results, CaptionEvaluator(reference_photos(captions), instances=boxes)), out
-    )
+    save_per_photo(evaluate_results(results, CaptionEvaluator(reference_photos(captions), instances=boxes)), out)
     return out
 
 
@@ -171,9 +169,7 @@ def test_the_threshold_goes_with_the_confidence() -> None:
     rng = np.random.default_rng(0)
     right = np.arange(300) % 2 == 0
     features = np.column_stack([right + 0.3 * rng.normal(size=300), *rng.normal(size=(3, 300))])
-    photos = [
-        CalibrationPhoto("a", index, None, "", (), float(good), (), False) for index, good in enumerate(right)
-    ]
+    photos = [CalibrationPhoto("a", index, None, "", (), float(good), (), False) for index, good in enumerate(right)]
     found = fit(photos, features)
     below = found.confidence.usually_wrong_below
     assert below is not None and below == found.to_dict()["usually_wrong"]["below"]

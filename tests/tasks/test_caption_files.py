@@ -15,9 +15,7 @@ from wordgaze.tasks.caption_files import caption_files
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 16])
-def test_every_file_has_its_own_result_in_its_place(
-    captioner: Captioner, mixed: Path, batch_size: int
-) -> None:
+def test_every_file_has_its_own_result_in_its_place(captioner: Captioner, mixed: Path, batch_size: int) -> None:
     files = [*photos_in([mixed]).photos, mixed / "nothere.png", mixed / "c.png"]
     results = list(caption_files(captioner, files, batch_size=batch_size))
     assert [result.file for result in results] == files

@@ -36,9 +36,7 @@ FOUND = {1: "a dog runs on the grass", 2: "a man on a bench", 3: "a man on a ben
 
 def write_captions(path: Path, references: dict[Any, list[str]], names: dict[Any, str]) -> Path:
     """A captions file in COCO's format."""
-    images = [
-        {"id": photo_id, **({"file_name": names[photo_id]} if names else {})} for photo_id in references
-    ]
+    images = [{"id": photo_id, **({"file_name": names[photo_id]} if names else {})} for photo_id in references]
     annotations = [
         {"id": 10 * photo_id + number, "image_id": photo_id, "caption": caption}
         for photo_id, captions in references.items()
@@ -121,9 +119,7 @@ def test_broken_nameless_references_are_said(tmp_path: Path, images: list, messa
 
 
 def test_ids_as_text_are_the_same_ids(captions: Path, tmp_path: Path) -> None:
-    results = write_results(
-        tmp_path / "results.json", {str(photo_id): text for photo_id, text in FOUND.items()}
-    )
+    results = write_results(tmp_path / "results.json", {str(photo_id): text for photo_id, text in FOUND.items()})
     assert evaluated(results, captions).metrics == score_captions(FOUND, REFERENCES).metrics
 
 
@@ -131,8 +127,7 @@ def test_other_photos_are_left_out_and_missing_ones_said(captions: Path, tmp_pat
     more = write_results(tmp_path / "more.json", {**FOUND, 4: "a bus", 5: "a train"})
     evaluation = evaluated(more, captions)
     assert (
-        evaluation.warnings[0].startswith(f"{more}: 2 captions are of photos")
-        and "left out" in evaluation.warnings[0]
+        evaluation.warnings[0].startswith(f"{more}: 2 captions are of photos") and "left out" in evaluation.warnings[0]
     )
     assert evaluation.metrics == score_captions(FOUND, REFERENCES).metrics
     fewer = write_results(tmp_path / "fewer.json", {1: "a dog"})
@@ -174,9 +169,7 @@ def test_metrics_by_any_case(captions: Path, tmp_path: Path) -> None:
     )
     assert choose_metrics([]) == ("BLEU", "ROUGE_L", "CIDEr")
     assert choose_metrics(["spice", "Meteor"]) == ("SPICE", "METEOR")
-    with pytest.raises(
-        ConfigError, match="wit is not a metric; choose from BLEU, ROUGE_L, CIDEr, METEOR, SPICE"
-    ):
+    with pytest.raises(ConfigError, match="wit is not a metric; choose from BLEU, ROUGE_L, CIDEr, METEOR, SPICE"):
         choose_metrics(["wit"])
 
 
@@ -311,17 +304,13 @@ def test_boxes_of_other_photos_or_things_are_said(captions: Path, tmp_path: Path
 
 def test_scoring_a_file_waits_for_no_torch() -> None:
     code = "import sys, wordgaze.tasks.evaluate; print('torch' in sys.modules)"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 
 # --- From a model ----------------------------------------------------------------------------------------------
 
 
-def test_a_model_is_scored_on_the_photos_that_are_named(
-    captioner: Captioner, mixed: Path, tmp_path: Path
-) -> None:
+def test_a_model_is_scored_on_the_photos_that_are_named(captioner: Captioner, mixed: Path, tmp_path: Path) -> None:
     """Against its own captions it is perfect, unless a caption went to another photo."""
     names = {1: "g.png", 2: "c.png", 3: "e.png"}
     own = {photo_id: [captioner.caption(mixed / name).text] for photo_id, name in names.items()}
@@ -342,9 +331,7 @@ def test_a_model_is_scored_on_the_photos_that_are_named(
     }
 
 
-def test_a_photo_that_is_missing_or_broken_stops_it(
-    captioner: Captioner, mixed: Path, tmp_path: Path
-) -> None:
+def test_a_photo_that_is_missing_or_broken_stops_it(captioner: Captioner, mixed: Path, tmp_path: Path) -> None:
     captions = write_captions(tmp_path / "captions.json", REFERENCES, {1: "b.png", 2: "x.png", 3: "y.png"})
     with pytest.raises(DataError, match=r"2 of the 3 photos.*are not in .*\(x\.png, y\.png\)"):
         photos_to_caption(captions, mixed)

@@ -115,9 +115,7 @@ def test_the_worst_and_the_best_and_no_photo_twice(count: int) -> None:
 
 
 def test_a_comparison_and_absent_objects(tmp_path: Path) -> None:
-    (tmp_path / "other.json").write_text(
-        '[{"image_id": 1, "caption": "a dog"}, {"image_id": 2, "caption": "a bus"}]'
-    )
+    (tmp_path / "other.json").write_text('[{"image_id": 1, "caption": "a dog"}, {"image_id": 2, "caption": "a bus"}]')
     (tmp_path / "boxes.json").write_text(
         '{"categories": [{"id": 1, "name": "dog"}], "images": [{"id": 1, "width": 9, "height": 9}], "annotations": []}'
     )

@@ -17,9 +17,7 @@ from wordgaze.errors import ConfigError
 from wordgaze.tasks.explain_files import explain_files, plan_output
 
 
-def run(
-    captioner: Captioner, files: list[Path], out: Path, text: str | None = "a red dog"
-) -> list[str | None]:
+def run(captioner: Captioner, files: list[Path], out: Path, text: str | None = "a red dog") -> list[str | None]:
     return [result.error for result in explain_files(captioner, files, plan_output(out, files), text)]
 
 
@@ -36,9 +34,7 @@ def test_several_photos_are_a_folder(
     captioner: Captioner, photos: list[Path], tmp_path: Path, out: str, suffix: str
 ) -> None:
     run(captioner, photos, tmp_path / out)
-    assert sorted(path.name for path in (tmp_path / out).iterdir()) == [
-        f"{name}{suffix}" for name in "bcdefg"
-    ]
+    assert sorted(path.name for path in (tmp_path / out).iterdir()) == [f"{name}{suffix}" for name in "bcdefg"]
 
 
 def test_photos_of_the_same_name_do_not_collide(captioner: Captioner, tmp_path: Path) -> None:
@@ -55,9 +51,7 @@ def test_photos_of_the_same_name_do_not_collide(captioner: Captioner, tmp_path: 
         assert np.allclose(found, [word.map for word in words])
 
 
-def test_several_photos_in_one_json_with_the_failures(
-    captioner: Captioner, mixed: Path, tmp_path: Path
-) -> None:
+def test_several_photos_in_one_json_with_the_failures(captioner: Captioner, mixed: Path, tmp_path: Path) -> None:
     files = [mixed / name for name in ("b.png", "d2.png", "c.png")]
     errors = run(captioner, files, tmp_path / "maps.json", text=None)
     values = json.loads((tmp_path / "maps.json").read_text(encoding="utf-8"))
@@ -78,9 +72,7 @@ def test_all_have_failed(captioner: Captioner, mixed: Path, tmp_path: Path) -> N
         assert not (tmp_path / f"maps{suffix}").exists()
 
 
-def test_an_existing_folder_takes_even_one_photo(
-    captioner: Captioner, photos: list[Path], tmp_path: Path
-) -> None:
+def test_an_existing_folder_takes_even_one_photo(captioner: Captioner, photos: list[Path], tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     run(captioner, photos[:1], tmp_path / "out")
     with Image.open(tmp_path / "out" / "b.png") as picture:

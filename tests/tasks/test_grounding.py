@@ -79,9 +79,7 @@ def test_a_trial_is_the_map_of_explain_on_its_boxes(captioner: Captioner, data: 
     assert trial.scores["map"][1] == pytest.approx(inside.sum() / placed.sum(), abs=0.02)
     mask = np.zeros((90, 120), bool)
     mask[10:40, 10:50] = True
-    above = (placed[mask][:, None] > placed[~mask]).mean() + 0.5 * (
-        placed[mask][:, None] == placed[~mask]
-    ).mean()
+    above = (placed[mask][:, None] > placed[~mask]).mean() + 0.5 * (placed[mask][:, None] == placed[~mask]).mean()
     assert trial.scores["map"][2] == pytest.approx(above, abs=1e-6)
 
 
@@ -113,16 +111,12 @@ def test_controls_by_hand() -> None:
     assert [trial.scores["map"][0] for trial in (one, dog, puppy)] == [1, 0, 0]
     assert one.scores["other_word"][0] == 0  # "a" and "sits"
     assert one.scores["other_photo"][0] == 1  # the left patch, where photo 2's dog was looked for
-    assert (
-        dog.scores["other_word"][0] == 1 and dog.scores["other_word"][1] == 1
-    )  # "and" alone: a puppy is a dog
+    assert dog.scores["other_word"][0] == 1 and dog.scores["other_word"][1] == 1  # "and" alone: a puppy is a dog
     assert "other_photo" not in puppy.scores
     assert one.scores["uniform"][0] == 0.5 and one.scores["center"][0] == 0
 
 
-def test_boxes_follow_a_photo_of_another_size_and_refuse_another_shape(
-    captioner: Captioner, data: Path
-) -> None:
+def test_boxes_follow_a_photo_of_another_size_and_refuse_another_shape(captioner: Captioner, data: Path) -> None:
     before = measure_grounding(captioner, boxed(data)[:1], "last").references
     path = data / "photos/2.png"
     with Image.open(path) as photo:
@@ -180,9 +174,7 @@ def test_faithfulness_blanks_the_right_patches(captioner: Captioner, data: Path,
     assert pixel_values[0, :, 16 * row : 16 * row + 16, 16 * column : 16 * column + 16].any()
 
 
-def test_faithfulness_tells_a_map_that_matters_from_one_that_does_not(
-    captioner: Captioner, data: Path
-) -> None:
+def test_faithfulness_tells_a_map_that_matters_from_one_that_does_not(captioner: Captioner, data: Path) -> None:
     advanced = []
     found = measure_faithfulness(captioner, boxed(data), advance=lambda: advanced.append(1))
     assert len(advanced) == 3

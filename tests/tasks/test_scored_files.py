@@ -44,9 +44,7 @@ def references(**changes: Any) -> dict[str, Any]:
     return {"images": images, "annotations": annotations, **changes}
 
 
-def results(
-    key: str = "image_id", of: Callable[[int], Any] = int, text: str = "caption"
-) -> list[dict[str, Any]]:
+def results(key: str = "image_id", of: Callable[[int], Any] = int, text: str = "caption") -> list[dict[str, Any]]:
     return [{key: of(number), text: caption} for number, caption in FOUND.items()]  # fmt: skip
 
 
@@ -54,9 +52,7 @@ def lines(rows: list[dict[str, Any]], end: str = "\n") -> str:
     return "".join(json.dumps(row) + end for row in rows)
 
 
-def table(
-    delimiter: str = ",", header: tuple[str, str] | None = ("image_id", "caption"), end: str = "\n"
-) -> str:
+def table(delimiter: str = ",", header: tuple[str, str] | None = ("image_id", "caption"), end: str = "\n") -> str:
     rows = [*([header] if header else []), *((str(number), text) for number, text in FOUND.items())]
     return "".join(delimiter.join(row) + end for row in rows)  # fmt: skip
 
@@ -217,9 +213,7 @@ ODD: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("content", "words"), ODD.values(), ids=ODD)
-def test_what_is_odd_is_said_beside_the_scores(
-    content: Any, words: str, captions: Path, tmp_path: Path
-) -> None:
+def test_what_is_odd_is_said_beside_the_scores(content: Any, words: str, captions: Path, tmp_path: Path) -> None:
     evaluation = scored(write(tmp_path / "odd", content), captions)
     [warning] = [text for text in evaluation.warnings if "CIDEr means little" not in text]
     with pytest.raises(DataError, match=words):
@@ -312,9 +306,7 @@ NO_TEXT: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("way", ["results", "references", "instances"])
 @pytest.mark.parametrize(("data", "words"), NO_TEXT.values(), ids=NO_TEXT)
-def test_a_file_of_another_kind_is_named(
-    data: bytes, words: str, way: str, captions: Path, tmp_path: Path
-) -> None:
+def test_a_file_of_another_kind_is_named(data: bytes, words: str, way: str, captions: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "file.json", data)
     plain = write(tmp_path / "plain.json", results())
     with pytest.raises(DataError, match=words) as caught:
@@ -337,9 +329,7 @@ def test_a_folder_and_other_results_are_said_alike(captions: Path, tmp_path: Pat
     assert against is not None and all(not one.value for one in against.differences.values())
     marked = [{**row, "caption": "<unk> bear"} for row in results("file", file)]
     other = write(tmp_path / "other", marked)
-    assert any(
-        "<unk> in 3" in text and "other" in text for text in scored(plain, captions, against=other).warnings
-    )
+    assert any("<unk> in 3" in text and "other" in text for text in scored(plain, captions, against=other).warnings)
 
 
 def test_quotes_in_tables(captions: Path, tmp_path: Path) -> None:
@@ -485,9 +475,7 @@ def karpathy(**splits: str) -> dict[str, Any]:
         ("all", [139, 285, 632], ""),
     ],
 )
-def test_karpathys_references_are_of_one_split(
-    split: str | None, photos: list[int], note: str, tmp_path: Path
-) -> None:
+def test_karpathys_references_are_of_one_split(split: str | None, photos: list[int], note: str, tmp_path: Path) -> None:
     path = write(tmp_path / "k.json", karpathy(a="train", b="val", c="test"))
     found = reference_photos(path, split)
     assert [photo.photo_id for photo in found] == photos
@@ -509,14 +497,10 @@ def test_splits_that_are_not_there(captions: Path, tmp_path: Path) -> None:
 # --- Boxes -----------------------------------------------------------------------------------------------------
 
 
-def boxes(
-    of: Callable[[int], Any] = int, names: Callable[[int], str] | None = None, **more: Any
-) -> dict[str, Any]:
+def boxes(of: Callable[[int], Any] = int, names: Callable[[int], str] | None = None, **more: Any) -> dict[str, Any]:
     images = [{"id": of(number), "width": 90, "height": 60} for number in CAPTIONS]
     if names is not None:
-        images = [
-            {**image, "file_name": names(number)} for image, number in zip(images, CAPTIONS, strict=True)
-        ]
+        images = [{**image, "file_name": names(number)} for image, number in zip(images, CAPTIONS, strict=True)]
     annotations = [{"image_id": of(285), "category_id": 23, "bbox": [1, 2, 3, 4]}]
     categories = [{"id": 23, "name": "bear"}]
     return {"images": images, "annotations": annotations, "categories": categories, **more}  # fmt: skip
@@ -537,9 +521,7 @@ def boxes(
 def test_boxes_belong_to_photos_however_they_are_spelled(
     content: dict[str, Any], captions: Path, tmp_path: Path
 ) -> None:
-    evaluation = scored(
-        write(tmp_path / "r.json", results()), captions, instances=write(tmp_path / "b.json", content)
-    )
+    evaluation = scored(write(tmp_path / "r.json", results()), captions, instances=write(tmp_path / "b.json", content))
     assert evaluation.objects is not None and evaluation.objects.images == 3
     assert {photo.photo_id: photo.hallucinated for photo in evaluation.photos}[285] == ()
 

@@ -120,9 +120,7 @@ def test_training_gives_the_vocabulary_asked_for_and_the_same_each_time(tmp_path
         CaptionTokenizer.train(CAPTIONS, vocab_size=100)
 
 
-def test_saved_and_loaded_is_the_same_also_for_the_library_alone(
-    tokenizer: CaptionTokenizer, tmp_path: Path
-) -> None:
+def test_saved_and_loaded_is_the_same_also_for_the_library_alone(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path / "tokenizer.json")
     loaded = CaptionTokenizer.load(tmp_path / "tokenizer.json")
     alone = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
@@ -155,9 +153,7 @@ def test_a_tokenizer_without_an_end_is_a_sentence(tmp_path: Path) -> None:
         CaptionTokenizer.load(tmp_path / "t.json")
 
 
-def test_truncation_and_padding_of_a_loaded_file_are_ignored(
-    tokenizer: CaptionTokenizer, tmp_path: Path
-) -> None:
+def test_truncation_and_padding_of_a_loaded_file_are_ignored(tokenizer: CaptionTokenizer, tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     tokenizer.save(path)
     alone = Tokenizer.from_file(str(path))
@@ -316,9 +312,7 @@ def test_importing_it_is_light() -> None:
 
 
 def test_the_shared_captions_survive(shared_data: Path) -> None:
-    captions = json.loads((shared_data / "data/coco/captions_val.json").read_text(encoding="utf-8"))[
-        "annotations"
-    ]
+    captions = json.loads((shared_data / "data/coco/captions_val.json").read_text(encoding="utf-8"))["annotations"]
     lines = [entry["caption"] for entry in captions]
     tokenizer = CaptionTokenizer.train(lines, vocab_size=1500)
     for line in lines[:500]:

@@ -100,9 +100,7 @@ def test_a_window_is_jittered_in_shape() -> None:
 
 
 def test_a_photo_that_is_to_be_cut_is_cut_in_training_too() -> None:
-    transform = TrainTransform(
-        preprocessing("center", (96, 96)), whole=1.0, flip=0.0, color=0.0, ratio=(1.0, 1.0)
-    )
+    transform = TrainTransform(preprocessing("center", (96, 96)), whole=1.0, flip=0.0, color=0.0, ratio=(1.0, 1.0))
     box, (red, green) = shown(transform(ramp(), np.random.default_rng(0))[0])
     assert tuple(box) == (0, 0, 96, 96)
     assert green.max() - green.min() == pytest.approx(1, abs=0.02)
@@ -111,9 +109,7 @@ def test_a_photo_that_is_to_be_cut_is_cut_in_training_too() -> None:
 
 @pytest.mark.parametrize("whole", [0.0, 1.0])
 def test_a_flipped_photo_is_mirrored_and_says_so(whole: float) -> None:
-    straight, was_flipped = train_transform(whole=whole, ratio=(1.0, 1.0))(
-        ramp(240, 240), np.random.default_rng(5)
-    )
+    straight, was_flipped = train_transform(whole=whole, ratio=(1.0, 1.0))(ramp(240, 240), np.random.default_rng(5))
     mirrored, is_flipped = train_transform(whole=whole, ratio=(1.0, 1.0), flip=1.0)(
         ramp(240, 240), np.random.default_rng(5)
     )
@@ -126,9 +122,7 @@ def test_a_flipped_photo_is_mirrored_and_says_so(whole: float) -> None:
 def test_colors_are_jittered_and_stay_colors() -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8))
     plain, _ = train_transform(ratio=(1.0, 1.0))(noise, np.random.default_rng(0))
-    torch.testing.assert_close(
-        plain, PhotoTransform(preprocessing(size=(96, 96)))(noise)[0], atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(plain, PhotoTransform(preprocessing(size=(96, 96)))(noise)[0], atol=1e-5, rtol=0)
     rng = np.random.default_rng(0)
     jittered = [train_transform(color=0.2, ratio=(1.0, 1.0))(noise, rng)[0] * 0.5 + 0.5 for _ in range(50)]
     brightness = torch.stack([photo.mean() for photo in jittered])

@@ -102,9 +102,7 @@ def test_a_wrong_override_is_refused_in_a_sentence(refusal, override, what):
 def test_no_setting_is_taken_for_another(tmp_path, abbreviated):
     path = tmp_path / "run.yaml"
     path.write_text("train: {epochs: 3}\n")
-    result = CliRunner().invoke(
-        main, ["train", "--config", str(path), abbreviated, "1", "--out", str(tmp_path / "o")]
-    )
+    result = CliRunner().invoke(main, ["train", "--config", str(path), abbreviated, "1", "--out", str(tmp_path / "o")])
     assert result.exit_code == 2
     assert f"{abbreviated}; did you mean {abbreviated}" in result.stderr
     assert not (tmp_path / "o").exists()
@@ -118,9 +116,7 @@ def test_other_commands_do_not_guess_either(command):
 
 def test_a_config_is_written_and_read_again(tmp_path):
     path = tmp_path / "run.yaml"
-    path.write_text(
-        "data: {train: [{captions: a, exclude: b}], on_broken: skip}\nencoder: {image_size: [48, 64]}\n"
-    )
+    path.write_text("data: {train: [{captions: a, exclude: b}], on_broken: skip}\nencoder: {image_size: [48, 64]}\n")
     config = parse_config(path, ["--train.devices", "2", "--data.validation.x.captions", "c"])
     assert config.data.train == [Source("a", exclude="b")] and config.data.validation == {"x": Source("c")}
     assert config.train.devices == 2

@@ -19,14 +19,10 @@ from wordgaze.training.devices import choose_precision, device_ids
 @pytest.mark.slow
 def test_two_processes_train_validate_and_go_on(tmp_path, small_config):
     config, run = tmp_path / "config.yaml", tmp_path / "run"
-    config.write_text(
-        describe(small_config(train={"devices": 2, "checkpoint_every": 2}, data={"batch_size": 4}))
-    )
+    config.write_text(describe(small_config(train={"devices": 2, "checkpoint_every": 2}, data={"batch_size": 4})))
     command = [sys.executable, "-m", "wordgaze", "train", "--config", str(config), "--out", str(run)]
     for epochs in (1, 2):
-        done = subprocess.run(
-            [*command, f"--train.epochs={epochs}"], capture_output=True, text=True, timeout=300
-        )
+        done = subprocess.run([*command, f"--train.epochs={epochs}"], capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         # What the first process says, the second does not say again.
         assert done.stderr.count("40 training photos") == 1

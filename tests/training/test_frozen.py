@@ -82,7 +82,5 @@ def test_nothing_or_all_is_frozen():
 
 @pytest.mark.parametrize("freeze", [7, 99])
 def test_more_layers_than_there_are(freeze):
-    with pytest.raises(
-        ConfigError, match=rf"freeze is {freeze}, but this encoder has 6 layers; choose 0 to 6"
-    ):
+    with pytest.raises(ConfigError, match=rf"freeze is {freeze}, but this encoder has 6 layers; choose 0 to 6"):
         FrozenPart(build_encoder(VIT), freeze)

@@ -37,9 +37,7 @@ def steps_in(folder, name="last.ckpt"):
 
 def same(one, other):
     for name in ("log.csv",):
-        assert [untimed(row) for row in rows_of(one / name)] == [
-            untimed(row) for row in rows_of(other / name)
-        ]
+        assert [untimed(row) for row in rows_of(one / name)] == [untimed(row) for row in rows_of(other / name)]
     weights = weights_of(other)
     for name, tensor in weights_of(one).items():
         assert torch.equal(tensor, weights[name]), name
@@ -207,9 +205,7 @@ def test_a_broken_photo_is_found_before_the_run_and_named(tmp_path, plain, photo
         cut_short(folder / name)
     config = plain(epochs=1)
     config = replace(config, data=replace(config.data, train=[source]))
-    with pytest.raises(
-        DataError, match=r"^2 of 40 photos can't be read: .*000003\.png is damaged .*000017.*to skip"
-    ):
+    with pytest.raises(DataError, match=r"^2 of 40 photos can't be read: .*000003\.png is damaged .*000017.*to skip"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -267,9 +263,7 @@ def test_skipping_goes_on_with_the_same_photos_after_a_stop(tmp_path, small_conf
     same(whole, train(config, tmp_path / "again").folder)
 
 
-def test_a_validation_photo_that_breaks_later_ends_the_run_with_its_scores(
-    tmp_path, small_config, monkeypatch
-):
+def test_a_validation_photo_that_breaks_later_ends_the_run_with_its_scores(tmp_path, small_config, monkeypatch):
     monkeypatch.setattr(load_data, "find_broken", lambda paths, say: {})
     folder = tmp_path / "validation"
     shutil.copytree(Path(small_config().data.validation["shapes"].captions).parent, folder)
@@ -404,8 +398,4 @@ def test_a_large_set_is_looked_through_by_the_ends_of_its_files(tmp_path):
     for decoded in (0, 1000):
         said = []
         assert {path.name for path in find_broken(paths, said.append, decoded)} == names
-        assert (
-            len(said) == 1
-            and said[0].startswith("1 of 10 photos are taken as they are: ")
-            and "last.jpg" in said[0]
-        )
+        assert len(said) == 1 and said[0].startswith("1 of 10 photos are taken as they are: ") and "last.jpg" in said[0]

@@ -46,16 +46,12 @@ def test_the_gradient_is_that_of_the_expected_reward():
     (exact,) = torch.autograd.grad(expected, logits)
 
     photos, samples = 50_000, 4
-    drawn = torch.stack(
-        [probs[t].detach().multinomial(photos * samples, True, generator=generator) for t in (0, 1)]
-    )
+    drawn = torch.stack([probs[t].detach().multinomial(photos * samples, True, generator=generator) for t in (0, 1)])
     advantages = above_others(rewards[drawn[0], drawn[1]].view(photos, samples)).flatten()
     rows = logits[None].expand(photos * samples, 2, 3).reshape(-1, 3)
     loss = self_critical(rows, drawn.T.reshape(-1), advantages.repeat_interleave(2))
     (estimate,) = torch.autograd.grad(loss, logits)
-    assert torch.allclose(
-        -2 * estimate, exact, atol=0.02
-    )  # the loss is a mean over words, here two a caption
+    assert torch.allclose(-2 * estimate, exact, atol=0.02)  # the loss is a mean over words, here two a caption
     assert exact.abs().max() > 0.4
 
 
@@ -63,12 +59,8 @@ def test_the_reward_is_cider_with_the_end_as_a_word():
     reward = CiderReward(REFERENCES)
     captions = ["a dog runs", "a dog runs", "men on a street", "a red bus"]
     rewards = reward([0, 0, 1, 2], captions, [True, False, True, True])
-    groups = {
-        photo: [[*words, "<end>"] for words in tokenize_all(texts)] for photo, texts in enumerate(REFERENCES)
-    }
-    own = CiderD(groups).rewards(
-        [0, 1, 2], [[*w, "<end>"] for w in tokenize_all([captions[0], *captions[2:]])]
-    )
+    groups = {photo: [[*words, "<end>"] for words in tokenize_all(texts)] for photo, texts in enumerate(REFERENCES)}
+    own = CiderD(groups).rewards([0, 1, 2], [[*w, "<end>"] for w in tokenize_all([captions[0], *captions[2:]])])
     np.testing.assert_allclose(rewards[[0, 2, 3]], own)
     assert rewards[1] < rewards[0]
 
@@ -136,6 +128,4 @@ def test_captions_of_a_mirrored_photo_are_scored_with_sides_swapped(module):
     text = "a circle on the left of a square"
     caption = GeneratedCaption(tuple(scst.tokenizer.encode(text)), (), 0.0)
     step.score(batch, [caption, caption], [text, text])
-    assert seen == [
-        ([1, 4], ["a circle on the left of a square", "a circle on the right of a square"], [True, True])
-    ]
+    assert seen == [([1, 4], ["a circle on the left of a square", "a circle on the right of a square"], [True, True])]

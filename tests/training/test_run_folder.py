@@ -31,11 +31,7 @@ from wordgaze.training.run_folder import RunFolder, drop_rows_after, load_checkp
 
 def contents(folder):
     """Every file below a folder, by its path."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def refused(config, out, kind=ConfigError, **options):
@@ -222,14 +218,10 @@ def test_a_run_of_an_older_version_resumes(tmp_path):
     (tmp_path / "training.yaml").write_text(old)
     config = parse_config(tmp_path / "training.yaml")
     before, now = yaml.safe_load(old), yaml.safe_load(describe(config))
-    now["generation"] = {
-        name: now["generation"][name] for name in before["generation"]
-    }  # later ones may be more
+    now["generation"] = {name: now["generation"][name] for name in before["generation"]}  # later ones may be more
     assert now == before
     assert (config.encoder.shape.beside, config.decoder.shape.dropout) == ("test_efficientnet", 0.2)
-    with pytest.raises(
-        ModelError, match=r"last\.ckpt can't be read"
-    ):  # after its settings were found the same
+    with pytest.raises(ModelError, match=r"last\.ckpt can't be read"):  # after its settings were found the same
         RunFolder(tmp_path, config).open()
     for group, setting, value in (("encoder", "width", 32), ("decoder", "heads", 2), ("train", "seed", 9)):
         other = replace(config, **{group: with_settings(getattr(config, group), **{setting: value})})

@@ -22,8 +22,6 @@ def test_captions_and_maps_of_drawn_scenes_are_true(tmp_path: Path) -> None:
         for word in captioner.explain(scene.image, text=scene.captions[0], method="mean").words:
             if box := scene.words.get(word.text):
                 x, y = word.peak
-                inside.append(
-                    box.x - 4 <= x <= box.x + box.width + 4 and box.y - 4 <= y <= box.y + box.height + 4
-                )
+                inside.append(box.x - 4 <= x <= box.x + box.width + 4 and box.y - 4 <= y <= box.y + box.height + 4)
                 area.append((box.width + 8) * (box.height + 8) / 96**2)
     assert sum(inside) / len(inside) > 2 * sum(area) / len(area)  # twice what chance would give

@@ -24,9 +24,7 @@ def test_a_model_expands_without_forgetting(width):
         assert not torch.equal(fused.encoder(pixels)[0], fused.encoder(pixels)[1])
     finer = expand(model, EncoderConfig("test_vit", image_size=(192, 192))).eval()
     assert finer.grid == (12, 12)
-    assert torch.equal(
-        finer.encoder.network.blocks[0].mlp.fc1.weight, model.encoder.network.blocks[0].mlp.fc1.weight
-    )
+    assert torch.equal(finer.encoder.network.blocks[0].mlp.fc1.weight, model.encoder.network.blocks[0].mlp.fc1.weight)
     row = model.encoder.network.pos_embed[0, 1:].view(10, 10, -1).mean(dim=(0, 1))
     resampled = finer.encoder.network.pos_embed[0, 1:].view(12, 12, -1).mean(dim=(0, 1))
     assert torch.allclose(row, resampled, atol=1e-2)
@@ -56,9 +54,7 @@ def test_every_encoder_takes_another_image_size(encoder):
     with torch.no_grad():
         assert finer.encode(torch.randn(1, 3, 192, 192)).shape == (1, side * side, 32)
     name = "encoder.blocks.0.position_embedding" if encoder is HYBRID else "encoder.network.pos_embed"
-    before, after = (
-        value.state_dict()[name][0, -count:] for value, count in ((model, old**2), (finer, side**2))
-    )
+    before, after = (value.state_dict()[name][0, -count:] for value, count in ((model, old**2), (finer, side**2)))
     corners = before.view(old, old, -1)[[0, 0, -1, -1], [0, -1, 0, -1]]
     now = after.view(side, side, -1)[[0, 0, -1, -1], [0, -1, 0, -1]]
     assert torch.cdist(now, corners).argmin(dim=1).tolist() == [
@@ -71,9 +67,7 @@ def test_every_encoder_takes_another_image_size(encoder):
 
 def test_relative_positions_do_not_grow(monkeypatch):
     def create(name, weights, img_size=(32, 32), **options):
-        return Beit(
-            img_size, 16, embed_dim=32, depth=1, num_heads=2, use_abs_pos_emb=False, use_rel_pos_bias=True
-        )
+        return Beit(img_size, 16, embed_dim=32, depth=1, num_heads=2, use_abs_pos_emb=False, use_rel_pos_bias=True)
 
     monkeypatch.setattr("wordgaze.model.encoders.build._create_network", create)
     decoder = DecoderConfig(vocab_size=10, width=32, heads=4)
@@ -82,9 +76,7 @@ def test_relative_positions_do_not_grow(monkeypatch):
         expand(model, EncoderConfig("beit", image_size=(48, 48)))
 
 
-@pytest.mark.parametrize(
-    "shape", [{}, {"norm": "post"}, {"norm": "post", "head": "bert"}, {"head": "bert"}], ids=str
-)
+@pytest.mark.parametrize("shape", [{}, {"norm": "post"}, {"norm": "post", "head": "bert"}, {"head": "bert"}], ids=str)
 def test_logits_are_divided_by_a_folded_temperature(shape):
     torch.manual_seed(1)
     decoder = Decoder(DecoderConfig(vocab_size=40, width=32, layers=2, heads=4, positions=16, **shape)).eval()

@@ -178,10 +178,7 @@ def test_any_encoder_is_trained_saved_and_explained(tmp_path, small_config, feat
     folder = train(small_config(encoder=encoder, train={"epochs": 1}), tmp_path / "run").folder
     explanation = Captioner.from_pretrained(folder).explain("demo/kingfisher.jpg", text="a red circle")
     assert [word.text for word in explanation.words] == ["a", "red", "circle"]
-    assert all(
-        abs(word.map.sum() - 1) < 1e-4 and word.map.shape == explanation.grid_size
-        for word in explanation.words
-    )
+    assert all(abs(word.map.sum() - 1) < 1e-4 and word.map.shape == explanation.grid_size for word in explanation.words)
 
 
 @pytest.mark.parametrize("values", [{"data": {"batch_size": 0}}, {"train": {"accumulate": 0}}])
@@ -358,9 +355,7 @@ def test_an_initial_model_grows_and_learns_on_from_cached_features(tmp_path, sma
     assert parts.model.encoder.blocks[0].attn.proj.weight.abs().max() > 0
     assert all(projection.weight.abs().max() > 0 for projection in parts.model.encoder.projections)
     with pytest.raises(ConfigError, match=r"leave encoder\.name out"):
-        train(
-            replace(config, encoder=EncoderOptions(EncoderShape("vit_small_patch16_224"))), tmp_path / "other"
-        )
+        train(replace(config, encoder=EncoderOptions(EncoderShape("vit_small_patch16_224"))), tmp_path / "other")
     with pytest.raises(ConfigError, match=r"set encoder\.beside too"):
         train(replace(config, encoder=EncoderOptions(EncoderShape(beside_maps=(-3,)))), tmp_path / "other")
 
@@ -457,9 +452,7 @@ def test_a_loaded_model_learns_with_dropout_but_for_its_frozen_layers(tmp_path, 
 
 
 def test_gradients_of_several_batches_make_one_step(tmp_path, small_config):
-    result = train(
-        small_config(train={"epochs": 2, "accumulate": 2}, data={"batch_size": 4}), tmp_path / "run"
-    )
+    result = train(small_config(train={"epochs": 2, "accumulate": 2}, data={"batch_size": 4}), tmp_path / "run")
     assert result.steps == 10
     rates = [float(row["learning_rate"]) for row in rows_of(tmp_path / "run" / "log.csv") if row["loss"]]
     assert rates[-1] == 0.0 and max(rates) == pytest.approx(1e-3)  # the cosine counts steps, not batches
@@ -472,9 +465,7 @@ def test_extra_text_teaches_the_tokenizer_words(tmp_path, small_config):
     for name, files in (("with", [str(text)]), ("without", [])):
         config = small_config(train={"max_steps": 1}, tokenizer={"vocab_size": 400, "extra_text": files})
         folders[name] = train(config, tmp_path / name).folder
-    lengths = {
-        name: len(load_folder(folder).tokenizer.encode("zeppelin")) for name, folder in folders.items()
-    }
+    lengths = {name: len(load_folder(folder).tokenizer.encode("zeppelin")) for name, folder in folders.items()}
     assert lengths["with"] == 3 < lengths["without"]  # start, the word, end
     with pytest.raises(DataError, match="extra_text"):
         train(small_config(tokenizer={"extra_text": [str(tmp_path / "none.txt")]}), tmp_path / "none")

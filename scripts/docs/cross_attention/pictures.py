@@ -103,9 +103,7 @@ def draw_two_tables(reading: Reading) -> Image.Image:
     left = drawn.add_axes((0.15, 0.05, 0.27, 0.68))
     heat(left, seen, labels=reading.predictions)
     left.set_facecolor("#e7e5e4")
-    left.set_xticks(
-        range(words), reading.labels[:-1], rotation=55, ha="left", rotation_mode="anchor", fontsize=9
-    )
+    left.set_xticks(range(words), reading.labels[:-1], rotation=55, ha="left", rotation_mode="anchor", fontsize=9)
     left.xaxis.tick_top()
     left.text(words - 0.7, 0.4, "not yet\nwritten", ha="right", va="center", fontsize=9, color=QUIET)
     right = drawn.add_axes((0.46, 0.05, 0.52, 0.68))
@@ -128,19 +126,13 @@ def draw_patches(reading: Reading) -> Image.Image:
 
     photo, geometry = reading.explanation.photo, reading.explanation.geometry
     (rows, columns), (width, height) = reading.explanation.grid_size, geometry.input_size
-    shown = photo.transform(
-        geometry.input_size, Image.Transform.EXTENT, geometry.box, Image.Resampling.BICUBIC
-    )
+    shown = photo.transform(geometry.input_size, Image.Transform.EXTENT, geometry.box, Image.Resampling.BICUBIC)
     drawn = figure(7.6, 3.4)
     left, right = drawn.add_axes((0.01, 0.03, 0.52, 0.84)), drawn.add_axes((0.57, 0.03, 0.42, 0.84))
     left.imshow(photo)
     x, y, x_end, y_end = geometry.box
-    left.add_patch(
-        Rectangle((x, y), x_end - x, y_end - y, fill=False, edgecolor="white", linewidth=4, clip_on=False)
-    )
-    left.add_patch(
-        Rectangle((x, y), x_end - x, y_end - y, fill=False, edgecolor=MARK, linewidth=2, clip_on=False)
-    )
+    left.add_patch(Rectangle((x, y), x_end - x, y_end - y, fill=False, edgecolor="white", linewidth=4, clip_on=False))
+    left.add_patch(Rectangle((x, y), x_end - x, y_end - y, fill=False, edgecolor=MARK, linewidth=2, clip_on=False))
     left.set_title("the photo, and what the model is shown", fontsize=10)
     right.imshow(shown, extent=(0, columns, rows, 0), aspect=height / rows / (width / columns))
     for line in range(1, max(rows, columns)):
@@ -167,9 +159,7 @@ def draw_product(reading: Reading) -> Image.Image:
         f"V  ({patches} × {width})": ((0.61, 0.03, 0.13, 0.41), value, True),
         f"output  ({words} × {width})": ((0.81, 0.10, 0.17, 0.27), mixed, True),
     }
-    notes = iter(
-        ("the words ask", "the patches offer", "each row sums to 1", "the patches tell", "for the words")
-    )
+    notes = iter(("the words ask", "the patches offer", "each row sums to 1", "the patches tell", "for the words"))
     for title, (box, values, signed) in matrices.items():
         axes = drawn.add_axes(box)
         heat(axes, values, signed, reading.predictions if box[0] == 0.15 else None)
@@ -188,9 +178,7 @@ def draw_product(reading: Reading) -> Image.Image:
             outline(axes, row, values.shape[1])
     for x, y, sign in ((0.355, 0.735, "×"), (0.58, 0.235, "×"), (0.775, 0.235, "=")):
         drawn.text(x, y, sign, ha="center", va="center", fontsize=20)
-    drawn.text(
-        0.83, 0.735, f"÷ √{width},\nthen softmax\nof each row\n= weights", ha="left", va="center", fontsize=11
-    )
+    drawn.text(0.83, 0.735, f"÷ √{width},\nthen softmax\nof each row\n= weights", ha="left", va="center", fontsize=11)
     return rendered(drawn)
 
 
@@ -260,16 +248,12 @@ def draw_cost(measured: dict[str, Any]) -> Image.Image:
         fixed = f"T = {points[0]['words']}" if varied == "patches" else f"N = {points[0]['patches']}"
         x = [point[varied] for point in points]
         letter = "N" if varied == "patches" else "T"
-        for row, (unit, scale, name) in enumerate(
-            (("seconds", 1e3, "time, ms"), ("bytes", 2**-20, "memory, MiB"))
-        ):
+        for row, (unit, scale, name) in enumerate((("seconds", 1e3, "time, ms"), ("bytes", 2**-20, "memory, MiB"))):
             axes = drawn.add_axes((0.08 + 0.51 * column, 0.56 - 0.49 * row, 0.39, 0.34))
             for way in WAYS:
                 curve(axes, x, [point[way][unit] * scale for point in points], way)
             if unit == "bytes":
-                table = [
-                    point["words"] * point["patches"] * measured["heads"] * 4 * scale for point in points
-                ]
+                table = [point["words"] * point["patches"] * measured["heads"] * 4 * scale for point in points]
                 axes.plot(x, table, color=INK, linewidth=1, linestyle=":", label="the table of weights alone")
             log_axes(axes, f"{varied}, {letter}", name, x)
             axes.set_title(f"{name.split(',')[0]} against {letter}, {fixed}", fontsize=10)
@@ -296,9 +280,7 @@ def draw_cache(reading: Reading, measured: dict[str, Any]) -> Image.Image:
     left.set_title("counted", fontsize=10)
     right.set_title("measured", fontsize=10)
     handles, names = left.get_legend_handles_labels()
-    drawn.legend(
-        handles, [f"kept: {name}" for name in names], loc="upper center", ncols=3, frameon=False, fontsize=9
-    )
+    drawn.legend(handles, [f"kept: {name}" for name in names], loc="upper center", ncols=3, frameon=False, fontsize=9)
     return rendered(drawn)
 
 

@@ -86,13 +86,8 @@ def read(captioner: Captioner) -> Reading:
     model, tokenizer = captioner.model, captioner.tokenizer
     if model.num_prefix:
         raise SystemExit("The page knows patches alone; say in it what the prefix tokens are.")
-    if (
-        DEFAULT_METHOD != "gradient"
-        or PostProcessing(smooth=DEFAULT_POST_PROCESSING.smooth) != DEFAULT_POST_PROCESSING
-    ):
-        raise SystemExit(
-            "The default method or its post-processing has changed; rewrite the page's part on maps."
-        )
+    if DEFAULT_METHOD != "gradient" or PostProcessing(smooth=DEFAULT_POST_PROCESSING.smooth) != DEFAULT_POST_PROCESSING:
+        raise SystemExit("The default method or its post-processing has changed; rewrite the page's part on maps.")
     explanation = captioner.explain(ROOT / PHOTO)
     text = explanation.caption.text
     raw = captioner.explain(ROOT / PHOTO, text, "last", raw=True)

@@ -52,9 +52,7 @@ def table_by_hand(reading: Reading) -> str:
     def row(name: str, score: str, share: Tensor, weight: Tensor) -> tuple[str, ...]:
         return name, score, f"{share:.3f}", f"{weight:.3f}"
 
-    rows = [
-        row(position(patch, columns), f"{scores[patch]:.2f}", shares[patch], weights[patch]) for patch in best
-    ]
+    rows = [row(position(patch, columns), f"{scores[patch]:.2f}", shares[patch], weights[patch]) for patch in best]
     rest = shares.sum() - shares[best].sum(), weights.sum() - weights[best].sum()
     rows.append(row(f"the other {len(weights) - BY_HAND}", "", *rest))
     rows.append(row("sum", "", shares.sum(), weights.sum()))
@@ -78,9 +76,7 @@ def table_of_words(explanation: Explanation) -> str:
     """Return the triangle: what each word paid to the start and to the words before it."""
     lines = []
     for index, (word, paid) in enumerate(zip(explanation.words, explanation.words_attention, strict=True), 1):
-        lines.append(
-            (f"**{word.text}**", *(f"{share:.2f}" for share in paid[:index]), *[""] * (len(paid) - index))
-        )
+        lines.append((f"**{word.text}**", *(f"{share:.2f}" for share in paid[:index]), *[""] * (len(paid) - index)))
     return table(("predicted", START, *(word.text for word in explanation.words)), lines, 1)
 
 
@@ -151,13 +147,8 @@ def values_of_cost(reading: Reading) -> dict[str, object]:
     """Return what is counted: the same on every machine."""
     decoder, (tokens, patches) = reading.captioner.model.decoder, reading.rows.shape
     width = decoder.config.width
-    counts = {
-        cached: per_word[-1]
-        for cached, per_word in multiply_adds(decoder, reading.states, reading.ids).items()
-    }
-    saved = [
-        (cached, millions(count), f"{counts['nothing'] / count:.1f}") for cached, count in counts.items()
-    ]
+    counts = {cached: per_word[-1] for cached, per_word in multiply_adds(decoder, reading.states, reading.ids).items()}
+    saved = [(cached, millions(count), f"{counts['nothing'] / count:.1f}") for cached, count in counts.items()]
     with torch.no_grad():
         cache = decoder.start(reading.states)
     return {

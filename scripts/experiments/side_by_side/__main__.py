@@ -35,15 +35,9 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, l
     parser.add_argument("--out", type=Path, default=OUT, help="where results are, one JSON file an arm")
     parser.add_argument("--runs", type=Path, default=RUNS, help="where checkpoints go")
     parser.add_argument("--config", type=Path, default=CONFIG)
-    parser.add_argument(
-        "--minutes", type=float, default=40, help="of training, by the clock (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--steps", type=int, help="instead of as many as are measured to fit into the minutes"
-    )
-    parser.add_argument(
-        "--learning-rate", type=float, help="of hugging_face or lstm, instead of its customary one"
-    )
+    parser.add_argument("--minutes", type=float, default=40, help="of training, by the clock (default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="instead of as many as are measured to fit into the minutes")
+    parser.add_argument("--learning-rate", type=float, help="of hugging_face or lstm, instead of its customary one")
     parser.add_argument("--restart", action="store_true", help="start over instead of resuming")
     asked, overrides = parser.parse_known_args(arguments)
     if asked.minutes <= 0 or (asked.steps is not None and asked.steps < 1):
@@ -69,9 +63,7 @@ def run_arm(asked: argparse.Namespace, overrides: Sequence[str]) -> Path:
         shutil.rmtree(asked.runs / arm, ignore_errors=True)
     task = prepare(config, asked.runs, arm, print_message)
     if arm == "ours":
-        plan = budget.make_plan(
-            task, asked.minutes, asked.steps, ours.settings(task), lambda: ours.measure(task)
-        )
+        plan = budget.make_plan(task, asked.minutes, asked.steps, ours.settings(task), lambda: ours.measure(task))
         print_message(f"{plan.steps} steps in {plan.minutes:g} minutes")
         trained = ours.run(task, plan)
     else:
@@ -98,9 +90,7 @@ def check_files(asked: argparse.Namespace, config: TrainingConfig) -> None:
     folder = (asked.runs / asked.what).resolve()
     for path in [*given, *(source.root for source in sources if source.root is not None)]:
         if Path(path).resolve().is_relative_to(folder):
-            raise ConfigError(
-                f"{path} lies in {folder}, where checkpoints go; name another folder by --runs."
-            )
+            raise ConfigError(f"{path} lies in {folder}, where checkpoints go; name another folder by --runs.")
 
 
 def print_message(line: str) -> None:

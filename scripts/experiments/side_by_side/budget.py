@@ -145,9 +145,7 @@ def learn(
             done += 1
             ended(time.monotonic())
             if done % SAY_EVERY == 0:
-                task.on_message(
-                    f"step {done} of {plan.steps}  loss {value:.3f}  {seconds() / 60:.1f} minutes"
-                )
+                task.on_message(f"step {done} of {plan.steps}  loss {value:.3f}  {seconds() / 60:.1f} minutes")
             if done == plan.steps or seconds() >= plan.seconds:
                 break
             if done % CHECKPOINT_EVERY == 0:

@@ -102,11 +102,7 @@ class Task:
     def one_caption_a_row(self) -> CaptionDataModule:
         """Return batches of (photo, caption) pairs: an epoch shows each photo once for each of its captions."""
         data = self.config.data
-        rows = [
-            CaptionedPhoto(photo.photo_id, photo.path, (text,))
-            for photo in self.photos
-            for text in photo.captions
-        ]
+        rows = [CaptionedPhoto(photo.photo_id, photo.path, (text,)) for photo in self.photos for text in photo.captions]
         transform = TrainTransform(self.preprocessing, **asdict(data.augmentation))
         seed = self.config.train.seed
         batches = CaptionDataModule(
@@ -130,16 +126,12 @@ class Task:
 def prepare(config: TrainingConfig, runs: Path, arm: str, on_message: OnMessage) -> Task:
     """Write photos.json and tokenizer.json into ``runs``, the same for every arm, and make the arm's folder there."""
     if len(config.data.train) != 1 or len(config.data.validation) != 1:
-        raise ConfigError(
-            "Arms are compared on one data.train source and one data.validation set; name one each."
-        )
+        raise ConfigError("Arms are compared on one data.train source and one data.validation set; name one each.")
     settings = settings_of(config)
     for group, name, shared in _SHARED:
         value = settings[group][name]
         if value != shared:
-            raise ConfigError(
-                f"{group}.{name} is {value!r}, which not all arms support; set it to {shared!r}."
-            )
+            raise ConfigError(f"{group}.{name} is {value!r}, which not all arms support; set it to {shared!r}.")
     source, held_out = config.data.train[0], next(iter(config.data.validation.values()))
     photos = load_sources([source], check_files=True).photos[:PHOTOS]
     validation = load_sources([held_out], check_files=True).photos

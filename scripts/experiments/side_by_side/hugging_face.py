@@ -108,9 +108,7 @@ def vit_weights(timm: Mapping[str, Tensor]) -> dict[str, Tensor]:
             prefix = f"layers.{number}."
         part, _, kind = layer.rpartition(".")
         if part not in _NAMES and layer not in _NAMES and part != "attn.qkv":
-            raise ConfigError(
-                f"Transformers' ViT has no place for {name}; set encoder.name to a plain ViT of timm."
-            )
+            raise ConfigError(f"Transformers' ViT has no place for {name}; set encoder.name to a plain ViT of timm.")
         if part == "attn.qkv":
             for theirs, rows in zip(_QKV, tensor.chunk(3), strict=True):
                 weights[f"{prefix}attention.{theirs}.{kind}"] = rows

@@ -119,9 +119,7 @@ class ShowAttendTell(nn.Module):
         words = labels != IGNORED
         logits, weights = self.decoder(input_ids, self.encoder(pixel_values), words)
         looked = (weights * words[:, :, None]).sum(dim=1)
-        return (
-            functional.cross_entropy(logits.float(), labels[words]) + COVERAGE * (1 - looked).square().mean()
-        )
+        return functional.cross_entropy(logits.float(), labels[words]) + COVERAGE * (1 - looked).square().mean()
 
     def fuse(self, fused: bool) -> None:
         """Use torch's fused attention in the encoder, or plain products."""

@@ -55,8 +55,7 @@ def result(task: Task, arm: str, plan: Plan, trained: Trained) -> dict[str, Any]
             "device": task.device.type,
             "processor": platform.machine() + " " + torch.backends.cpu.get_cpu_capability(),
             "threads": torch.get_num_threads(),
-            "versions": {"python": platform.python_version()}
-            | {name: metadata.version(name) for name in PACKAGES},
+            "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
         },
         "seed": config.train.seed,
         "settings": plan.settings,

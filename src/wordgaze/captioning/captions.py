@@ -39,9 +39,7 @@ def encode_prompt(parts: ModelParts, options: GenerationOptions) -> list[int]:
     return ids
 
 
-def to_caption(
-    parts: ModelParts, generated: Sequence[GeneratedCaption], options: GenerationOptions
-) -> Caption:
+def to_caption(parts: ModelParts, generated: Sequence[GeneratedCaption], options: GenerationOptions) -> Caption:
     """Return the best of a photo's captions, with the rest as its alternatives."""
     best, *alternatives = (
         Caption(parts.tokenizer.decode(caption.token_ids), caption.log_probability, _words(parts, caption))

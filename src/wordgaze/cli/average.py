@@ -19,9 +19,7 @@ from wordgaze.files import one_line
     metavar="AFTER BEFORE",
     help="Add the weights of AFTER minus those of BEFORE. May be repeated: several pairs add their mean.",
 )
-@click.option(
-    "--scale", type=float, default=1.0, show_default=True, help="How much of what was learned to add."
-)
+@click.option("--scale", type=float, default=1.0, show_default=True, help="How much of what was learned to add.")
 @click.option(
     "--round",
     "round_bits",
@@ -36,9 +34,7 @@ from wordgaze.files import one_line
     type=float,
     help="Length penalty of the search. [default: the last model's]",
 )
-@click.option(
-    "--stretch", type=float, help="Squeeze photos by this factor at most. [default: the last model's]"
-)
+@click.option("--stretch", type=float, help="Squeeze photos by this factor at most. [default: the last model's]")
 @click.option(
     "--mirrored/--no-mirrored",
     default=None,
@@ -63,9 +59,7 @@ def command(
     settings are the last model's. The result has no confidence; see `wordgaze calibrate`.
     """
     if not learnt and context.get_parameter_source("scale") is ParameterSource.COMMANDLINE:
-        raise click.UsageError(
-            "--scale applies to --learnt; give --learnt AFTER BEFORE, or leave --scale out."
-        )
+        raise click.UsageError("--scale applies to --learnt; give --learnt AFTER BEFORE, or leave --scale out.")
 
     from wordgaze.tasks.average import Settings, average
 

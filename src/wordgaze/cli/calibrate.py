@@ -21,13 +21,9 @@ if TYPE_CHECKING:
 @click.argument("per_image", nargs=-1, metavar="[PER_IMAGE.json...]")
 @click.option("--images", metavar="PHOTOS", help="A folder of photos to caption and score.")
 @click.option("--captions", metavar="FILE", help="Their reference captions: COCO, Karpathy, or a folder.")
-@click.option(
-    "--split", metavar="NAME", help="Split of Karpathy's captions: test, val, train, restval. [default: all]"
-)
+@click.option("--split", metavar="NAME", help="Split of Karpathy's captions: test, val, train, restval. [default: all]")
 @click.option("--instances", metavar="FILE", help="COCO boxes of the photos, which say what they show.")
-@click.option(
-    "--json", "json_path", metavar="OUT", help="Write all figures and each photo's confidence to OUT."
-)
+@click.option("--json", "json_path", metavar="OUT", help="Write all figures and each photo's confidence to OUT.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps, ... [default: the best available]")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Photos per batch.")
 @common_options
@@ -80,9 +76,7 @@ def command(
 
 def _check_way_in(per_image: Sequence[str], photos: dict[str, str], of_photos: dict[str, str]) -> None:
     if bool(per_image) == bool(photos):
-        raise click.UsageError(
-            "Give either --images PHOTOS with --captions FILE, or files of evaluate --per-image."
-        )
+        raise click.UsageError("Give either --images PHOTOS with --captions FILE, or files of evaluate --per-image.")
     if photos and len(photos) < 2:
         raise click.UsageError("--images and --captions belong together; give both.")
     if per_image and of_photos:
@@ -134,9 +128,7 @@ def lines(values: dict[str, Any]) -> list[str]:
     printed = [f"{'confidence':>10}  {'captions':>8}  {'mean':>5}  right (95 % interval)"]
     for row in values["reliability"]:
         right = row["right"]
-        printed.append(
-            f"{row['confidence']:>10.1f}  {right['n']:>8}  {row['mean']:>5.3f}  {with_interval(right)}"
-        )
+        printed.append(f"{row['confidence']:>10.1f}  {right['n']:>8}  {row['mean']:>5.3f}  {with_interval(right)}")
     for name, part in {"all": values, **values["sets"]}.items():
         low, high = part["calibration_error_of_chance"]
         area = part["area_under_roc"]
@@ -150,9 +142,7 @@ def lines(values: dict[str, Any]) -> list[str]:
         printed.append("no threshold below which captions are usually wrong")
     else:
         wrong = usually["wrong"]
-        printed.append(
-            f"below {usually['below']:.2f} usually wrong: {with_interval(wrong)} of {wrong['n']} captions"
-        )
+        printed.append(f"below {usually['below']:.2f} usually wrong: {with_interval(wrong)} of {wrong['n']} captions")
     if values["differing"]:
         printed.append(f"left out: {values['differing']} captions that differ from those judged")
     return printed

@@ -13,9 +13,7 @@ from wordgaze.files import one_line
 
 @click.command()
 @photo_options
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object per line, with every word's probability."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, with every word's probability.")
 @click.option(
     "--confidence",
     is_flag=True,
@@ -56,9 +54,7 @@ def command(
         require_confidence(captioner, generation)
     tell_left_out(listing)
     photos = listing.photos
-    results = caption_files(
-        captioner, photos, generation, strict=photo_values.strict, **given(batch_size=batch_size)
-    )
+    results = caption_files(captioner, photos, generation, strict=photo_values.strict, **given(batch_size=batch_size))
     failed = False
     with progress(len(photos)) as advance:
         for result in results:

@@ -16,15 +16,11 @@ if TYPE_CHECKING:
     from wordgaze.tasks.evaluate import Evaluation
 
 # Flags that apply to captions in a file; the others are for the model that would make them.
-_OF_FILES = (
-    "captions split results metrics against instances json_path per_image html_path debug threads".split()
-)
+_OF_FILES = "captions split results metrics against instances json_path per_image html_path debug threads".split()
 
 
 @click.command()
-@click.option(
-    "--captions", required=True, metavar="FILE", help="Reference captions: COCO, Karpathy, or a folder."
-)
+@click.option("--captions", required=True, metavar="FILE", help="Reference captions: COCO, Karpathy, or a folder.")
 @click.option(
     "--split",
     metavar="NAME",
@@ -56,12 +52,8 @@ _OF_FILES = (
     help="COCO boxes of the photos, for CHAIR: the share of named objects that aren't there.",
 )
 @click.option("--json", "json_path", metavar="OUT", help="Write the scores to OUT.")
-@click.option(
-    "--per-image", metavar="OUT", help="Write each photo's scores, worst first, to OUT (.json or .csv)."
-)
-@click.option(
-    "--html", "html_path", metavar="OUT", help="Write a page of the worst and the best photos to OUT."
-)
+@click.option("--per-image", metavar="OUT", help="Write each photo's scores, worst first, to OUT (.json or .csv).")
+@click.option("--html", "html_path", metavar="OUT", help="Write a page of the worst and the best photos to OUT.")
 @click.option("--strict", is_flag=True, help="Refuse photos that are cut short, however little is missing.")
 @model_options
 @generation_options
@@ -101,9 +93,7 @@ def command(
         task.check_per_photo_path(per_image)
     outputs = list(given(json_path=json_path, per_image=per_image, html_path=html_path).values())
     inputs = given(results=results, against=against, instances=instances).values()
-    photos = _references(
-        captions, images, split, outputs, [*inputs, *(model_files(model) if results is None else [])]
-    )
+    photos = _references(captions, images, split, outputs, [*inputs, *(model_files(model) if results is None else [])])
     names = metrics.replace(",", " ").split()
     evaluator = task.CaptionEvaluator(photos, names, against=against, instances=instances)
     if results is not None:
@@ -151,9 +141,7 @@ def _references(
     )
 
     check_outputs(outputs, inputs)
-    photos = (
-        reference_photos(captions, split) if images is None else photos_to_caption(captions, images, split)
-    )
+    photos = reference_photos(captions, split) if images is None else photos_to_caption(captions, images, split)
     check_outputs(outputs, reference_files(captions, photos))
     check_scores_path(outputs)
     # Before errors that they may explain.

@@ -14,19 +14,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--images", required=True, metavar="DIR", help="Folder of the photos that the captions' FILE names."
-)
+@click.option("--images", required=True, metavar="DIR", help="Folder of the photos that the captions' FILE names.")
 @click.option(
     "--captions", required=True, metavar="FILE", help="Their reference captions: COCO, Karpathy, or a folder."
 )
-@click.option(
-    "--split", metavar="NAME", help="Split of Karpathy's captions: test, val, train, restval. [default: all]"
-)
+@click.option("--split", metavar="NAME", help="Split of Karpathy's captions: test, val, train, restval. [default: all]")
 @click.option("--instances", required=True, metavar="FILE", help="Their boxes: COCO instances.")
-@click.option(
-    "--method", metavar="NAME", help="How attention becomes a map, as in explain. [default: gradient]"
-)
+@click.option("--method", metavar="NAME", help="How attention becomes a map, as in explain. [default: gradient]")
 @click.option("--raw", is_flag=True, help="Use the softmax rows of the method's layers as they are.")
 @click.option(
     "--faithfulness",
@@ -34,9 +28,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=2),
     help="Also blank out patches of N photos, to see whether the words need what their maps show.",
 )
-@click.option(
-    "--json", "json_path", metavar="OUT", help="Write all numbers to OUT, including each category's."
-)
+@click.option("--json", "json_path", metavar="OUT", help="Write all numbers to OUT, including each category's.")
 @model_options
 @generation_options
 def command(
@@ -83,16 +75,12 @@ def command(
     generation = captioner.generation_options(**given(**options))
     sized = given(batch_size=batch_size)
     with progress(len(photos), lines=False) as advance:
-        grounding = measure_grounding(
-            captioner, photos, method, raw=raw, options=generation, **sized, advance=advance
-        )
+        grounding = measure_grounding(captioner, photos, method, raw=raw, options=generation, **sized, advance=advance)
     values = grounding.to_dict()
     if faithfulness is not None:
         subset = photos[:faithfulness]
         with progress(len(subset), lines=False) as advance:
-            values["faithfulness"] = measure_faithfulness(
-                captioner, subset, method, raw=raw, advance=advance
-            ).to_dict()
+            values["faithfulness"] = measure_faithfulness(captioner, subset, method, raw=raw, advance=advance).to_dict()
     if json_path is not None:
         from json import dumps
 

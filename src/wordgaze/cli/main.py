@@ -167,9 +167,7 @@ def _complain(sentence: str) -> None:
         click.echo(f"wordgaze: {sentence}", err=True)
 
 
-@click.group(
-    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="wordgaze", message="%(prog)s %(version)s")
 @common_options
 def main() -> None:
@@ -187,9 +185,7 @@ def main() -> None:
         os.getcwd()
     # Torch's own libraries would end the process.
     except OSError as error:
-        raise ConfigError(
-            f"The current folder can't be used ({error.strerror}); change to another one."
-        ) from error
+        raise ConfigError(f"The current folder can't be used ({error.strerror}); change to another one.") from error
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ def _remember_debug(context: click.Context, _: click.Parameter, value: bool) -> 
 
 def debug_option(command: Command) -> Command:
     """Add ``--debug``; the command's function gets no argument for it."""
-    return click.option(
-        "--debug", is_flag=True, expose_value=False, callback=_remember_debug, help="Show tracebacks."
-    )(command)
+    return click.option("--debug", is_flag=True, expose_value=False, callback=_remember_debug, help="Show tracebacks.")(
+        command
+    )
 
 
 def _set_threads(context: click.Context, _: click.Parameter, value: int | None) -> None:
@@ -118,9 +118,7 @@ def photo_options(command: Callable[..., None]) -> Callable[..., None]:
             help="Skip files and folders whose name matches a glob; a glob with a slash is matched against the path "
             "inside PATH: '*_mask.png', 'raw/' (folders only), '/2019/*.gif'. Case-sensitive. May be repeated.",
         ),
-        click.option(
-            "--strict", is_flag=True, help="Refuse photos that are cut short, however little is missing."
-        ),
+        click.option("--strict", is_flag=True, help="Refuse photos that are cut short, however little is missing."),
     )(with_values)
 
 
@@ -171,16 +169,12 @@ def search_options(command: Command) -> Command:
             default=None,
             help="Sample words instead of searching for the best caption.",
         ),
-        click.option(
-            "--temperature", type=float, help="For sampling: below 1 is safer, above 1 more surprising."
-        ),
+        click.option("--temperature", type=float, help="For sampling: below 1 is safer, above 1 more surprising."),
         click.option("--top-k", type=int, help="Sample from the k likeliest words; 0 keeps all."),
         click.option(
             "--top-p", type=float, help="Sample from the likeliest words that together have this probability."
         ),
-        click.option(
-            "--length-penalty", type=float, help="Above 1 favors long captions, below 1 short ones."
-        ),
+        click.option("--length-penalty", type=float, help="Above 1 favors long captions, below 1 short ones."),
         click.option(
             "--no-repeat-ngram-size",
             type=int,
@@ -196,9 +190,7 @@ def search_options(command: Command) -> Command:
             help="When a beam search with enough captions stops: by a heuristic (false), at once (true), or when no "
             "better caption is possible (never).",
         ),
-        click.option(
-            "--prompt", metavar="TEXT", help='Text that every caption begins with, such as "a picture of".'
-        ),
+        click.option("--prompt", metavar="TEXT", help='Text that every caption begins with, such as "a picture of".'),
     )(command)
 
 

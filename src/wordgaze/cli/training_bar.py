@@ -32,9 +32,7 @@ class TrainingBar(Callback):
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         total = int(trainer.estimated_stepping_batches)
-        self._task = self._bar.add_task(
-            "", total=total, completed=trainer.global_step, epoch=1, loss=0.0, rate=0.0
-        )
+        self._task = self._bar.add_task("", total=total, completed=trainer.global_step, epoch=1, loss=0.0, rate=0.0)
         self._bar.start()
 
     @rank_zero_only

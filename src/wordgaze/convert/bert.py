@@ -27,14 +27,10 @@ def bert_config(
     """
     if not fields.get("is_decoder", True):
         raise fields.refused("is_decoder", "a BERT that reads both ways writes no captions")
-    fields.must_be(
-        "position_embedding_type", "absolute", "absolute", "other positions can't be expressed here"
-    )
+    fields.must_be("position_embedding_type", "absolute", "absolute", "other positions can't be expressed here")
     positions = fields.whole("max_position_embeddings", 512) - first_position
     if positions < 2:
-        raise fields.refused(
-            "max_position_embeddings", f"{first_position} of them come before the first word"
-        )
+        raise fields.refused("max_position_embeddings", f"{first_position} of them come before the first word")
     width, heads = fields.whole("hidden_size", 768), fields.whole("num_attention_heads", heads)
     if width % heads:
         raise fields.refused("hidden_size", f"it does not divide into {heads} heads")

@@ -23,9 +23,7 @@ def blip(fields: Fields) -> tuple[CaptionModelConfig, Recipes]:
     body = bert_body(decoder.layers, token_types=False)
     recipes.include(body, "decoder.", "text_decoder.bert.")
     transform = "cls.predictions.transform"
-    head = bert_head(
-        f"{transform}.dense", f"{transform}.LayerNorm", "cls.predictions.decoder", "cls.predictions.bias"
-    )
+    head = bert_head(f"{transform}.dense", f"{transform}.LayerNorm", "cls.predictions.decoder", "cls.predictions.bias")
     head.tied["cls.predictions.decoder.weight"] = "bert.embeddings.word_embeddings.weight"
     if not text.flag("tie_word_embeddings", True):
         head.needed.add("cls.predictions.decoder.weight")

@@ -18,9 +18,7 @@ PROOF = (
 )
 
 
-def card(
-    checkpoint: Checkpoint, parts: ModelParts, family: str, architecture: str, left_out: Mapping[str, Any]
-) -> str:
+def card(checkpoint: Checkpoint, parts: ModelParts, family: str, architecture: str, left_out: Mapping[str, Any]) -> str:
     """Return the text of README.md, with the hub's front matter."""
     source = source_card(checkpoint)
     revision = revision_of(checkpoint)
@@ -73,9 +71,7 @@ def _settings(parts: ModelParts) -> list[tuple[str, str]]:
     pixels, ids = parts.preprocessing.to_dict(), parts.tokenizer.special_ids
     generation = parts.generation.to_dict()
     sampling = {"temperature", "top_k", "top_p", "seed"}
-    search = {
-        name: value for name, value in generation.items() if parts.generation.sample or name not in sampling
-    }
+    search = {name: value for name, value in generation.items() if parts.generation.sample or name not in sampling}
     settings = [("Photos", _list(pixels)), ("Search", _list(search))]
     if ids is not None:
         settings.append(("Ids", f"start {ids.bos_id}, end {ids.eos_id}, padding {ids.pad_id}"))

@@ -54,8 +54,7 @@ class Checkpoint:
             if (self.folder / file).is_file():
                 return _open(self.folder, file)
         raise ModelError(
-            f"{self.folder} has no weights ({SAFETENSORS}, {PICKLE}, or the index of either); "
-            "download the model again."
+            f"{self.folder} has no weights ({SAFETENSORS}, {PICKLE}, or the index of either); download the model again."
         )
 
 
@@ -65,9 +64,7 @@ class Weights(Mapping[str, Tensor]):
     ``shapes``: of all of them. ``file``: what a sentence calls them.
     """
 
-    def __init__(
-        self, file: Path, shapes: Mapping[str, tuple[int, ...]], read: Callable[[str], Tensor]
-    ) -> None:
+    def __init__(self, file: Path, shapes: Mapping[str, tuple[int, ...]], read: Callable[[str], Tensor]) -> None:
         self.file, self.shapes, self._read = file, shapes, read
 
     def __getitem__(self, name: str) -> Tensor:
@@ -125,12 +122,8 @@ def damaged(path: Path, error: BaseException) -> ModelError:
     with path.open("rb") as file:
         pointer = file.read(40).startswith(b"version https://git-lfs")
     if pointer:
-        return ModelError(
-            f"{path} is a pointer of Git LFS, not the weights; run `git lfs pull` in its folder."
-        )
-    return ModelError(
-        f"{path} is damaged, or not downloaded to its end ({shown(first_line(error))}); {_AGAIN}."
-    )
+        return ModelError(f"{path} is a pointer of Git LFS, not the weights; run `git lfs pull` in its folder.")
+    return ModelError(f"{path} is damaged, or not downloaded to its end ({shown(first_line(error))}); {_AGAIN}.")
 
 
 def _stays_inside(name: str) -> bool:
@@ -189,8 +182,6 @@ def _open_shards(folder: Path, index: str) -> Weights:
         parts |= dict.fromkeys(part, part)
     named = read_json(folder / index)["weight_map"]
     if missing := sorted(set(named) - set(parts)):
-        raise ModelError(
-            f"{folder / named[missing[0]]} has no tensor {missing[0]}, which {index} names; {_AGAIN}."
-        )
+        raise ModelError(f"{folder / named[missing[0]]} has no tensor {missing[0]}, which {index} names; {_AGAIN}.")
     shapes = {name: part.shapes[name] for name, part in parts.items()}
     return Weights(folder / index, shapes, lambda name: parts[name][name])

@@ -34,9 +34,7 @@ _NO_PHOTO = "reads text alone, and looks at no photo"
 _REASONS = {
     "florence2": "has a BART encoder that mixes photo and prompt before the words look",
     "coca": "pools the photo into queries, which have no places in it",
-    **dict.fromkeys(
-        ["git", "kosmos-2", "kosmos-2.5", "blip-2", "instructblip", "llava", "paligemma"], _PREFIX
-    ),
+    **dict.fromkeys(["git", "kosmos-2", "kosmos-2.5", "blip-2", "instructblip", "llava", "paligemma"], _PREFIX),
     **dict.fromkeys(["clip", "siglip", "vit", "deit", "swin", "beit", "dinov2", "convnext"], _NO_DECODER),
     **dict.fromkeys(["gpt2", "bert", "roberta", "t5", "bart"], _NO_PHOTO),
 }
@@ -66,9 +64,7 @@ def check_family(name: str, config: Mapping[str, Any]) -> str:
         raise _refused(name, f"its config.json has model_type {shown(kind)}, which {reason}")
     for architecture in config.get("architectures") or []:
         if architecture != _FAMILIES[kind]:
-            raise _refused(
-                name, f"its config.json has architectures {shown(architecture)}, which writes no captions"
-            )
+            raise _refused(name, f"its config.json has architectures {shown(architecture)}, which writes no captions")
     return str(kind)
 
 
@@ -135,9 +131,7 @@ def _build(config: CaptionModelConfig) -> CaptionModel:
     try:
         return empty_model(config)
     except (ConfigError, MemoryError, OverflowError, RuntimeError) as error:
-        raise ModelError(
-            f"No model of the sizes in config.json can be built ({first_line(error)})."
-        ) from error
+        raise ModelError(f"No model of the sizes in config.json can be built ({first_line(error)}).") from error
 
 
 def _refused(name: str, reason: str) -> ModelError:

@@ -69,9 +69,7 @@ class Fields:
         """Return our name of an activation; raises ModelError."""
         value = self.get(name, default)
         if not isinstance(value, str) or value not in ACTIVATIONS:
-            raise self.refused(
-                name, f"this activation can't be expressed here; there are {', '.join(ACTIVATIONS)}"
-            )
+            raise self.refused(name, f"this activation can't be expressed here; there are {', '.join(ACTIVATIONS)}")
         return ACTIVATIONS[value]
 
     def must_be(self, name: str, value: Any, default: Any, reason: str) -> None:

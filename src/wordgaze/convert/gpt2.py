@@ -56,20 +56,11 @@ def gpt2_config(name: str, dropout: float) -> DecoderConfig:
     """The decoder's sizes, from a Hugging Face GPT-2's configuration (a folder or a hub name)."""
     config = _load(name, "AutoConfig")
     if config.model_type != "gpt2":
-        raise ConfigError(
-            f"decoder.pretrained {name} is a {config.model_type}; only GPT-2 models fit this decoder."
-        )
-    if (
-        config.activation_function not in ("gelu_new", "gelu_pytorch_tanh")
-        or config.scale_attn_by_inverse_layer_idx
-    ):
-        raise ConfigError(
-            f"decoder.pretrained {name} is a GPT-2 with another activation or scaling; it does not fit."
-        )
+        raise ConfigError(f"decoder.pretrained {name} is a {config.model_type}; only GPT-2 models fit this decoder.")
+    if config.activation_function not in ("gelu_new", "gelu_pytorch_tanh") or config.scale_attn_by_inverse_layer_idx:
+        raise ConfigError(f"decoder.pretrained {name} is a GPT-2 with another activation or scaling; it does not fit.")
     if config.layer_norm_epsilon != 1e-5 or not config.scale_attn_weights or not config.tie_word_embeddings:
-        raise ConfigError(
-            f"decoder.pretrained {name} departs from GPT-2 in its norms, scaling or embeddings."
-        )
+        raise ConfigError(f"decoder.pretrained {name} departs from GPT-2 in its norms, scaling or embeddings.")
     return DecoderConfig(
         vocab_size=config.vocab_size,
         width=config.n_embd,
@@ -95,9 +86,7 @@ def gpt2_tokenizer(name: str) -> CaptionTokenizer:
         except Exception as error:  # the hub's errors share no parent
             raise ModelError(f"The tokenizer of {name} can't be had: {error}") from error
     if not path.is_file():
-        raise ModelError(
-            f"{name} has no tokenizer.json; save it there with transformers, or set tokenizer.file."
-        )
+        raise ModelError(f"{name} has no tokenizer.json; save it there with transformers, or set tokenizer.file.")
     tokenizer = Tokenizer.from_file(str(path))
     strip_stop = normalizers.Replace(Regex(r"\s*\.?\s*$"), "")
     tokenizer.normalizer = normalizers.Sequence(
@@ -175,6 +164,4 @@ def _load(name: str, kind: str) -> Any:
     try:
         return getattr(transformers, kind).from_pretrained(name)
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"decoder.pretrained {name} can't be loaded: {str(error).splitlines()[0]}"
-        ) from error
+        raise ModelError(f"decoder.pretrained {name} can't be loaded: {str(error).splitlines()[0]}") from error

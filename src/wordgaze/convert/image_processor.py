@@ -121,8 +121,6 @@ def _mean_and_std(fields: Fields) -> tuple[Three, Three]:
 def _three(fields: Fields, name: str) -> Three:
     value = fields.get(name, None)
     values = value if isinstance(value, list | tuple) else [value] * 3
-    if len(values) != 3 or any(
-        isinstance(each, bool) or not isinstance(each, int | float) for each in values
-    ):
+    if len(values) != 3 or any(isinstance(each, bool) or not isinstance(each, int | float) for each in values):
         raise fields.refused(name, "it must be 3 numbers")
     return float(values[0]), float(values[1]), float(values[2])

@@ -88,9 +88,7 @@ def _check_names(recipes: Recipes, weights: Weights) -> None:
             "config.json; download it again, or use another checkpoint."
         )
     unused = re.compile("|".join(f"(?:{pattern})" for pattern in recipes.unused) or r"(?!)")
-    extra = sorted(
-        name for name in set(weights) - used if name not in recipes.tied and not unused.fullmatch(name)
-    )
+    extra = sorted(name for name in set(weights) - used if name not in recipes.tied and not unused.fullmatch(name))
     if extra:
         raise ModelError(
             f"{weights.file} has a tensor {extra[0]}{_more(extra)}, which a model of its config.json does not have; "

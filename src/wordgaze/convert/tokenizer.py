@@ -92,9 +92,7 @@ def _byte_level(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> Tokenize
     lines = checkpoint.lines(MERGES)
     merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
     tokenizer = Tokenizer(models.BPE(vocabulary, merges))  # type: ignore[arg-type]
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
-        add_prefix_space=settings.get("add_prefix_space") is True
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=settings.get("add_prefix_space") is True)
     tokenizer.decoder = decoders.ByteLevel()
     _add_special(tokenizer, settings, _BPE)
     return tokenizer

@@ -47,9 +47,7 @@ def _decoder(fields: Fields, start_id: int) -> tuple[DecoderConfig, Recipes]:
     kind = fields.get("model_type", None)
     if kind not in kinds:
         raise fields.refused("model_type", f"decoders that can be converted are {', '.join(kinds)}")
-    fields.must_be(
-        "cross_attention_hidden_size", None, None, "states of another width can't be expressed here"
-    )
+    fields.must_be("cross_attention_hidden_size", None, None, "states of another width can't be expressed here")
     return kinds[kind](fields)
 
 
@@ -59,9 +57,7 @@ def _bert(fields: Fields) -> tuple[DecoderConfig, Recipes]:
     recipes = Recipes()
     recipes.include(bert_body(config.layers, token_types=True), "", "bert.")
     transform = "cls.predictions.transform"
-    head = bert_head(
-        f"{transform}.dense", f"{transform}.LayerNorm", "cls.predictions.decoder", "cls.predictions.bias"
-    )
+    head = bert_head(f"{transform}.dense", f"{transform}.LayerNorm", "cls.predictions.decoder", "cls.predictions.bias")
     recipes.include(head)
     # A BERT's second task, of which some checkpoints still carry the layer.
     recipes.unused.append(r"cls\.seq_relationship\..*")

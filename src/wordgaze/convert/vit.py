@@ -23,9 +23,7 @@ def vit_config(
     width, heads = fields.whole("hidden_size", 768), fields.whole("num_attention_heads", 12)
     if width % heads:
         raise fields.refused("hidden_size", f"it does not divide into {heads} heads")
-    fields.must_be(
-        "head_dim", width // heads, width // heads, "heads of another width can't be expressed here"
-    )
+    fields.must_be("head_dim", width // heads, width // heads, "heads of another width can't be expressed here")
     return EncoderConfig(
         name=name,
         image_size=size,

@@ -64,9 +64,7 @@ class Source:
             raise ConfigError(f"source {self.captions}: categories is a single text; give a list of names.")
         object.__setattr__(self, "categories", tuple(self.categories))  # YAML brings lists
         if self.limit is not None and self.limit < 1:
-            raise ConfigError(
-                f"source {self.captions}: limit is {self.limit}; give 1 or more, or leave it out."
-            )
+            raise ConfigError(f"source {self.captions}: limit is {self.limit}; give 1 or more, or leave it out.")
         if self.repeat < 1:
             raise ConfigError(f"source {self.captions}: repeat is {self.repeat}; give 1 or more.")
         if self.seed < 0:
@@ -123,9 +121,7 @@ def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> Cap
             subset, left_out = _without(subset, Path(source.exclude))
             description += f"; {left_out}: {_counts(subset)}"
             if not subset:
-                raise DataError(
-                    f"{file.path}: {source.exclude} excludes all of its photos; correct `exclude`."
-                )
+                raise DataError(f"{file.path}: {source.exclude} excludes all of its photos; correct `exclude`.")
             if check_files:
                 _check_files(file, subset)
         if source.categories and source.instances is not None:
@@ -243,9 +239,7 @@ def _read_ids(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: not UTF-8 text (byte {error.start}); check that this is the right file."
-        ) from None
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); check that this is the right file.") from None
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror}); correct `exclude`.") from None
     if not text.lstrip().startswith(("[", "{")):
@@ -271,6 +265,5 @@ def _with_categories(
     return [
         photo
         for photo in photos
-        if photo.photo_id in ids
-        and any(box.category in wanted for box in instances.boxes[ids[photo.photo_id]])
+        if photo.photo_id in ids and any(box.category in wanted for box in instances.boxes[ids[photo.photo_id]])
     ]

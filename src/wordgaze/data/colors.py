@@ -144,17 +144,13 @@ def from_array(array: np.ndarray, are_channels_first: bool = False, what: str = 
         if array.shape[2] == 1:
             array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise PhotoError(
-            f"is {what} of shape {shape}; pass (H, W), or (H, W, C) or (C, H, W) with 1, 3 or 4 channels"
-        )
+        raise PhotoError(f"is {what} of shape {shape}; pass (H, W), or (H, W, C) or (C, H, W) with 1, 3 or 4 channels")
     if 0 in shape:
         raise PhotoError(f"has no pixels (shape {shape}); it can't be captioned")
     if array.dtype.kind == "f":
         lowest, highest = float(array.min()), float(array.max())
         if not (lowest >= -0.001 and highest <= 1.001):  # `not`, so that not-a-number is refused too
-            raise PhotoError(
-                f"holds floats from {lowest:g} to {highest:g}; scale them to 0..1, or pass uint8"
-            )
+            raise PhotoError(f"holds floats from {lowest:g} to {highest:g}; scale them to 0..1, or pass uint8")
         array = to_8_bits(array, (0, 1))
     if array.dtype != np.uint8:
         raise PhotoError(f"is {what} of {array.dtype}; pass uint8, or floats from 0 to 1")

@@ -142,9 +142,7 @@ def jpeg_kind(data: bytes) -> str | None:
                 return f"lossless, {bits} bits"
             if data[start + 5 : start + 7] == b"\0\0":
                 return "its height comes after its pixels"
-            return (
-                f"{bits} bits" if bits != 8 else "hierarchical" if code in (0xC5, 0xC6, 0xCD, 0xCE) else None
-            )
+            return f"{bits} bits" if bits != 8 else "hierarchical" if code in (0xC5, 0xC6, 0xCD, 0xCE) else None
         position = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
     return None
 
@@ -179,11 +177,7 @@ def _fill_up_jpeg(data: bytes, pixels: Pixels) -> FilledUp | None:
         next_restart = (restarts[-1][1] - 0xD0 + 1) % 8 if restarts else 0
         others = (pixels(data + _junk(seed, next_restart) + _JPEG_END) for seed in range(3))
         rows = min(
-            (
-                _rows_before_a_difference(picture, other, scans.band, 1)
-                for other in others
-                if other is not None
-            ),
+            (_rows_before_a_difference(picture, other, scans.band, 1) for other in others if other is not None),
             default=0,
         )
     if scans.is_ended and rows == height:
@@ -300,9 +294,7 @@ def _fill_up_avif(data: bytes, pixels: Pixels) -> FilledUp | None:
     )
 
 
-def _compare_fillings(
-    with_: Callable[[int, int], bytes], there: int, pixels: Pixels, band: int
-) -> FilledUp | None:
+def _compare_fillings(with_: Callable[[int, int], bytes], there: int, pixels: Pixels, band: int) -> FilledUp | None:
     """Return the rows that two fillings have in common; the decoder accepts few fillings.
 
     Where it accepts only one, the file is filled again from a little earlier on.

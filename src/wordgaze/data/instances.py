@@ -46,9 +46,7 @@ class Instances:
         named = [photo_id for photo_id, name in self.files.items() if name]
         by_name = match_photos(photos, [Spelled(self.files[photo_id], is_name=True) for photo_id in named])
         if isinstance(by_id, str) or isinstance(by_name, str):  # a name that is also an id
-            raise DataError(
-                f"{path}: {by_id if isinstance(by_id, str) else by_name}; give the photos one numbering."
-            )
+            raise DataError(f"{path}: {by_id if isinstance(by_id, str) else by_name}; give the photos one numbering.")
         ids = {photo: own for own, photo in zip(self.sizes, by_id.photos, strict=True) if photo is not None}
         names = {photo: own for own, photo in zip(named, by_name.photos, strict=True) if photo is not None}
         for photo, own in ids.items():
@@ -90,9 +88,7 @@ def read_instances(path: str | os.PathLike[str]) -> Instances:
         category = categories[known_id(path, location, item, "category_id", categories, "categories")]
         bbox = value_of(path, location, item, "bbox", list)
         if len(bbox) != 4 or not all(map(_is_number, bbox)) or min(bbox[2:]) < 0:
-            raise DataError(
-                f"{path}: {location} has bbox {bbox!r:.60}; give x, y, width, height in photo pixels."
-            )
+            raise DataError(f"{path}: {location} has bbox {bbox!r:.60}; give x, y, width, height in photo pixels.")
         x, y, width, height = map(float, bbox)
         boxes[photo_id].append(Box(category, x, y, width, height, crowd=bool(item.get("iscrowd"))))
     return Instances(categories, {photo_id: tuple(group) for photo_id, group in boxes.items()}, sizes, files)

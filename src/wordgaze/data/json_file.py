@@ -42,9 +42,7 @@ def broken(path: Path, error: json.JSONDecodeError) -> DataError:
     remedy = "it ends in the middle, so get the file again" if cut else "fix it there, or get the file again"
     if error.doc[error.pos : error.pos + 1] == "'":
         remedy = "this is how Python prints it; write it with json.dump"
-    return DataError(
-        f"{path}: broken JSON in line {error.lineno}, column {error.colno} ({error.msg}); {remedy}."
-    )
+    return DataError(f"{path}: broken JSON in line {error.lineno}, column {error.colno} ({error.msg}); {remedy}.")
 
 
 def unfit(path: Path, error: Exception) -> DataError:
@@ -97,9 +95,7 @@ def kind_of_json(content: object) -> str:
 
 def _kind_of_object(content: dict[str, Any]) -> str:
     images, annotations = (content.get(key) for key in ("images", "annotations"))
-    image, annotation = (
-        items[0] if isinstance(items, list) and items else {} for items in (images, annotations)
-    )
+    image, annotation = (items[0] if isinstance(items, list) and items else {} for items in (images, annotations))
     if isinstance(image, dict) and "sentences" in image:
         return "captions in Karpathy's format"
     if isinstance(annotation, dict) and "bbox" in annotation:
@@ -112,9 +108,7 @@ def _kind_of_object(content: dict[str, Any]) -> str:
         return "the scores that `wordgaze evaluate --json` wrote"
     if content and all(isinstance(value, str | list) for value in content.values()):
         captions = [
-            caption
-            for value in content.values()
-            for caption in (value if isinstance(value, list) else [value])
+            caption for value in content.values() for caption in (value if isinstance(value, list) else [value])
         ]
         if captions and all(isinstance(caption, str) and " " in caption for caption in captions):
             return "captions by photo, {PHOTO: [CAPTION, ...]}"
@@ -189,18 +183,14 @@ def new_id(path: Path, location: str, item: dict[str, Any], seen: Container[Phot
     return photo_id
 
 
-def known_id(
-    path: Path, location: str, item: dict[str, Any], key: str, known: Container[PhotoId], where: str
-) -> Any:
+def known_id(path: Path, location: str, item: dict[str, Any], key: str, known: Container[PhotoId], where: str) -> Any:
     """Return an id that the list named ``where`` has, as a number or as text; raise DataError for others."""
     value = id_of(path, location, item, key)
     if value in known:
         return value
     other: PhotoId | None = str(value) if isinstance(value, int) else whole(value)
     if other is None or other not in known:
-        raise DataError(
-            f"{path}: {location} has {key} {value!r}, which {where!r} does not list; add or drop it."
-        )
+        raise DataError(f"{path}: {location} has {key} {value!r}, which {where!r} does not list; add or drop it.")
     return other
 
 

@@ -88,14 +88,10 @@ class Exclusion:
             glob = pattern.removeprefix(".") if pattern.startswith("./") else pattern
             glob, is_path, folders_only = glob.strip("/"), "/" in glob.rstrip("/"), glob.endswith("/")
             if not glob:
-                raise ConfigError(
-                    f"--exclude {pattern!r} matches nothing; give a name or a glob, like '*.gif'."
-                )
+                raise ConfigError(f"--exclude {pattern!r} matches nothing; give a name or a glob, like '*.gif'.")
             deep = "(?:.*/)?" if glob.startswith("**/") else ""
             for folder in (True,) if folders_only else (True, False):
-                globs.setdefault((folder, is_path), []).append(
-                    deep + fnmatch.translate(glob.removeprefix("**/"))
-                )
+                globs.setdefault((folder, is_path), []).append(deep + fnmatch.translate(glob.removeprefix("**/")))
         self._globs = {key: re.compile("|".join(group), re.DOTALL) for key, group in globs.items()}
 
     def __bool__(self) -> bool:
@@ -112,9 +108,7 @@ class Exclusion:
     def of_any_part(self, photo: Path) -> bool:
         """Return whether a photo that was named is excluded, itself or by one of the folders in its path."""
         folders = (part for part in photo.parents if part.name)
-        return self(photo.name, str(photo)) or any(
-            self(part.name, str(part), folder=True) for part in folders
-        )
+        return self(photo.name, str(photo)) or any(self(part.name, str(part), folder=True) for part in folders)
 
 
 @dataclass
@@ -225,9 +219,7 @@ def _read_list_file(file: AnyPath) -> bytes:
     except FileNotFoundError:
         raise ConfigError(f"The list {one_line(file)} does not exist; check the path.") from None
     except OSError as error:
-        raise ConfigError(
-            f"The list {one_line(file)} can't be read ({error.strerror}); name a file."
-        ) from None
+        raise ConfigError(f"The list {one_line(file)} can't be read ({error.strerror}); name a file.") from None
 
 
 def _read_stdin_list() -> bytes:
@@ -279,9 +271,7 @@ def _search(top: str, listing: Listing, exclusion: Exclusion, *, hidden: bool) -
             with os.scandir(start + inside or os.curdir) as entries:
                 for entry in entries:
                     path, kind = inside + entry.name, _kind(entry)
-                    excluded = bool(exclusion) and exclusion(
-                        entry.name, path, start + path, folder=kind in _FOLDERS
-                    )
+                    excluded = bool(exclusion) and exclusion(entry.name, path, start + path, folder=kind in _FOLDERS)
                     reason = _reason(entry.name, kind, excluded=excluded, hidden=hidden)
                     if reason is None and kind == "folder":
                         folders.append(path + os.sep)

@@ -134,8 +134,7 @@ def _open(source: PhotoSource, request: _Request) -> Image.Image:
     kind = type(source).__name__
     article = "an" if kind[0] in "aeiou" else "a"
     raise PhotoError(
-        f"is {article} {kind}; pass a path, bytes, a binary file, a PIL image, a NumPy array or a "
-        "torch tensor"
+        f"is {article} {kind}; pass a path, bytes, a binary file, a PIL image, a NumPy array or a torch tensor"
     )
 
 
@@ -190,9 +189,7 @@ def _read(file: BinaryIO, request: _Request) -> Image.Image:
         raise PhotoError(f"can't be read ({_reason(error)}); try again, or get the file again") from None
     if not beginning:
         raise PhotoError("is empty (0 bytes); get the file again from its source")
-    load = _LOADERS.get(
-        next((name for name, begins in _BEGINNINGS.items() if begins.match(beginning)), ""), _load
-    )
+    load = _LOADERS.get(next((name for name, begins in _BEGINNINGS.items() if begins.match(beginning)), ""), _load)
     try:
         loaded = load(file, request)
         return _finish(loaded.image, request, loaded)
@@ -210,9 +207,7 @@ def _read_all(file: BinaryIO) -> bytes:
     except TypeError:  # an object of someone's own, whose read takes no size
         content = file.read()
     if not isinstance(content, bytes):
-        raise PhotoError(
-            f"is a file whose read returns {type(content).__name__}; open it in binary mode ('rb')"
-        )
+        raise PhotoError(f"is a file whose read returns {type(content).__name__}; open it in binary mode ('rb')")
     return content
 
 
@@ -238,9 +233,7 @@ def _load(file: BinaryIO, request: _Request) -> _Loaded:
         file.seek(0)
         kind = jpeg_kind(file.read())
         if kind is not None:
-            raise PhotoError(
-                f"is a kind of JPEG that can't be read ({kind}); convert it to JPEG or PNG"
-            ) from None
+            raise PhotoError(f"is a kind of JPEG that can't be read ({kind}); convert it to JPEG or PNG") from None
         raise _damaged(error, image) from None
 
 

@@ -151,17 +151,13 @@ class FilledPng(NamedTuple):
 
 def fill_up_png(png: PlainPng) -> FilledPng | None:
     """Return a PNG file whose missing rows repeat the last one."""
-    width, height, depth, color, _, _, interlace = struct.unpack_from(
-        ">IIBBBBB", png.chunks, len(SIGNATURE) + 8
-    )
+    width, height, depth, color, _, _, interlace = struct.unpack_from(">IIBBBBB", png.chunks, len(SIGNATURE) + 8)
     bits = depth * _SAMPLES.get(color, 0)
     if not bits:
         return None
     passes = _ADAM7 if interlace else ((0, 0, 1, 1),)
     lines = [  # of each pass: its rows, and how many bytes one takes
-        (range(y, height, dy), 1 + (-(-(width - x) // dx) * bits + 7) // 8)
-        for x, y, dx, dy in passes
-        if x < width
+        (range(y, height, dy), 1 + (-(-(width - x) // dx) * bits + 7) // 8) for x, y, dx, dy in passes if x < width
     ]
     size = sum(len(rows) * line for rows, line in lines)
     raw, is_damaged = _inflate(png.pixels, size)

@@ -86,15 +86,8 @@ def _entry(path: Path, location: str, item: object) -> Result:
     texts = {key: _text(values[key]) for key in (*_WRITTEN, *_CAPTIONS) if key in values}
     caption = _caption(path, location, {key: text for key, text in texts.items() if text is not None})
     several = next((value for value in values.values() if isinstance(value, list) and len(value) > 1), None)
-    if (
-        photo is not None
-        and caption is None
-        and several is not None
-        and all(isinstance(text, str) for text in several)
-    ):
-        raise DataError(
-            f"{path}: {location} has {len(several)} captions, like references; give one for each photo."
-        )
+    if photo is not None and caption is None and several is not None and all(isinstance(text, str) for text in several):
+        raise DataError(f"{path}: {location} has {len(several)} captions, like references; give one for each photo.")
     if photo is None or caption is None:
         raise DataError(f"{path}: {location} needs an image_id and a caption, a text; it is {item!r:.80}.")
     return Result(photo, caption, location)
@@ -143,9 +136,7 @@ _WRAPPERS = ("annotations", "results", "predictions", "captions", "data", "outpu
 def _json_entries(path: Path, text: str) -> Iterator[Result]:
     values = _values(path, text)
     if len(values) > 1:  # JSON Lines, or lists one after another, as several processes write them
-        items = (
-            (line, item) for line, value in values for item in (value if isinstance(value, list) else [value])
-        )
+        items = ((line, item) for line, value in values for item in (value if isinstance(value, list) else [value]))
         return (_entry(path, f"line {line}", item) for line, item in items)
     content = values[0][1]
     if isinstance(content, dict):
@@ -163,9 +154,7 @@ def _json_entries(path: Path, text: str) -> Iterator[Result]:
                 f"{path}: captions without photos: entry 0 needs an image_id beside its caption, as all do."
             )
         return (_entry(path, f"entry {index}", item) for index, item in enumerate(content))
-    raise DataError(
-        f"{path}: {kind_of_json(content) or f'an object with {keys_of(content)}'}, not results; {RESULTS}."
-    )
+    raise DataError(f"{path}: {kind_of_json(content) or f'an object with {keys_of(content)}'}, not results; {RESULTS}.")
 
 
 def _values(path: Path, text: str) -> list[tuple[int, Any]]:
@@ -204,9 +193,7 @@ def _has_photo(item: object) -> bool:
 
 def _has_text(item: object) -> bool:
     first = item[0] if isinstance(item, list) and item else item
-    return isinstance(first, str) or (
-        isinstance(first, dict) and any(key in first for key in (*_WRITTEN, *_CAPTIONS))
-    )
+    return isinstance(first, str) or (isinstance(first, dict) and any(key in first for key in (*_WRITTEN, *_CAPTIONS)))
 
 
 def _of_object(path: Path, content: dict[str, Any]) -> Iterable[Result] | None:
@@ -236,9 +223,7 @@ def _rows(content: dict[str, Any]) -> list[dict[str, Any]] | None:
     columns = {_plain(key): value for key, value in content.items() if isinstance(value, list | dict)}
     if not _has_photo(columns) or not any(key in columns for key in (*_WRITTEN, *_CAPTIONS)):
         return None
-    lists = {
-        key: list(value.values()) if isinstance(value, dict) else value for key, value in columns.items()
-    }
+    lists = {key: list(value.values()) if isinstance(value, dict) else value for key, value in columns.items()}
     if len(set(map(len, lists.values()))) != 1:
         return None
     return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
@@ -249,9 +234,7 @@ def _rows(content: dict[str, Any]) -> list[dict[str, Any]] | None:
 
 def _table_entries(path: Path, text: str) -> Iterator[Result]:
     kind = kind_of_text(text)
-    if kind.startswith(
-        ("a list of captions like Flickr8k", "a table like Flickr30k", "XML", "a list of file names")
-    ):
+    if kind.startswith(("a list of captions like Flickr8k", "a table like Flickr30k", "XML", "a list of file names")):
         raise DataError(f"{path}: {kind}, not results; {RESULTS}.")
     text = re.sub(r"\A\s*sep=.\r?\n", "", text, flags=re.IGNORECASE).lstrip("\r\n")  # a line of Excel's own
     header, _, _ = text.partition("\n")
@@ -270,9 +253,7 @@ def _of_table(path: Path, text: str, delimiter: str) -> Iterator[Result]:
         rows = list(_csv(text, delimiter, csv.QUOTE_MINIMAL))
     except csv.Error as error:
         if delimiter != "\t":
-            raise DataError(
-                f"{path}: a table whose quotes don't match ({error}); save it as CSV again."
-            ) from None
+            raise DataError(f"{path}: a table whose quotes don't match ({error}); save it as CSV again.") from None
         rows = list(_csv(text, delimiter, csv.QUOTE_NONE))  # in tables with tabs a quote is mostly just one
     (_, names), *rest = rows
     for line, row in rest:
@@ -283,9 +264,7 @@ def _of_table(path: Path, text: str, delimiter: str) -> Iterator[Result]:
             remedy = "put captions that hold the delimiter in quotes"
             if len(row) < len(names):
                 remedy = "write what is missing, or leave that line out"
-            raise DataError(
-                f"{path}: line {line} has {fields}, but the first line names {len(names)}; {remedy}."
-            )
+            raise DataError(f"{path}: line {line} has {fields}, but the first line names {len(names)}; {remedy}.")
         yield _entry(path, f"line {line}", dict(zip(names, row, strict=True)))
 
 
@@ -310,8 +289,6 @@ def _printed(path: Path, lines: list[tuple[int, str]]) -> Iterator[Result]:
     for number, line in lines:
         name, caption, *more = line.rstrip("\r").split("\t")
         if len(more) > 1 or (more and not re.fullmatch(r"[01]?\.\d+|[01]|-", more[0].strip())):
-            raise DataError(
-                f"{path}: line {number} has {2 + len(more)} fields, but no line names them; {RESULTS}."
-            )
+            raise DataError(f"{path}: line {number} has {2 + len(more)} fields, but no line names them; {RESULTS}.")
         file = re.sub(r"\\[\\tnr]", lambda match: _ESCAPES[match[0]], name)
         yield Result(Spelled(file, is_name=True), caption, f"line {number}")

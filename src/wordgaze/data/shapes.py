@@ -50,9 +50,7 @@ class _Shape:
 
     @property
     def box(self) -> Box:
-        return Box(
-            self.kind, self.x / _FINENESS, self.y / _FINENESS, self.width / _FINENESS, self.width / _FINENESS
-        )
+        return Box(self.kind, self.x / _FINENESS, self.y / _FINENESS, self.width / _FINENESS, self.width / _FINENESS)
 
 
 def draw_scene(seed: int, size: int = 96) -> Scene:
@@ -79,9 +77,7 @@ def write_shapes(folder: str | os.PathLike[str], count: int, seed: int = 0, size
     The same arguments give the same scenes, and different seeds different ones.
     """
     if not 1 <= count <= 1_000_000 or seed < 0:
-        raise ConfigError(
-            f"shapes: count {count}, seed {seed}; give 1 to 1,000,000 scenes and a seed from 0."
-        )
+        raise ConfigError(f"shapes: count {count}, seed {seed}; give 1 to 1,000,000 scenes and a seed from 0.")
     folder = Path(folder)
     images: list[dict[str, Any]] = []
     captions: list[dict[str, Any]] = []
@@ -107,9 +103,7 @@ def write_shapes(folder: str | os.PathLike[str], count: int, seed: int = 0, size
         (folder / "instances.json").write_text(json.dumps(instances))
         (folder / "captions.json").write_text(json.dumps({"images": images, "annotations": captions}))
     except OSError as error:
-        raise DataError(
-            f"{folder}: can't be written ({error.strerror}); name a folder that can be."
-        ) from None
+        raise DataError(f"{folder}: can't be written ({error.strerror}); name a folder that can be.") from None
     return folder / "captions.json"
 
 

@@ -28,9 +28,7 @@ def photos_of(source: Any) -> Iterable[Any] | None:
     if isinstance(source, _TYPES) or hasattr(source, "read"):
         return None
     if isinstance(source, Mapping):
-        raise ConfigError(
-            f"The photos are a {type(source).__name__}, which has keys and values; pass its .values()."
-        )
+        raise ConfigError(f"The photos are a {type(source).__name__}, which has keys and values; pass its .values().")
     source = _as_array(source)
     if isinstance(source, np.ndarray | Tensor):
         paths = isinstance(source, np.ndarray) and source.dtype.kind in "OSU" and source.ndim == 1

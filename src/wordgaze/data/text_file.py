@@ -66,9 +66,7 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path}: not UTF-8 text, but {kind}; {remedy}.")
     text = decode(path, data)
     if text.startswith(_LFS):
-        raise DataError(
-            f"{path}: a Git LFS pointer, not the file it stands for; get that with `git lfs pull`."
-        )
+        raise DataError(f"{path}: a Git LFS pointer, not the file it stands for; get that with `git lfs pull`.")
     if _HTML.match(text):
         raise DataError(f"{path}: an HTML page, perhaps from a failed download; get the file again.")
     return text

@@ -221,9 +221,7 @@ def _read_plane(file: BinaryIO, layout: TiffLayout, plane: int, samples: int) ->
         if not there or len(there) < in_block * row_size:
             rows = min(rows, top + len(there) // row_size)
             there = there + bytes(in_block * row_size - len(there))
-        block = _to_samples(
-            np.frombuffer(there, np.uint8).reshape(in_block, row_size), layout, block_width, samples
-        )
+        block = _to_samples(np.frombuffer(there, np.uint8).reshape(in_block, row_size), layout, block_width, samples)
         part = out[top : top + in_block, left : left + block_width]
         part[...] = block[: part.shape[0], : part.shape[1]]
     return out, rows
@@ -249,9 +247,7 @@ def _tiff_of_bytes(data: bytes, compression: int, width: int, height: int) -> by
     entries = [(256, width), (257, height), (258, 8), (259, compression), (262, 1), (273, 0), (277, 1)]
     entries += [(278, height), (279, len(data))]
     start = 8 + 2 + 12 * len(entries) + 4
-    packed = b"".join(
-        struct.pack("<HHII", tag, 4, 1, start if tag == 273 else value) for tag, value in entries
-    )
+    packed = b"".join(struct.pack("<HHII", tag, 4, 1, start if tag == 273 else value) for tag, value in entries)
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + packed + bytes(4) + data
 
 
@@ -293,12 +289,7 @@ def _read_subsampled(file: BinaryIO, layout: TiffLayout) -> np.ndarray | None:
     width, height = layout.size
     across, down = layout.tags.get(530, (2, 2))
     sizes, offsets = layout.tags.get(279, ()), layout.tags.get(273, ())
-    if (
-        layout.compression != 1
-        or not offsets
-        or len(sizes) != len(offsets)
-        or sum(sizes) >= 3 * width * height
-    ):
+    if layout.compression != 1 or not offsets or len(sizes) != len(offsets) or sum(sizes) >= 3 * width * height:
         return None
     units = -(-width // across)
     unit = across * down + 2

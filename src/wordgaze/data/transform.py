@@ -62,15 +62,11 @@ class Preprocessing:
         if min(self.std) <= 0:
             raise ConfigError(f"preprocessing: std is {self.std}; each must be above 0")
         if self.interpolation not in RESAMPLING:
-            raise ConfigError(
-                f"preprocessing: interpolation is {self.interpolation!r}; use {', '.join(RESAMPLING)}"
-            )
+            raise ConfigError(f"preprocessing: interpolation is {self.interpolation!r}; use {', '.join(RESAMPLING)}")
         if self.crop not in CROPS:
             raise ConfigError(f"preprocessing: crop is {self.crop!r}; use {', '.join(CROPS)}")
         if not (isinstance(self.crop_pct, int | float) and 0 < self.crop_pct <= 1):
-            raise ConfigError(
-                f"preprocessing: crop_pct is {self.crop_pct!r}; give a number above 0 and up to 1"
-            )
+            raise ConfigError(f"preprocessing: crop_pct is {self.crop_pct!r}; give a number above 0 and up to 1")
         if self.crop == "pad" and self.crop_pct != 1:
             raise ConfigError(
                 f"preprocessing: crop_pct is {self.crop_pct!r}, but crop is 'pad', which cuts nothing off; use "
@@ -101,13 +97,9 @@ class Preprocessing:
         """Return the preprocessing of a ``preprocessor.json``; raise ConfigError for other keys and missing ones."""
         names = {_KEYS.get(field.name, field.name): field.name for field in fields(cls)}
         if unknown := sorted(set(values) - set(names)):
-            raise ConfigError(
-                f"preprocessing: unknown {', '.join(unknown)}; choose from {', '.join(sorted(names))}"
-            )
+            raise ConfigError(f"preprocessing: unknown {', '.join(unknown)}; choose from {', '.join(sorted(names))}")
         if missing := sorted({"size", "mean", "std"} - set(values)):
-            raise ConfigError(
-                f"preprocessing: {', '.join(missing)} missing; add what the model was trained with"
-            )
+            raise ConfigError(f"preprocessing: {', '.join(missing)} missing; add what the model was trained with")
         return cls(**{names[key]: value for key, value in values.items()})
 
 

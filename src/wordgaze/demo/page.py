@@ -71,11 +71,7 @@ def explain_upload(
         min_length=min_length,
         max_length=max_length,
     )
-    others = [
-        captioner.explain(photo, caption.text, method)
-        for caption in best.caption.alternatives
-        if caption.words
-    ]
+    others = [captioner.explain(photo, caption.text, method) for caption in best.caption.alternatives if caption.words]
     captions: dict[str, Explanation] = {}  # by text, since the search finds several spellings of one
     for explanation in [*own, best, *others]:
         note = "yours" if explanation in own else ""

@@ -75,9 +75,7 @@ def by_category(photos: Sequence[PhotoRecord], fewest: int) -> list[CategoryResu
         has = np.array([category in objects for objects in present])
         if has.sum() < fewest:
             continue
-        most = np.array(
-            [2 * sum(category in objects for objects in group) > len(group) for group in by_references]
-        )
+        most = np.array([2 * sum(category in objects for objects in group) > len(group) for group in by_references])
         results.append(
             CategoryResult(
                 category,

@@ -169,9 +169,7 @@ def usually_wrong(confidence: np.ndarray, right: np.ndarray) -> Threshold | None
     return None
 
 
-def summary(
-    confidence: Sequence[float] | np.ndarray, right: Sequence[bool] | np.ndarray
-) -> dict[str, object]:
+def summary(confidence: Sequence[float] | np.ndarray, right: Sequence[bool] | np.ndarray) -> dict[str, object]:
     """Return all figures, as JSON has them."""
     confidence, right = np.asarray(confidence, float), np.asarray(right, float)
     threshold = usually_wrong(confidence, right)
@@ -179,9 +177,7 @@ def summary(
         "photos": len(right),
         "right": share(float(right.sum()), len(right))._asdict(),
         "mean_confidence": float(confidence.mean()),
-        "reliability": [
-            {**bin_._asdict(), "right": bin_.right._asdict()} for bin_ in reliability(confidence, right)
-        ],
+        "reliability": [{**bin_._asdict(), "right": bin_.right._asdict()} for bin_ in reliability(confidence, right)],
         "calibration_error": calibration_error(confidence, right),
         "calibration_error_of_chance": list(error_of_chance(confidence)),
         "area_under_roc": area_under_roc(confidence, right),

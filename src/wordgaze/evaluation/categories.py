@@ -253,9 +253,7 @@ def find_objects(words: Sequence[str]) -> list[ObjectMention]:
     mentions: list[ObjectMention] = []
     start = 0
     while start < len(plain):
-        length = next(
-            (size for size in _SIZES if start + size <= len(plain) and _key(plain, start, size) in _TABLE), 1
-        )
+        length = next((size for size in _SIZES if start + size <= len(plain) and _key(plain, start, size) in _TABLE), 1)
         category = _TABLE.get(_key(plain, start, length))
         mention = ObjectMention(category or "", start, start + length)
         if category is not None and _is_meant(plain, mention, mentions):

@@ -181,9 +181,7 @@ class CiderD:
     ) -> None:
         for photo, group in references.items():
             if not group:
-                raise DataError(
-                    f"Photo {photo} has no reference caption; give it one, or leave the photo out."
-                )
+                raise DataError(f"Photo {photo} has no reference caption; give it one, or leave the photo out.")
         groups = list(references.values())
         self._rows: dict[Hashable, int] = {photo: row for row, photo in enumerate(references)}
         if frequencies is None:
@@ -220,9 +218,7 @@ class CiderD:
         try:
             photo = np.array([self._rows[photo] for photo in photos], np.int64)
         except KeyError as error:
-            raise DataError(
-                f"Photo {error.args[0]} has no reference captions; add them, or leave it out."
-            ) from None
+            raise DataError(f"Photo {error.args[0]} has no reference captions; add them, or leave it out.") from None
         ngrams = self._vocabulary.count(candidates, learn=False)
         width = self._width[photo]
         # Each candidate has a pair with each of its photo's references; ``shift`` leads from reference to pair.

@@ -62,9 +62,7 @@ class _Doubt(NamedTuple):
 
 def _unsegmented(captions: Sequence[str]) -> _Doubt:
     """Count captions written without spaces between words."""
-    with_letters = [
-        text for text in captions if not text.isascii() and any(run.search(text) for run, _ in _RUNS)
-    ]
+    with_letters = [text for text in captions if not text.isascii() and any(run.search(text) for run, _ in _RUNS)]
     if len(with_letters) <= _FEW * len(captions):
         return _Doubt(0)
     single = [text for text in with_letters if len(text.split()) == 1 and len(text.strip()) > 1]
@@ -106,9 +104,7 @@ def _wordless(captions: Sequence[str]) -> _Doubt:
 
 def _absent(captions: Sequence[str]) -> _Doubt:
     count = sum(text.strip().lower() in ("nan", "none", "null", "n/a") for text in captions)
-    return _Doubt(
-        count, "is", "are", " what programs write where there is none (nan, None); caption those photos"
-    )
+    return _Doubt(count, "is", "are", " what programs write where there is none (nan, None); caption those photos")
 
 
 def _quoted(text: str) -> str:

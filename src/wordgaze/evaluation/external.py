@@ -67,9 +67,7 @@ def _java_version(metric: str) -> int:
     if java is None:
         raise ConfigError(f"{metric} needs Java, but there is no java on the PATH; {remedy}.")
     try:
-        done = subprocess.run(
-            [java, "-version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=True
-        )
+        done = subprocess.run([java, "-version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         # macOS has a stand-in that only says where to get Java.
         raise ConfigError(f"{metric} needs Java, but {java} does not run; {remedy}.") from None
@@ -112,9 +110,7 @@ def _run(metric: str, arguments: Sequence[object], folder: Path, limit: float) -
         (folder / "err").open("wb") as err,
     ):
         # A group of its own, so that a ``java`` that is a script goes together with what it started.
-        process = subprocess.Popen(
-            command, cwd=folder, stdin=stdin, stdout=out, stderr=err, start_new_session=True
-        )
+        process = subprocess.Popen(command, cwd=folder, stdin=stdin, stdout=out, stderr=err, start_new_session=True)
         try:
             status = process.wait(limit)
         except subprocess.TimeoutExpired:
@@ -132,9 +128,7 @@ def _run(metric: str, arguments: Sequence[object], folder: Path, limit: float) -
             for line in (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
         ]
         message = next(filter(None, lines), "it said nothing")
-        raise ConfigError(
-            f"{metric}'s Java program failed with status {status} ({message:.200}); leave {metric} out."
-        )
+        raise ConfigError(f"{metric}'s Java program failed with status {status} ({message:.200}); leave {metric} out.")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -85,9 +85,7 @@ class Target:
     def center(self) -> np.ndarray:
         """Return the METRICS (3,) of the Gaussian at the photo's center, pixel by pixel."""
         height, width = self.mask.shape
-        down, across = (
-            (2 * np.arange(side) + 1 - side) / (2 * side * _CENTER_WIDTH) for side in (height, width)
-        )
+        down, across = ((2 * np.arange(side) + 1 - side) / (2 * side * _CENTER_WIDTH) for side in (height, width))
         values = np.exp(-0.5 * (down[:, None] ** 2 + across[None, :] ** 2))
         area = area_under_roc(values.ravel(), self.mask.ravel().astype(float), np.ones(self.mask.size))
         mass = values[self.mask].sum() / values.sum()
@@ -174,11 +172,7 @@ def mean_over_photos(values: np.ndarray, photos: Sequence[Hashable]) -> dict[str
     if not known.any():
         return {"value": None, "low": None, "high": None, "n": 0}
     numbers: dict[Hashable, int] = {}
-    rows = [
-        numbers.setdefault(photo, len(numbers))
-        for photo, is_known in zip(photos, known, strict=True)
-        if is_known
-    ]
+    rows = [numbers.setdefault(photo, len(numbers)) for photo, is_known in zip(photos, known, strict=True) if is_known]
     sums, counts = np.bincount(rows, values[known]), np.bincount(rows)
     low, high = interval(bootstrap(len(numbers), lambda draws: draws @ sums / (draws @ counts)))
     return {"value": float(values[known].mean()), "low": low, "high": high, "n": int(known.sum())}
@@ -195,6 +189,4 @@ def _grouped(trials: Sequence[PointingTrial], values: np.ndarray) -> dict[str, A
 def _scores(trials: Sequence[PointingTrial], which: str, metric: str) -> np.ndarray:
     """Return a score of each trial (trials,); nan where there is none."""
     column = METRICS.index(metric)
-    return np.array(
-        [trial.scores[which][column] if which in trial.scores else np.nan for trial in trials], float
-    )
+    return np.array([trial.scores[which][column] if which in trial.scores else np.nan for trial in trials], float)

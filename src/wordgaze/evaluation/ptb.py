@@ -210,8 +210,7 @@ _RULES = [
     _rule("(?:[^ \t\n\f\r\"`'<>|.!?(){},-_$]+\\.)+(?i:com|net|org|edu)"),
     _rule(f"(?:[^ \t\n\f\r\"`'<>|.!?(){{}},-_$]+\\.)+(?i:com|net|org|edu){_PATH}"),
     _rule(
-        '(?:&(?i:lt);|<)?[a-zA-Z0-9][^ \t\n\f\r"<>|()\xa0{}]*@'
-        f"(?:{_IN_ADDRESS}+\\.)*{_IN_ADDRESS}+(?:&(?i:gt);|>)?"
+        f'(?:&(?i:lt);|<)?[a-zA-Z0-9][^ \t\n\f\r"<>|()\xa0{{}}]*@(?:{_IN_ADDRESS}+\\.)*{_IN_ADDRESS}+(?:&(?i:gt);|>)?'
     ),
     _rule("@[A-Za-z_][A-Za-z_0-9]*"),
     _rule(f"#{_IN_WORD}+"),

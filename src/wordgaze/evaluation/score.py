@@ -41,9 +41,7 @@ def _bleu_of_draws(counts: BleuCounts, n: int, draws: np.ndarray) -> np.ndarray:
 
 def _rouge_l(references: Sequence[Sequence[Words]]) -> Scorer:
     def score(candidates: Sequence[Words]) -> Scores:
-        per_photo = np.array(
-            [rouge_l(words, group) for words, group in zip(candidates, references, strict=True)]
-        )
+        per_photo = np.array([rouge_l(words, group) for words, group in zip(candidates, references, strict=True)])
         return {"ROUGE_L": mean_score(per_photo, math.fsum(per_photo) / len(per_photo))}
 
     return score
@@ -93,9 +91,7 @@ class CaptionScorer:
     ``references`` maps a photo's id to its captions. Raises DataError where there are none, or a metric is unknown.
     """
 
-    def __init__(
-        self, references: Mapping[Any, Sequence[str]], metrics: Iterable[str] = DEFAULT_METRICS
-    ) -> None:
+    def __init__(self, references: Mapping[Any, Sequence[str]], metrics: Iterable[str] = DEFAULT_METRICS) -> None:
         names = [metrics] if isinstance(metrics, str) else list(metrics)
         for name in names:
             if name not in METRICS:
@@ -104,13 +100,9 @@ class CaptionScorer:
             raise DataError("There are no reference captions; give those of at least one photo.")
         for photo, captions in references.items():
             if isinstance(captions, str):
-                raise DataError(
-                    f"The references of photo {photo} are a single string; give a list of captions."
-                )
+                raise DataError(f"The references of photo {photo} are a single string; give a list of captions.")
             if not captions:
-                raise DataError(
-                    f"Photo {photo} has no reference caption; give it one, or leave the photo out."
-                )
+                raise DataError(f"Photo {photo} has no reference caption; give it one, or leave the photo out.")
         self._photos = dict.fromkeys(references)
         words = iter(tokenize_all(caption for captions in references.values() for caption in captions))
         grouped = [[next(words) for _ in captions] for captions in references.values()]
@@ -158,9 +150,7 @@ def _difference(missing: Sequence[Hashable], unknown: Sequence[Hashable]) -> str
         parts.append(f"{len(missing)} have references but no caption ({first_few(missing)})")
     if unknown:
         parts.append(f"{len(unknown)} have a caption but no references ({first_few(unknown)})")
-    return (
-        f"The photos of captions and references differ: {' and '.join(parts)}; give both for the same photos."
-    )
+    return f"The photos of captions and references differ: {' and '.join(parts)}; give both for the same photos."
 
 
 def first_few(values: Sequence[Hashable]) -> str:

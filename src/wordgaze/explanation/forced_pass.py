@@ -119,9 +119,7 @@ def with_rollout(
         encoder, blocks = open_encoder(model.encoder)
         pixel_values = pixel_values.detach().clone().requires_grad_()
         states = model.bridge(encoder(with_hflip(pixel_values) if hflip_tta else pixel_values))
-        log_probs, weights = _log_probs_and_weights(
-            model, model.average_views(states) if hflip_tta else states, ids
-        )
+        log_probs, weights = _log_probs_and_weights(model, model.average_views(states) if hflip_tta else states, ids)
         rows = []
         for position in range(len(ids) - 1):
             gradients = torch.autograd.grad(log_probs[0, position], (*weights, *blocks), retain_graph=True)

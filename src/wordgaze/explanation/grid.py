@@ -79,9 +79,7 @@ def caption_picture(
     return picture
 
 
-def grid(
-    photo: Image.Image, panels: Sequence[Panel], geometry: Geometry, *, longest: int = 320
-) -> Image.Image:
+def grid(photo: Image.Image, panels: Sequence[Panel], geometry: Geometry, *, longest: int = 320) -> Image.Image:
     """Return one picture: the photo, then a cell for each panel, its map over the photo and its label below.
 
     ``geometry``: where the maps' input lies on ``photo``. ``longest``: the long side of a cell's photo in pixels.

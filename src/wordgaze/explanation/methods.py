@@ -201,9 +201,7 @@ def word_maps(
     return maps
 
 
-def rows_of(
-    methods: Sequence[Method], passes: Mapping[str, ForcedPass], num_prefix: int, raw: bool = False
-) -> Tensor:
+def rows_of(methods: Sequence[Method], passes: Mapping[str, ForcedPass], num_prefix: int, raw: bool = False) -> Tensor:
     """Return the mean of the methods' rows over patches (P, N); ``passes`` by what methods need."""
     return torch.stack([over_patches(row, num_prefix) for row in _rows(methods, passes, raw)]).mean(dim=0)
 

@@ -36,9 +36,7 @@ if TYPE_CHECKING:
 LONGEST = 1600
 """Pixels of a photo's long side in a report; more is made smaller."""
 
-_LARGEST = (
-    1_050_000  # bytes of a JPEG; a third more as text, so that a photo with its maps stays under 1.5 MB
-)
+_LARGEST = 1_050_000  # bytes of a JPEG; a third more as text, so that a photo with its maps stays under 1.5 MB
 _HINT = "Point at a word, tap it, or use the arrow keys."
 _BARS = " The bar below a word is its probability; the bar above a word shows how much the chosen word attended to it."
 
@@ -222,9 +220,7 @@ def _jpeg(photo: Image.Image) -> bytes:
             photo.save(file, "JPEG", quality=quality, optimize=True)
             if file.tell() <= _LARGEST:
                 return file.getvalue()
-        photo = photo.resize(
-            (max(1, photo.width * 3 // 4), max(1, photo.height * 3 // 4)), Image.Resampling.LANCZOS
-        )
+        photo = photo.resize((max(1, photo.width * 3 // 4), max(1, photo.height * 3 // 4)), Image.Resampling.LANCZOS)
 
 
 _ARTICLE = """

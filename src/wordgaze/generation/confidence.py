@@ -66,7 +66,5 @@ class Confidence:
         """Return what ``to_dict`` has written; raise ConfigError on unknown names, and where one is missing."""
         names = {field.name for field in fields(cls)}
         if set(values) != names:
-            raise ConfigError(
-                f"confidence has {', '.join(values) or 'nothing'}; it needs {', '.join(sorted(names))}."
-            )
+            raise ConfigError(f"confidence has {', '.join(values) or 'nothing'}; it needs {', '.join(sorted(names))}.")
         return cls(**values)

@@ -33,9 +33,7 @@ def check_fits(options: GenerationOptions, decoder: DecoderConfig, num_given: in
         )
 
 
-def check_memory(
-    options: GenerationOptions, decoder: DecoderConfig, photos: int, available: int | None
-) -> None:
+def check_memory(options: GenerationOptions, decoder: DecoderConfig, photos: int, available: int | None) -> None:
     """Raise ConfigError when a search over ``photos`` at once needs more than ``available`` bytes of memory."""
     name = "num_captions" if options.sample else "num_beams"
     rows = getattr(options, name)

@@ -90,9 +90,7 @@ def _step_by_step(
             continue
         for index in done.nonzero().flatten().tolist():
             rows = range(index * per_photo, (index + 1) * per_photo)
-            captions = [
-                _caption(ids[row], token_log_probs[row], eos_id, options.length_penalty) for row in rows
-            ]
+            captions = [_caption(ids[row], token_log_probs[row], eos_id, options.length_penalty) for row in rows]
             results[int(photos[index])] = sorted(captions, key=lambda caption: -caption.score)
         keep = (~done).nonzero().flatten()
         if len(keep) == 0:

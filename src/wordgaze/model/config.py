@@ -112,16 +112,12 @@ class EncoderConfig:
             )
         _check_heads("encoder", self.width, self.heads)
         if self.features == "map" and self.width % 4:
-            raise ConfigError(
-                f"encoder.width is {self.width}; with a feature map it must be a multiple of 4."
-            )
+            raise ConfigError(f"encoder.width is {self.width}; with a feature map it must be a multiple of 4.")
         self._check_vit()
 
     def _check_vit(self) -> None:
         if self.features == "map" and (self.vit is not None or self.norm_eps is not None):
-            raise ConfigError(
-                "encoder.vit and encoder.norm_eps describe a ViT; set encoder.features to 'patches'."
-            )
+            raise ConfigError("encoder.vit and encoder.norm_eps describe a ViT; set encoder.features to 'patches'.")
         if self.vit is not None and self.image_size is None:
             raise ConfigError("encoder.vit has no image size of its own; set encoder.image_size.")
         if self.norm_eps is not None and not self.norm_eps > 0:

@@ -52,9 +52,7 @@ class DecoderBlock(nn.Module):
         self.cross_attention = Attention(width, config.heads, config.source_width)
         self.mlp_norm = nn.LayerNorm(width, config.norm_eps)
         hidden = config.mlp_width or int(width * config.mlp_ratio)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, hidden), _ACTIVATIONS[config.activation](), nn.Linear(hidden, width)
-        )
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), _ACTIVATIONS[config.activation](), nn.Linear(hidden, width))
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
@@ -63,9 +61,7 @@ class DecoderBlock(nn.Module):
         """Return ``hidden`` (R, T, D) after the block and, when asked for, the weights over words and over patches."""
         read = self._before(self.self_norm, hidden)
         words = cache.append(layer, *self.self_attention.key_value(read))
-        mixed, self_weights = self.self_attention(
-            read, *words, causal=True, output_attentions=output_attentions
-        )
+        mixed, self_weights = self.self_attention(read, *words, causal=True, output_attentions=output_attentions)
         hidden = self._add(self.self_norm, hidden, mixed)
         mixed, cross_weights = self.cross_attention(
             self._before(self.cross_norm, hidden), *cache.patches[layer], output_attentions=output_attentions

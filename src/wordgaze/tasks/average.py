@@ -61,9 +61,7 @@ def average(
     """
     given = [*folders, *chain.from_iterable(stages)]
     check_output_folder(out)
-    check_outputs(
-        model_files(out) if Path(out).is_dir() else [], chain.from_iterable(map(model_files, given))
-    )
+    check_outputs(model_files(out) if Path(out).is_dir() else [], chain.from_iterable(map(model_files, given)))
     if not math.isfinite(scale):
         raise ConfigError(f"The scale is {scale}; it must be a finite number.")
     models = load_alike(given, folders[-1])
@@ -102,9 +100,7 @@ def mean_of(states: Sequence[Weights]) -> tuple[dict[str, Tensor], set[str]]:
     model's.
     """
     last = states[-1]
-    shared = {
-        name for name, tensor in last.items() if all(torch.equal(state[name], tensor) for state in states)
-    }
+    shared = {name for name, tensor in last.items() if all(torch.equal(state[name], tensor) for state in states)}
     mean = {
         name: tensor.clone()
         if name in shared or not tensor.is_floating_point()
@@ -114,9 +110,7 @@ def mean_of(states: Sequence[Weights]) -> tuple[dict[str, Tensor], set[str]]:
     return mean, shared if len(states) > 1 else set()
 
 
-def with_learned(
-    weights: Weights, stages: Sequence[tuple[Weights, Weights]], scale: float
-) -> dict[str, Tensor]:
+def with_learned(weights: Weights, stages: Sequence[tuple[Weights, Weights]], scale: float) -> dict[str, Tensor]:
     """Return ``weights`` plus ``scale`` times the mean of what the ``stages`` changed, each from (after, before)."""
     total = dict(weights)
     for after, before in stages:

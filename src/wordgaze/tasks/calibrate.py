@@ -113,9 +113,7 @@ def read_calibration_photos(path: str | os.PathLike[str]) -> tuple[CalibrationPh
     path = Path(path)
     rows = read_json(path, _REMEDY)
     if not isinstance(rows, list) or not rows:
-        raise DataError(
-            f"{path} does not list scored photos ({kind_of_json(rows) or 'an object'}); {_REMEDY}."
-        )
+        raise DataError(f"{path} does not list scored photos ({kind_of_json(rows) or 'an object'}); {_REMEDY}.")
     try:
         return tuple(_calibration_photo(path.stem, row) for row in rows)
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -210,9 +208,7 @@ def evaluate_and_calibrate(
     for photo, (caption, photo_warnings) in zip(photos, results, strict=True):
         captions[photo.photo_id] = caption
         warnings += [f"{one_line(photo.path)}: {warning}" for warning in photo_warnings]
-    evaluation = evaluator.evaluate(
-        {photo_id: caption.text for photo_id, caption in captions.items()}, warnings
-    )
+    evaluation = evaluator.evaluate({photo_id: caption.text for photo_id, caption in captions.items()}, warnings)
     calibration_photos = [_calibration_photo(name, photo.to_dict()) for photo in evaluation.photos]
     features = np.array([captions[photo.photo_id].features() for photo in calibration_photos])
     return fit(calibration_photos, features), evaluation.warnings

@@ -28,11 +28,7 @@ def convert_to_folder(
     options = {} if revision is None else {"revision": revision}
     folder = resolve(source, **options)
     if folder.is_dir() and not is_foreign(folder):
-        problem = (
-            "is a model folder of wordgaze already"
-            if is_ours(folder)
-            else "holds no checkpoint (no config.json)"
-        )
+        problem = "is a model folder of wordgaze already" if is_ours(folder) else "holds no checkpoint (no config.json)"
         raise ModelError(f"{source} {problem}; name a checkpoint of another library.")
     conversion = convert_from(source, folder, **options)
     missing = [path for path in (out, *out.parents) if not path.exists()]

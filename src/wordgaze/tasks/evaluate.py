@@ -300,9 +300,7 @@ def evaluate_model(
     for photo, result in zip(photos, results, strict=True):
         warnings += [f"{one_line(result.file)}: {warning}" for warning in result.warnings]
         if result.caption is None:
-            raise DataError(
-                f"{one_line(result.file)}: {result.error} (one of {len(photos)} photos to score)."
-            )
+            raise DataError(f"{one_line(result.file)}: {result.error} (one of {len(photos)} photos to score).")
         captions[photo.photo_id] = result.caption.text
         advance()
     return evaluator.evaluate(captions, warnings)

@@ -54,9 +54,7 @@ def _article(photo: ScoredPhoto) -> str:
     name = str(photo.photo_id) if photo.file is None else f"{photo.photo_id} · {photo.file.name}"
     scores = " · ".join(f"{metric} {value:.3f}" for metric, value in photo.scores.items())
     absent = (
-        f'<p class="absent">not there: {html.escape(", ".join(photo.hallucinated))}</p>'
-        if photo.hallucinated
-        else ""
+        f'<p class="absent">not there: {html.escape(", ".join(photo.hallucinated))}</p>' if photo.hallucinated else ""
     )
     return f"""
 <article>

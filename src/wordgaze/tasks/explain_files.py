@@ -74,9 +74,7 @@ def plan_output(out: AnyPath, photos: Sequence[Photo], inputs: Iterable[AnyPath]
     if not os.fspath(out):
         raise ConfigError("The output's name is empty; name a file or a folder.")
     if os.fspath(out) in (STDIN, *EACH, *TOGETHER):
-        raise ConfigError(
-            f"The output is {named}; give it a name, like maps{'.png' if named == STDIN else named}."
-        )
+        raise ConfigError(f"The output is {named}; give it a name, like maps{'.png' if named == STDIN else named}.")
     if not is_folder and suffix not in ("", *TOGETHER, *EACH):
         raise ConfigError(
             f"{named}: the name does not tell the format; end it in {', '.join((*EACH, *TOGETHER))}, or name a folder."

@@ -71,9 +71,7 @@ class Grounding:
 
 def _with_halves(trials: Sequence[PointingTrial]) -> dict[str, Any]:
     def half(odd: int) -> dict[str, Any]:
-        return summary(
-            [trial for trial in trials if str(trial.photo).isdigit() and int(str(trial.photo)) % 2 == odd]
-        )
+        return summary([trial for trial in trials if str(trial.photo).isdigit() and int(str(trial.photo)) % 2 == odd])
 
     return {**summary(trials), "halves": {"even": half(0), "odd": half(1)}}
 
@@ -122,9 +120,7 @@ def _boxed(photo: CaptionedPhoto, instances: Instances, instances_id: PhotoId) -
     size = width, height = instances.sizes[instances_id]
     by_category = defaultdict(list)
     for box in instances.boxes[instances_id]:
-        by_category[box.category].append(
-            (box.x / width, box.y / height, box.width / width, box.height / height)
-        )
+        by_category[box.category].append((box.x / width, box.y / height, box.width / width, box.height / height))
     return BoxedPhoto(photo, size, {category: tuple(boxes) for category, boxes in by_category.items()})
 
 
@@ -166,9 +162,7 @@ def measure_grounding(
         references=tuple(on_references),
         generated=tuple(on_generated),
         cut_away=sum(
-            caption.scene.targets[mention.category].cut_away
-            for caption in references
-            for mention in caption.mentions
+            caption.scene.targets[mention.category].cut_away for caption in references for mention in caption.mentions
         ),
     )
 
@@ -218,9 +212,7 @@ def batches(
                 for message in photo.warnings:
                     warn(f"{path}: {message}", PhotoWarning)
                 if photo.content is None:
-                    raise DataError(
-                        f"{path}: {photo.error} (one of {len(photos)} photos to measure)."
-                    ) from photo.error
+                    raise DataError(f"{path}: {photo.error} (one of {len(photos)} photos to measure).") from photo.error
                 pixels, geometry = photo.content
                 pixel_values.append(pixels)
                 scenes.append(scene_of(photo.label, geometry, captioner.model.grid))
@@ -382,9 +374,7 @@ def _blanked(pixel_values: Tensor, blank: np.ndarray) -> Tensor:
     return pixel_values.masked_fill(torch.from_numpy(blank[np.ix_(rows, columns)]), 0)
 
 
-def _probabilities(
-    captioner: Captioner, pixel_values: Tensor, text: str, mention: ObjectMention
-) -> Sequence[float]:
+def _probabilities(captioner: Captioner, pixel_values: Tensor, text: str, mention: ObjectMention) -> Sequence[float]:
     """Return the probability of a mention's words in ``text`` for each of ``pixel_values`` (B, 3, H, W)."""
     maps = captioner.explain_pixels(pixel_values, [[text]] * len(pixel_values), "last", raw=True)
     mentioned = [maps_of_text.words[mention.start : mention.stop] for (maps_of_text,) in maps]

@@ -31,9 +31,7 @@ def reference_photos(captions: str | os.PathLike[str], split: str | None = None)
     photos = read_captions(captions, split=_split(split), needs_files=False, default_split=default)
     if split is None and photos.split is not None:
         others = ", ".join(name for name in photos.splits if name != photos.split)
-        return _noted(
-            photos, f"{captions}: the split {photos.split} is taken; --split names another ({others})"
-        )
+        return _noted(photos, f"{captions}: the split {photos.split} is taken; --split names another ({others})")
     return photos
 
 
@@ -47,11 +45,7 @@ def photos_to_caption(
     photos = read_captions(captions, images, split=_split(split))
     missing = [_below(photo.path, images) for photo in photos if not photo.path.is_file()]
     if missing:
-        splits = (
-            f" (in its splits {', '.join(photos.splits)}; --split takes one)"
-            if _of_all_splits(photos)
-            else ""
-        )
+        splits = f" (in its splits {', '.join(photos.splits)}; --split takes one)" if _of_all_splits(photos) else ""
         are = "is" if len(missing) == 1 else "are"
         raise DataError(
             f"{len(missing)} of the {len(photos)} photos that {captions} names{splits} {are} not in {images} "
@@ -59,9 +53,7 @@ def photos_to_caption(
         )
     if split is None and len(photos.splits) > 1:
         splits = ", ".join(photos.splits)
-        return _noted(
-            photos, f"{captions}: all splits are taken ({splits}); --split test takes the test set alone"
-        )
+        return _noted(photos, f"{captions}: all splits are taken ({splits}); --split test takes the test set alone")
     return photos
 
 
@@ -108,9 +100,7 @@ def categories_seen(path: Path, photos: Mapping[PhotoId, CaptionedPhoto]) -> dic
             f"{spellings(instances.sizes) or 'no photo'}; name the instances file that belongs to the captions."
         )
     return {
-        photo_id: {box.category for box in instances.boxes[ids[photo_id]]}
-        for photo_id in photos
-        if photo_id in ids
+        photo_id: {box.category for box in instances.boxes[ids[photo_id]]} for photo_id in photos if photo_id in ids
     }
 
 

@@ -73,9 +73,7 @@ def _missing(
     )
 
 
-def _remarks(
-    results: str | os.PathLike[str], others: Sequence[Result], twice: int, reading: str
-) -> Iterator[str]:
+def _remarks(results: str | os.PathLike[str], others: Sequence[Result], twice: int, reading: str) -> Iterator[str]:
     more = sum(entry.caption is not None for entry in others)
     if more:
         subject = "1 caption is of a photo" if more == 1 else f"{more:,} captions are of photos"

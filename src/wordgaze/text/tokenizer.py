@@ -68,9 +68,7 @@ class CaptionTokenizer:
         return CaptionTokenizer, (self._tokenizer, self.special_ids)
 
     @classmethod
-    def train(
-        cls, captions: Iterable[str], vocab_size: int = 6000, min_frequency: int = 2
-    ) -> CaptionTokenizer:
+    def train(cls, captions: Iterable[str], vocab_size: int = 6000, min_frequency: int = 2) -> CaptionTokenizer:
         """Train byte-level BPE (Sennrich et al. 2016, section 3.2; bytes as in GPT-2): no text is unknown.
 
         The tokenizer itself normalizes captions: NFKC, lower case, and a space for all but letters, digits, and the
@@ -138,9 +136,7 @@ class CaptionTokenizer:
         ids = self._tokenizer.encode(_text_alone(caption), add_special_tokens=False).ids
         if max_length is not None:
             if max_length < 2:
-                raise ConfigError(
-                    f"max_length is {max_length}; give at least 2, for the start and the end token."
-                )
+                raise ConfigError(f"max_length is {max_length}; give at least 2, for the start and the end token.")
             ids = ids[: max_length - 2]
         return [self.bos_id, *ids, self.eos_id]
 
@@ -239,9 +235,7 @@ def _caption_normalizer() -> normalizers.Normalizer:
             # Some sets come split into words: "a man 's shirt".
             replace(Regex(rf"(?<={_WORD_CHARACTER})\s+'(?=s(?!{_WORD_CHARACTER}))"), "'"),
             replace(
-                Regex(
-                    rf"(?<!{_WORD_CHARACTER})['\-]+|['\-]+(?!{_WORD_CHARACTER})|[^\p{{L}}\p{{M}}\p{{N}}'\-]+"
-                ),
+                Regex(rf"(?<!{_WORD_CHARACTER})['\-]+|['\-]+(?!{_WORD_CHARACTER})|[^\p{{L}}\p{{M}}\p{{N}}'\-]+"),
                 " ",
             ),
             replace(Regex(r" {2,}"), " "),

@@ -65,9 +65,7 @@ class TrainingLog(Callback):
         if step % self.every or step == self._last[1]:
             return
         now = time.monotonic()
-        photos = (
-            (step - self._last[1]) * self.batch_size * trainer.accumulate_grad_batches * trainer.world_size
-        )
+        photos = (step - self._last[1]) * self.batch_size * trainer.accumulate_grad_batches * trainer.world_size
         self._append(
             step=step,
             epoch=trainer.current_epoch,
@@ -80,9 +78,7 @@ class TrainingLog(Callback):
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        scores = {
-            name: float(value) for name, value in trainer.callback_metrics.items() if name in self.scores
-        }
+        scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name in self.scores}
         self._append(step=trainer.global_step, epoch=trainer.current_epoch, **scores)
         self._last = (time.monotonic(), trainer.global_step)
 

@@ -77,9 +77,7 @@ class DataOptions:
             "max_length": at_least(1),
             "workers": at_least(0, 1024),
             "crop": _CROP,
-            "stretch": Rule(
-                lambda stretch: stretch is None or 1 <= stretch < math.inf, "at least 1, or null"
-            ),
+            "stretch": Rule(lambda stretch: stretch is None or 1 <= stretch < math.inf, "at least 1, or null"),
             "on_broken": one_of("stop", "skip"),
         }
         check_fields(self, "data", rules)
@@ -286,9 +284,7 @@ class TrainOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.devices, str) and self.devices.removeprefix("-").isdecimal()
-        ):  # from the command line
+        if isinstance(self.devices, str) and self.devices.removeprefix("-").isdecimal():  # from the command line
             object.__setattr__(self, "devices", int(self.devices))
         check_fields(self, "train", _TRAIN_RULES)
         if self.objective == "scst" and self.initial_model is None:
@@ -331,6 +327,4 @@ class TrainingConfig:
         if cache is not None and os.path.exists(cache) and not os.path.isdir(cache):
             raise ConfigError(f"encoder.cache {cache} is a file; name a folder, or a new one.")
         if self.train.patience and not self.data.validation:
-            raise ConfigError(
-                "train.patience waits for a better CIDEr; name a set in data.validation, or set it to 0."
-            )
+            raise ConfigError("train.patience waits for a better CIDEr; name a set in data.validation, or set it to 0.")

@@ -89,9 +89,7 @@ def _fields(kind: type) -> _Group:
     """Return the settings of an option class by name, groups as such dictionaries."""
     hints = get_type_hints(kind)
     return {
-        field.name: _fields(hints[field.name])
-        if dataclasses.is_dataclass(hints.get(field.name))
-        else str(field.type)
+        field.name: _fields(hints[field.name]) if dataclasses.is_dataclass(hints.get(field.name)) else str(field.type)
         for field in setting_fields(kind)
     }
 
@@ -163,15 +161,11 @@ def _check_yaml(path: Path) -> None:
         raise ConfigError(f"The config {path} is empty; start from one in configs/.")
     if not isinstance(root, yaml.MappingNode):
         kind = "a list" if isinstance(root, yaml.SequenceNode) else "a text"
-        raise ConfigError(
-            f"The config {path} is {kind}; it must have settings in groups, as in configs/shapes.yaml."
-        )
+        raise ConfigError(f"The config {path} is {kind}; it must have settings in groups, as in configs/shapes.yaml.")
     try:
         _check_keys(path, root, _FIELDS, "")
     except RecursionError:  # an anchor within itself
-        raise ConfigError(
-            f"The config {path} is nested too deeply; check that this is the right file."
-        ) from None
+        raise ConfigError(f"The config {path} is nested too deeply; check that this is the right file.") from None
 
 
 def _compose(path: Path) -> yaml.Node | None:
@@ -182,17 +176,13 @@ def _compose(path: Path) -> yaml.Node | None:
     try:
         return yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
-        raise ConfigError(
-            f"The config {path} can't be read ({error.strerror}); check its permissions."
-        ) from None
+        raise ConfigError(f"The config {path} can't be read ({error.strerror}); check its permissions.") from None
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"The config {path} is not UTF-8 text (byte {error.start}); check that this is the right file."
         ) from None
     except RecursionError:
-        raise ConfigError(
-            f"The config {path} is nested too deeply; check that this is the right file."
-        ) from None
+        raise ConfigError(f"The config {path} is nested too deeply; check that this is the right file.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"The config {path} is not YAML{_yaml_problem(error)}") from None
 

@@ -48,9 +48,7 @@ class CaptionDataModule(LightningDataModule):
         super().__init__()
         self.views = views
         self.train_set = TrainingDataset(train, views, encode, captions_per_photo, seed)
-        self.validation_sets = {
-            name: ValidationDataset(photos, transform) for name, photos in validation.items()
-        }
+        self.validation_sets = {name: ValidationDataset(photos, transform) for name, photos in validation.items()}
         self.sampler = EpochSampler(len(self.train_set), seed)
         self.pad_id = pad_id
         self.batch_size = batch_size

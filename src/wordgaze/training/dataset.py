@@ -48,9 +48,7 @@ class PhotoViews:
     sees the same photos as one that was not.
     """
 
-    def __init__(
-        self, photos: Sequence[Path], transform: TrainTransform, seed: int, skip_broken: bool = False
-    ) -> None:
+    def __init__(self, photos: Sequence[Path], transform: TrainTransform, seed: int, skip_broken: bool = False) -> None:
         self.photos = photos
         self.transform = transform
         self.seed = seed
@@ -215,9 +213,7 @@ def collate_training(items: Sequence[TrainingItem], pad_id: int, max_length: int
 
     Few captions are long, and a batch costs as much as its longest. A cut one has no end: nothing false is taught.
     """
-    input_ids, labels = pad_captions(
-        [row[: max_length + 1] for item in items for row in item.captions], pad_id
-    )
+    input_ids, labels = pad_captions([row[: max_length + 1] for item in items for row in item.captions], pad_id)
     views = [item.view for item in items]
     return TrainingBatch(
         torch.stack([view.inputs for view in views]),
@@ -252,6 +248,4 @@ def _ignore(warning: str) -> None:
 
 
 def _unusable(path: Path, error: PhotoError) -> DataError:
-    return DataError(
-        f"The photo {path} can't be used: it {error}; or set data.on_broken to skip, to train without it."
-    )
+    return DataError(f"The photo {path} can't be used: it {error}; or set data.on_broken to skip, to train without it.")

@@ -55,9 +55,7 @@ class DrawnSources:
         for folder, now in self._waiting.items():
             description = description.replace(str(now), str(folder))
             photos = [
-                replace(photo, path=folder / photo.path.relative_to(now))
-                if now in photo.path.parents
-                else photo
+                replace(photo, path=folder / photo.path.relative_to(now)) if now in photo.path.parents else photo
                 for photo in photos
             ]
         return CaptionSet(tuple(photos), description)
@@ -97,9 +95,7 @@ class DrawnSources:
         folder = self.run.path / inside
         for other in self._scenes:
             if folder in other.parents or other in folder.parents:
-                raise ConfigError(
-                    f"Of two sources of format shapes one is drawn into the other, {name!r}; rename one."
-                )
+                raise ConfigError(f"Of two sources of format shapes one is drawn into the other, {name!r}; rename one.")
         if folder.exists() and not _was_drawn(folder):
             raise ConfigError(
                 f"{folder} exists already, and its scenes were not drawn by `wordgaze train`; move it away, or give "

@@ -65,9 +65,7 @@ def fit(
     frozen = FrozenPart(parts.model.encoder, encoder.freeze)
     frozen.freeze()
     if encoder.cache is not None and not frozen:
-        raise ConfigError(
-            "encoder.cache stores the output of frozen layers, but none is frozen; set cache to null."
-        )
+        raise ConfigError("encoder.cache stores the output of frozen layers, but none is frozen; set cache to null.")
     self_critical = _self_critical_step(parts, data, train) if train.objective == "scst" else None
     trainer = make_trainer(train, data, folder, on_message, callbacks)
     data.drawn.check()
@@ -201,9 +199,7 @@ def _readable_errors(folder: RunFolder, on_message: OnMessage) -> Iterator[None]
         raise
     except DataError as error:
         if folder.last.exists():
-            on_message(
-                f"what was learned before is kept in {folder.last}; the same command resumes from there"
-            )
+            on_message(f"what was learned before is kept in {folder.last}; the same command resumes from there")
         # From a worker process the sentence comes at the end of a traceback.
         raise DataError(str(error).rsplit("DataError: ", 1)[-1].strip()) from error
     finally:

@@ -49,8 +49,7 @@ def load_data(options: DataOptions, drawn: DrawnSources, on_message: OnMessage) 
     """Load the sources; draw those of drawn scenes; leave out photos that can't be read, or raise DataError."""
     training = load_sources([drawn.source(source) for source in options.train], check_files=True)
     validation = {
-        name: load_sources([drawn.source(source)], check_files=True)
-        for name, source in options.validation.items()
+        name: load_sources([drawn.source(source)], check_files=True) for name, source in options.validation.items()
     }
     sets = (training, *validation.values())
     paths = (photo.path for photos in sets for photo in photos)

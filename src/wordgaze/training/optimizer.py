@@ -12,9 +12,7 @@ from wordgaze.model.caption_model import CaptionModel
 from wordgaze.training.config import EncoderOptions, TrainOptions
 
 
-def parameter_groups(
-    model: CaptionModel, encoder: EncoderOptions, train: TrainOptions
-) -> list[dict[str, Any]]:
+def parameter_groups(model: CaptionModel, encoder: EncoderOptions, train: TrainOptions) -> list[dict[str, Any]]:
     """Return AdamW's groups: a rate for each encoder layer (Clark et al. 2020, appendix A), no decay on vectors."""
     parts = [*model.encoder.layers(), nn.ModuleList(model.encoder.head_modules())]
     depth = {id(parameter): i for i, part in enumerate(parts, start=1) for parameter in part.parameters()}
@@ -33,9 +31,7 @@ def parameter_groups(
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
 
 
-def warmup_cosine(
-    optimizer: torch.optim.Optimizer, warmup: int, total: int
-) -> torch.optim.lr_scheduler.LambdaLR:
+def warmup_cosine(optimizer: torch.optim.Optimizer, warmup: int, total: int) -> torch.optim.lr_scheduler.LambdaLR:
     """Rise linearly over ``warmup`` steps, then fall along half a cosine to zero at ``total`` (Loshchilov 2017)."""
 
     def factor(step: int) -> float:

@@ -65,13 +65,9 @@ def train(
         pl.seed_everything(config.train.seed, workers=True, verbose=False)
         # That a feature map's network has weights for a head it has not is no news.
         logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
-        start = starting_model(
-            data, folder.tokenizer(), config.encoder, config.decoder, config.tokenizer, config.train
-        )
+        start = starting_model(data, folder.tokenizer(), config.encoder, config.decoder, config.tokenizer, config.train)
         data = data.without_empty(start.parts.tokenizer, on_message)
-        fitted = fit(
-            start, data, folder, config.encoder, config.train, config.generation, on_message, callbacks
-        )
+        fitted = fit(start, data, folder, config.encoder, config.train, config.generation, on_message, callbacks)
     if folder.first:
         save(start.parts, config.generation, folder.path, _card(config, data, fitted))
     return TrainingResult(folder.path, fitted.cider, fitted.steps, folder.first)

@@ -148,9 +148,7 @@ class RunFolder:
         while not parent.exists() and parent != parent.parent:
             parent = parent.parent
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            raise ConfigError(
-                f"Nothing can be written in {parent}; choose another --out, or change its permissions."
-            )
+            raise ConfigError(f"Nothing can be written in {parent}; choose another --out, or change its permissions.")
         if self.checkpoints.exists() and not self.checkpoints.is_dir():
             raise ConfigError(f"{self.checkpoints} is a file; move it away, or choose another --out.")
 
@@ -199,9 +197,7 @@ class RunFolder:
 
     def _what_is_here(self) -> str:
         if all((self.path / name).exists() for name in _MODEL):
-            return (
-                f"{self.path} is a model folder, but not a run of `wordgaze train` (it has no {CONFIG_FILE})"
-            )
+            return f"{self.path} is a model folder, but not a run of `wordgaze train` (it has no {CONFIG_FILE})"
         names = self._content()
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         return f"{self.path} is not a run of `wordgaze train` and not empty: it holds {names[0]}{more}"
@@ -209,12 +205,7 @@ class RunFolder:
     def _check_same_settings(self) -> None:
         """Raise ConfigError for other settings than the run began with; how long and how often may change."""
         before, now = (settings_of(config) for config in (parse_config(self.description), self.config))
-        changed = {
-            f"{group}.{name}"
-            for group in now
-            for name in now[group]
-            if now[group][name] != before[group][name]
-        }
+        changed = {f"{group}.{name}" for group in now for name in now[group] if now[group][name] != before[group][name]}
         changed = {name for name in changed if not name.startswith("generation.")} - _MAY_CHANGE
         if changed:
             raise ConfigError(
@@ -245,9 +236,7 @@ def load_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=False, mmap=mmap)
     except Exception as error:  # torch raises many kinds for a broken file
-        raise ModelError(
-            f"The checkpoint {path} can't be read ({first_line(error)}); use --restart."
-        ) from error
+        raise ModelError(f"The checkpoint {path} can't be read ({first_line(error)}); use --restart.") from error
     known = isinstance(checkpoint, dict) and all(name in checkpoint for name in _IN_A_CHECKPOINT)
     if not known or STATE_KEY not in checkpoint["callbacks"]:
         raise ModelError(f"{path} is not a checkpoint of `wordgaze train`; choose another --out.")

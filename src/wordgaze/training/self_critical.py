@@ -61,9 +61,7 @@ class SelfCriticalStep:
             max_length=min(max_length, model.config.decoder.positions),
         )
 
-    def loss(
-        self, batch: TrainingBatch, encoder_hidden_states: Tensor, epoch: int
-    ) -> tuple[Tensor, StepMeasures]:
+    def loss(self, batch: TrainingBatch, encoder_hidden_states: Tensor, epoch: int) -> tuple[Tensor, StepMeasures]:
         """Draw captions with cached keys and values, then score them in one teacher-forced pass, with gradients."""
         device = encoder_hidden_states.device
         samples = self.draw(encoder_hidden_states, self.sampling, self._seeds(batch, epoch))
@@ -85,16 +83,13 @@ class SelfCriticalStep:
         captions = generate_captions(self.model, self.tokenizer, encoder_hidden_states, options, seeds)
         return [caption for photo in captions for caption in photo]
 
-    def score(
-        self, batch: TrainingBatch, captions: Sequence[GeneratedCaption], texts: Sequence[str]
-    ) -> Tensor:
+    def score(self, batch: TrainingBatch, captions: Sequence[GeneratedCaption], texts: Sequence[str]) -> Tensor:
         """Return rewards (B, K) of K captions a photo; those of a flipped view are compared with sides swapped."""
         count = len(captions) // len(batch.photos)
         photos = [photo for photo in batch.photos for _ in range(count)]
         flipped = [is_flipped for is_flipped in batch.flipped for _ in range(count)]
         unflipped = [
-            swap_left_right(text) if is_flipped else text
-            for text, is_flipped in zip(texts, flipped, strict=True)
+            swap_left_right(text) if is_flipped else text for text, is_flipped in zip(texts, flipped, strict=True)
         ]
         rewards = self.reward(photos, unflipped, [self._has_ended(caption) for caption in captions])
         return torch.from_numpy(rewards).float().view(len(batch.photos), count)
@@ -112,9 +107,7 @@ class SelfCriticalStep:
         texts = [self.tokenizer.decode(caption.token_ids) for caption in greedy]
         return rewards - self.score(batch, greedy, texts)
 
-    def _measures(
-        self, samples: Sequence[GeneratedCaption], texts: Sequence[str], rewards: Tensor
-    ) -> StepMeasures:
+    def _measures(self, samples: Sequence[GeneratedCaption], texts: Sequence[str], rewards: Tensor) -> StepMeasures:
         words = [text.split() for text in texts]
         return StepMeasures(
             reward=rewards.mean(),

@@ -168,7 +168,5 @@ def _read_lines(files: Iterable[str]) -> list[str]:
         try:
             lines += Path(file).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"The text file {file} can't be read ({error}); correct tokenizer.extra_text."
-            ) from error
+            raise DataError(f"The text file {file} can't be read ({error}); correct tokenizer.extra_text.") from error
     return [line for line in lines if line.strip()]

@@ -27,14 +27,10 @@ def expand(
     """
     old = model.config
     decoder = old.decoder if dropout is None else replace(old.decoder, dropout=dropout)
-    changed = [
-        field.name for field in fields(encoder) if vars(encoder)[field.name] != vars(old.encoder)[field.name]
-    ]
+    changed = [field.name for field in fields(encoder) if vars(encoder)[field.name] != vars(old.encoder)[field.name]]
     becomes_fused = encoder.beside != old.encoder.beside
     encoder = _checked(encoder, old.encoder, decoder)
-    expanded = CaptionModel(
-        CaptionModelConfig(encoder, decoder), None, aux_weights if becomes_fused else None
-    )
+    expanded = CaptionModel(CaptionModelConfig(encoder, decoder), None, aux_weights if becomes_fused else None)
     state = model.state_dict()
     if encoder.image_size != old.encoder.image_size:
         _resample_positions(state, model, expanded)
@@ -86,9 +82,7 @@ def _resample_positions(state: dict[str, Any], model: CaptionModel, expanded: Ca
             state[name] = resample_abs_pos_embed(state[name], new, old, num_prefix_tokens=num_prefix)
 
 
-def _check_shapes(
-    state: Mapping[str, Tensor], expanded: Mapping[str, Tensor], changed: Sequence[str]
-) -> None:
+def _check_shapes(state: Mapping[str, Tensor], expanded: Mapping[str, Tensor], changed: Sequence[str]) -> None:
     """Raise ConfigError for weights in ``state`` that have no place: relative positions, for one, don't grow."""
     for name in state.keys() & expanded.keys():
         if state[name].shape != expanded[name].shape:

@@ -22,9 +22,7 @@ _FORMATS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND"}
 _REMEDY = "set data.on_broken to skip"
 
 
-def find_broken(
-    paths: Iterable[Path], on_message: Callable[[str], None], decoded: int = DECODED
-) -> dict[Path, str]:
+def find_broken(paths: Iterable[Path], on_message: Callable[[str], None], decoded: int = DECODED) -> dict[Path, str]:
     """Return the photos that can't be read, each with the reason; tell ``on_message`` which are read, but look odd.
 
     Up to ``decoded`` photos are decoded; of a larger set beginning and end are read, which finds what was cut short,
@@ -46,9 +44,7 @@ def find_broken(
         reasons = zip(unique, pool.map(reason, unique), strict=True)
         broken = {path: why for path, why in reasons if why is not None}
     if odd:
-        on_message(
-            f"{len(odd):,} of {len(unique):,} photos are taken as they are: {_named(sorted(odd), odd)}"
-        )
+        on_message(f"{len(odd):,} of {len(unique):,} photos are taken as they are: {_named(sorted(odd), odd)}")
     return broken
 
 
@@ -85,9 +81,7 @@ def _named(paths: Sequence[Path], broken: Mapping[Path, str]) -> str:
     return names + (f" · and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else "")
 
 
-def without_empty(
-    captions: CaptionSet, tokenizer: CaptionTokenizer, on_message: Callable[[str], None]
-) -> CaptionSet:
+def without_empty(captions: CaptionSet, tokenizer: CaptionTokenizer, on_message: Callable[[str], None]) -> CaptionSet:
     """Return the set without the captions of which the tokenizer leaves no word, and photos that then have none.
 
     An emoji alone is one: it would teach that a photo is to be met with silence. Raise DataError where none is left.
@@ -104,9 +98,7 @@ def without_empty(
         return captions
     what = f"{dropped:,} captions without a word that the tokenizer knows, such as {example!r}"
     if not photos:
-        raise DataError(
-            f"No photo has a caption to learn from: left out {what}; correct captions or tokenizer."
-        )
+        raise DataError(f"No photo has a caption to learn from: left out {what}; correct captions or tokenizer.")
     lost = len(captions) - len(photos)
     on_message(f"left out {what}" + (f", and {lost:,} photos that have no other" if lost else ""))
     return replace(captions, photos=tuple(photos))

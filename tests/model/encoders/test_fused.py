@@ -28,9 +28,7 @@ def test_what_a_second_network_sees_is_added_to_the_patches(tmp_path, pixels):
         fine, last = maps(pixels)[0], network.forward_features(pixels)
         assert fine.shape[2:] == encoder.grid == (10, 10) and last.shape[2:] == (5, 5)
         of_vit, of_fine, of_last = encoder.projections
-        coarse = torch.nn.functional.interpolate(
-            of_last(normed(last)).movedim(-1, 1), (10, 10), mode="bilinear"
-        )
+        coarse = torch.nn.functional.interpolate(of_last(normed(last)).movedim(-1, 1), (10, 10), mode="bilinear")
         expected = of_vit(vit(pixels)) + of_fine(normed(fine)).flatten(1, 2)
         expected = expected + coarse.flatten(2).transpose(1, 2)
         output = encoder(pixels)
@@ -49,11 +47,7 @@ def test_a_second_networks_batch_norms_keep_their_statistics(pixels):
 @mark.parametrize("beside", ["test_efficientnet", "test_resnet"])
 def test_every_parameter_is_in_a_layer_in_the_head_or_before_the_first_block(beside):
     encoder = build_encoder(replace(FUSED, beside=beside, blocks=2))
-    inside = {
-        id(parameter)
-        for part in [*encoder.layers(), *encoder.head_modules()]
-        for parameter in part.parameters()
-    }
+    inside = {id(parameter) for part in [*encoder.layers(), *encoder.head_modules()] for parameter in part.parameters()}
     before_blocks = ("cls_token", "pos_embed", "reg_token", "patch_embed")
     left_out = {name for name, parameter in encoder.named_parameters() if id(parameter) not in inside}
     assert left_out and all(name.removeprefix("vit.network.").startswith(before_blocks) for name in left_out)
@@ -65,9 +59,7 @@ def test_a_map_that_a_second_network_has_not():
 
 
 def between_others(encoder):
-    return torch.nn.ModuleDict(
-        {"first": torch.nn.Linear(2, 2), "encoder": encoder, "last": torch.nn.Linear(2, 2)}
-    )
+    return torch.nn.ModuleDict({"first": torch.nn.Linear(2, 2), "encoder": encoder, "last": torch.nn.Linear(2, 2)})
 
 
 def test_weights_keep_the_names_that_they_have_on_disk():

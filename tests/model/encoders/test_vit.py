@@ -48,9 +48,7 @@ def test_prefix_tokens_stand_first_when_asked_for(pixels):
 def test_position_embeddings_are_resampled_to_another_grid(tmp_path):
     network = timm.create_model("test_vit", pretrained=False)
     save_file(network.state_dict(), tmp_path / "vit.safetensors")
-    encoder = build_encoder(
-        EncoderConfig("test_vit", image_size=(96, 128)), str(tmp_path / "vit.safetensors")
-    )
+    encoder = build_encoder(EncoderConfig("test_vit", image_size=(96, 128)), str(tmp_path / "vit.safetensors"))
     assert encoder.grid == (6, 8)
     assert encoder(torch.zeros(1, 3, 96, 128)).shape == (1, 48, encoder.width)
     assert torch.equal(encoder.network.blocks[0].mlp.fc1.weight, network.blocks[0].mlp.fc1.weight)

@@ -20,10 +20,7 @@ def _read(file: CaptionFile) -> list[CaptionedPhoto]:
             raise DataError(f"{path}: {location} is a box, not a caption; name the captions file instead.")
         photo_id = known_id(path, location, annotation, "image_id", captions, "images")
         captions[photo_id].append(caption_of(path, location, annotation, "caption"))
-    return [
-        CaptionedPhoto(photo_id, photo_file, tuple(captions[photo_id]))
-        for photo_id, photo_file in files.items()
-    ]
+    return [CaptionedPhoto(photo_id, photo_file, tuple(captions[photo_id])) for photo_id, photo_file in files.items()]
 
 
 def _files(file: CaptionFile) -> dict[PhotoId, Path]:

@@ -25,9 +25,7 @@ def _read(file: CaptionFile) -> list[CaptionedPhoto]:
         photos.append(CaptionedPhoto(photo_id, file.root / str(folder) / name, captions))
     splits = _splits(file)
     if splits and not photos:
-        raise DataError(
-            f"{path}: no photo in split {file.split!r}; it has {', '.join(splits)}: choose one of these."
-        )
+        raise DataError(f"{path}: no photo in split {file.split!r}; it has {', '.join(splits)}: choose one of these.")
     return photos
 
 

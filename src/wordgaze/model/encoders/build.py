@@ -22,9 +22,7 @@ from wordgaze.model.encoders.vit import VitEncoder
 Encoder = VitEncoder | HybridEncoder | FusedEncoder
 
 
-def build_encoder(
-    config: EncoderConfig, weights: str | None = None, aux_weights: str | None = None
-) -> Encoder:
+def build_encoder(config: EncoderConfig, weights: str | None = None, aux_weights: str | None = None) -> Encoder:
     """Return the encoder of ``config``; ``weights`` is None (random), ``"hub"`` (timm's), or a file with timm's names.
 
     ``aux_weights`` likewise, of the second network, ``config.beside``. Raises ConfigError for an unknown name or size,
@@ -48,9 +46,7 @@ def _build_vit(config: EncoderConfig, weights: str | None) -> VitEncoder:
     elif weights is None:
         network = _vit_of_shape(config.vit, **options)
     else:
-        raise ConfigError(
-            "encoder.vit describes a ViT that timm has no weights of; set encoder.pretrained to null."
-        )
+        raise ConfigError("encoder.vit describes a ViT that timm has no weights of; set encoder.pretrained to null.")
     if not hasattr(network, "num_prefix_tokens") or not hasattr(network, "patch_embed"):
         raise ConfigError(f"{config.name} is not a ViT with patch tokens; set encoder.features to 'map'.")
     sides = zip(network.patch_embed.img_size, network.patch_embed.patch_size, strict=True)
@@ -70,8 +66,7 @@ def _vit_of_shape(shape: VitShape, **options: Any) -> VisionTransformer:
         embed_dim=shape.width,
         depth=shape.layers,
         num_heads=shape.heads,
-        mlp_ratio=(shape.mlp_width + 0.5)
-        / shape.width,  # timm cuts the product, which may come out below the integer
+        mlp_ratio=(shape.mlp_width + 0.5) / shape.width,  # timm cuts the product, which may come out below the integer
         qkv_bias=shape.qkv_bias,
         act_layer=shape.activation,
         class_token=shape.num_prefix_tokens > 0,
@@ -116,9 +111,7 @@ def _create_network(
     if not timm.is_model(name):
         close = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:3])
         hint = f"such as {close}" if close else "see timm.list_models()"
-        raise ConfigError(
-            f"timm has no network called {name!r}; choose another encoder.{settings[0]}, {hint}."
-        )
+        raise ConfigError(f"timm has no network called {name!r}; choose another encoder.{settings[0]}, {hint}.")
     if weights is not None:
         options["pretrained"] = True
     if weights not in (None, "hub"):

@@ -38,9 +38,7 @@ class FusedEncoder(nn.Module):
         self.aux_out_indices = sorted(config.beside_maps)
         self._read_map_sizes(config)
         self.aux_norms = nn.ModuleList(nn.LayerNorm(count) for count in self.map_channels)
-        self.projections = nn.ModuleList(
-            nn.Linear(count, config.width) for count in (vit.width, *self.map_channels)
-        )
+        self.projections = nn.ModuleList(nn.Linear(count, config.width) for count in (vit.width, *self.map_channels))
         self.blocks = vit_blocks(config.blocks, config.width, config.heads, config.drop_path)
         self.width = config.width
         self.grid, self.num_prefix = vit.grid, vit.num_prefix

@@ -38,9 +38,7 @@ class HybridEncoder(nn.Module):
 
     def forward(self, pixel_values: Tensor, keep_indices: Tensor | None = None) -> Tensor:
         (patches,) = self.forward_stem(pixel_values, 2)
-        return self.forward_rest(
-            [patches if keep_indices is None else keep_patches(patches, keep_indices)], 2
-        )
+        return self.forward_rest([patches if keep_indices is None else keep_patches(patches, keep_indices)], 2)
 
     def layers(self) -> list[nn.Module]:
         """Return the pretrained network as one layer, then the embedding of its cells and the blocks on top."""
