@@ -69,8 +69,8 @@ def test_scores_and_maps_on_boxes(checkpoint: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "maps.json").read_text())["words"] >= 4
 
 
-def test_confidence_of_a_converted_folder(blip_folder: Path, tmp_path: Path) -> None:
-    run("convert", blip_folder, tmp_path / "model")
+def test_confidence_of_a_converted_folder(checkpoint: Path, tmp_path: Path) -> None:
+    run("convert", checkpoint, tmp_path / "model")
     captioner = Captioner.from_pretrained(tmp_path / "model", "cpu")
     photos = []
     for number in range(120):
@@ -85,9 +85,8 @@ def test_confidence_of_a_converted_folder(blip_folder: Path, tmp_path: Path) -> 
         {"image_id": number, "caption": text if number % 2 else f"zebra {number}"} for number, text in enumerate(texts)
     ]
     (tmp_path / "captions.json").write_text(json.dumps({"images": images, "annotations": annotations}))
-    options = module.load_folder(tmp_path / "model").generation.to_dict() | {"min_length": 3}
-    ids = {"decoder_start_token_id": 52, "eos_token_id": 3, "pad_token_id": 0}
-    (tmp_path / "model" / module.GENERATION).write_text(json.dumps(options | ids))
+    generation = tmp_path / "model" / module.GENERATION
+    generation.write_text(json.dumps(json.loads(generation.read_text()) | {"min_length": 3}))
     data = ("--images", tmp_path / "photos", "--captions", tmp_path / "captions.json")
     run("calibrate", tmp_path / "model", *data)
     result = run("caption", photos[0], "--model", tmp_path / "model", "--confidence")
