@@ -213,17 +213,32 @@ def test_the_citation_is_of_this_version() -> None:
 
 
 def unpickles(tree: ast.AST) -> bool:
-    """Whether code could make Python objects of a file: pickle, torch.load and their like."""
+    """Whether code could make any Python objects of a file: pickle, torch.load and their like.
+
+    torch.load with ``weights_only=True`` makes tensors alone, and to catch pickle's error is no use of it.
+    """
     nodes = list(ast.walk(tree))
-    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names} - {"pickle"}
     modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
-    calls = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
-    keywords = [node for node in nodes if isinstance(node, ast.keyword)]
+    of_pickle = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
+    of_pickle = {name for name in of_pickle if name.startswith("pickle.")} - {"pickle.UnpicklingError"}
+    calls = {
+        ast.unparse(node.func)
+        for node in nodes
+        if isinstance(node, ast.Call) and ("weights_only", "True") not in arguments(node)
+    }
+    keywords = {argument for node in nodes if isinstance(node, ast.Call) for argument in arguments(node)}
     return bool(
         modules & {"pickle", "dill", "joblib", "shelve", "marshal"}
+        or of_pickle
         or calls & {"torch.load", "yaml.load", "eval", "exec"}
-        or any(word.arg == "allow_pickle" and ast.unparse(word.value) != "False" for word in keywords)
+        or any(name == "allow_pickle" and value != "False" for name, value in keywords)
     )
+
+
+def arguments(call: ast.Call) -> set[tuple[str | None, str]]:
+    """Return the keyword arguments of a call, as they are written."""
+    return {(word.arg, ast.unparse(word.value)) for word in call.keywords}
 
 
 def test_only_training_unpickles_as_security_says() -> None:
@@ -234,6 +249,8 @@ def test_only_training_unpickles_as_security_says() -> None:
     }
     assert found <= {"training"}
     assert unpickles(ast.parse("import torch\ntorch.load('a.ckpt')"))  # the net would hold one
+    assert unpickles(ast.parse("torch.load('a.ckpt', weights_only=False)"))
+    assert unpickles(ast.parse("import pickle\npickle.loads(data)"))
     assert unpickles(ast.parse("numpy.load('a.npy', allow_pickle=True)"))
 
 
