@@ -218,7 +218,8 @@ def unpickles(tree: ast.AST) -> bool:
     torch.load with ``weights_only=True`` makes tensors alone, and to catch pickle's error is no use of it.
     """
     nodes = list(ast.walk(tree))
-    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names} - {"pickle"}
+    imported = [alias for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    modules = {alias.name for alias in imported if (alias.name, alias.asname) != ("pickle", None)}
     modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
     of_pickle = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
     of_pickle = {name for name in of_pickle if name.startswith("pickle.")} - {"pickle.UnpicklingError"}
