@@ -3,42 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 
-def _written(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
-    pytest.importorskip("transformers")
-    from scripts.experiments import tiny_checkpoints
+def _checkpoint(name: str) -> Any:
+    """Return a fixture: the folder of a BLIP, or of an encoder and a decoder, as in ``vit-gpt2``."""
 
-    folder = tmp_path_factory.mktemp("checkpoints") / name
-    if name == "blip":
-        tiny_checkpoints.blip(folder)
-    else:
-        encoder, decoder = name.split("-")
-        tiny_checkpoints.vision_encoder_decoder(folder, encoder, decoder)
+    @pytest.fixture(scope="session")
+    def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+        pytest.importorskip("transformers")
+        from scripts.experiments import tiny_checkpoints
+
+        written = tmp_path_factory.mktemp("checkpoints") / name
+        if name == "blip":
+            tiny_checkpoints.blip(written)
+        else:
+            encoder, decoder = name.split("-")
+            tiny_checkpoints.vision_encoder_decoder(written, encoder, decoder)
+        return written
+
     return folder
 
 
-@pytest.fixture(scope="session")
-def blip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a BLIP."""
-    return _written(tmp_path_factory, "blip")
-
-
-@pytest.fixture(scope="session")
-def vit_gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a ViT with GPT-2."""
-    return _written(tmp_path_factory, "vit-gpt2")
-
-
-@pytest.fixture(scope="session")
-def deit_bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a DeiT with BERT."""
-    return _written(tmp_path_factory, "deit-bert")
-
-
-@pytest.fixture(scope="session")
-def vit_roberta_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a ViT with RoBERTa."""
-    return _written(tmp_path_factory, "vit-roberta")
+blip_folder = _checkpoint("blip")
+vit_gpt2_folder = _checkpoint("vit-gpt2")
+deit_bert_folder = _checkpoint("deit-bert")
+vit_roberta_folder = _checkpoint("vit-roberta")
