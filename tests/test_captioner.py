@@ -28,7 +28,7 @@ from wordgaze.captioning import pipeline
 from wordgaze.errors import ConfigError, ModelError, PhotoError, PhotoWarning
 from wordgaze.explanation import explainer
 from wordgaze.folder import FILES, load_folder, save_folder
-from wordgaze.generation.search import generate
+from wordgaze.generation.generate import generate
 
 
 def close(left: Caption, right: Caption) -> bool:

@@ -24,7 +24,7 @@ from wordgaze.explanation.methods import (
     word_maps,
 )
 from wordgaze.generation.options import GenerationOptions
-from wordgaze.generation.search import generate
+from wordgaze.generation.generate import generate
 from wordgaze.model.attention import Attention
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig

@@ -6,7 +6,7 @@ import torch
 
 from wordgaze.errors import ConfigError
 from wordgaze.generation.options import GenerationOptions
-from wordgaze.generation.search import generate
+from wordgaze.generation.generate import generate
 from wordgaze.model.config import DecoderConfig
 from wordgaze.model.decoder import Decoder
 

@@ -5,7 +5,7 @@ import torch
 from tests.their_decoders import BERT, GPT2, blip, gpt2, same_decoders
 
 from wordgaze.generation.options import GenerationOptions
-from wordgaze.generation.search import generate
+from wordgaze.generation.generate import generate
 
 pytest.importorskip("transformers")
 

@@ -23,7 +23,7 @@ from wordgaze.data.shapes import write_shapes
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.evaluation.score import score_captions
 from wordgaze.generation.options import GenerationOptions
-from wordgaze.generation.search import generate
+from wordgaze.generation.generate import generate
 from wordgaze.model.config import EncoderConfig
 from wordgaze.model.encoders.build import build_encoder
 from wordgaze.tasks.train import parse_config

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wordgaze.generation.search import DecoderModel, generate
+from wordgaze.generation.generate import generate
+from wordgaze.generation.torch_stepper import DecoderModel
 from wordgaze.model.encoders.build import Encoder
 from wordgaze.training.dataset import IGNORED, TrainingBatch
 
@@ -95,7 +96,7 @@ class AttentionLstm(nn.Module):
 
 
 class ShowAttendTell(nn.Module):
-    """Encoder and decoder, as :func:`wordgaze.generation.search.generate` asks for them."""
+    """Encoder and decoder, as :func:`wordgaze.generation.generate.generate` asks for them."""
 
     def __init__(self, encoder: Encoder, vocab_size: int, width: int = WIDTH) -> None:
         super().__init__()

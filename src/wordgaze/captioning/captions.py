@@ -14,7 +14,7 @@ from wordgaze.generation.caption import Caption, CaptionWord
 from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.result import GeneratedCaption
-from wordgaze.generation.search import generate
+from wordgaze.generation.generate import generate
 
 
 def generate_captions(

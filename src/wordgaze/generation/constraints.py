@@ -1,13 +1,11 @@
-"""Which ids may not come next."""
+"""Which ids may not come next. Imports no torch."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from wordgaze.generation.options import GenerationOptions
-
-NEVER = float("-inf")
+from wordgaze.generation.stepper import LogProbs
 
 
 class Constraints:
@@ -29,46 +27,21 @@ class Constraints:
         self.num_given = num_given
         self.forbidden = sorted({bos_id, eos_id if pad_id is None else pad_id} - {eos_id})
 
-    def apply(self, log_probs: Tensor, ids: Tensor) -> Tensor:
-        """Return a copy of ``log_probs`` (R, V), of the id after ``ids`` (R, T), with -inf where it may not come."""
-        allowed = log_probs.clone()
-        allowed[:, self.forbidden] = NEVER
+    def apply(self, log_probs: LogProbs, ids: np.ndarray) -> None:
+        """Forbid what may not come after ``ids`` (R, T). Where nothing else may come, the caption ends."""
+        forbidden = list(self.forbidden)
         # The end itself counts, the start and a prompt do not.
         if ids.shape[1] - self.num_given < self.options.min_length:
-            allowed[:, self.eos_id] = NEVER
-        size = self.options.no_repeat_ngram_size
-        if 0 < size < ids.shape[1]:
-            self._forbid_repeats(allowed, ids[:, 1:], size)
-        # Where nothing else may come, the caption ends.
-        stuck = allowed.isneginf().all(dim=1)
-        allowed[stuck, self.eos_id] = log_probs[stuck, self.eos_id]
-        return allowed
+            forbidden.append(self.eos_id)
+        log_probs.forbid(forbidden, *self._repeats(ids[:, 1:]), self.eos_id)
 
-    @staticmethod
-    def _forbid_repeats(allowed: Tensor, ids: Tensor, size: int) -> None:
-        """Forbid in ``allowed`` what would repeat an n-gram of ``ids`` (R, T) (Paulus et al. 2018, section 2.5)."""
-        if ids.shape[1] < size:
-            return
-        ngrams = ids.unfold(1, size, 1)  # (R, T - size + 1, size)
-        last = ids[:, ids.shape[1] - size + 1 :]
-        seen = (ngrams[:, :, :-1] == last[:, None]).all(dim=2)
-        rows, positions = seen.nonzero(as_tuple=True)
-        allowed[rows, ngrams[rows, positions, -1]] = NEVER
-
-
-def truncate(log_probs: Tensor, top_k: int, top_p: float) -> Tensor:
-    """Return ``log_probs`` (R, V) with -inf outside the ``top_k`` likeliest ids, and then outside the nucleus.
-
-    The nucleus is the smallest set whose mass reaches ``top_p`` (Holtzman et al. 2020).
-    """
-    truncated = log_probs
-    if top_k and top_k < truncated.shape[-1]:
-        smallest = truncated.topk(top_k, dim=-1).values[..., -1:]
-        truncated = truncated.masked_fill(truncated < smallest, NEVER)
-    if top_p < 1:
-        ordered, order = truncated.sort(dim=-1, descending=True)
-        mass = ordered.softmax(dim=-1)
-        beyond = mass.cumsum(dim=-1) - mass >= top_p
-        beyond[..., 0] = False  # the likeliest stays, also where ``top_p`` is nothing in float32
-        truncated = truncated.masked_fill(torch.zeros_like(beyond).scatter(-1, order, beyond), NEVER)
-    return truncated
+    def _repeats(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows of ``ids`` (R, T) with ids that would repeat an n-gram (Paulus et al. 2018, section 2.5)."""
+        size, length = self.options.no_repeat_ngram_size, ids.shape[1]
+        if not 0 < size <= length:
+            nothing = np.empty(0, np.int64)
+            return nothing, nothing
+        ngrams = np.lib.stride_tricks.sliding_window_view(ids, size, axis=1)  # (R, T - size + 1, size)
+        last = ids[:, length - size + 1 :]
+        rows, positions = (ngrams[:, :, :-1] == last[:, None]).all(axis=2).nonzero()
+        return rows, ngrams[rows, positions, -1]

@@ -1,35 +1,24 @@
-"""Greedy search, seeded sampling and beam search over one cached step at a time.
+"""Greedy search, seeded sampling and beam search over one cached step at a time. Imports no torch.
 
 The beams or samples of a photo share its keys and values; a photo whose captions have all ended leaves the batch.
-Letters: B photos still searched, K beams or captions each, R = B·K rows, V vocabulary.
+Letters: B photos still searched, K beams or captions each, R = B·K rows, T tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from wordgaze.generation.constraints import NEVER, Constraints, truncate
+from wordgaze.generation.constraints import Constraints
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.result import GeneratedCaption
-from wordgaze.model.cache import DecoderCache
+from wordgaze.generation.stepper import NEVER, Stepper
 
 
-class DecoderModel(Protocol):
-    """What a search needs of a model."""
-
-    def start(self, encoder_hidden_states: Tensor) -> DecoderCache: ...
-
-    def decode(self, input_ids: Tensor, cache: DecoderCache) -> Tensor: ...
-
-
-@torch.no_grad()
-def generate(
-    model: DecoderModel,
-    encoder_hidden_states: Tensor,
+def search(
+    stepper: Stepper,
+    num_photos: int,
     options: GenerationOptions,
     *,
     bos_id: int,
@@ -38,126 +27,124 @@ def generate(
     prompt_ids: Sequence[int] = (),
     photo_seeds: Sequence[int] | None = None,
 ) -> list[list[GeneratedCaption]]:
-    """Return ``num_captions`` captions for each photo of ``encoder_hidden_states`` (B, N, D), best first.
+    """Return ``num_captions`` captions for each photo of ``stepper``, best first.
 
     All begin with ``prompt_ids``, which no length counts and no score judges; repeats of them are repeats.
     A photo's captions do not depend on its batch: when sampling, each draws from its own stream, seeded by
     ``options.seed`` or its entry in ``photo_seeds``.
     """
-    if len(encoder_hidden_states) == 0:
-        return []
     constraints = Constraints(options, bos_id, eos_id, pad_id, len(prompt_ids))
-    prefix = torch.tensor([bos_id, *prompt_ids], device=encoder_hidden_states.device)
+    rows = _Rows(np.tile(np.array([bos_id, *prompt_ids], np.int64), (num_photos, 1)))
     if options.sample or options.num_beams == 1:
-        seeds = [options.seed] * len(encoder_hidden_states) if photo_seeds is None else list(photo_seeds)
-        return _step_by_step(model, encoder_hidden_states, options, constraints, prefix, seeds)
-    return _beam_search(model, encoder_hidden_states, options, constraints, prefix)
+        seeds = [options.seed] * num_photos if photo_seeds is None else list(photo_seeds)
+        return _step_by_step(stepper, rows, options, constraints, seeds)
+    return _beam_search(stepper, rows, options, constraints)
+
+
+class _Rows:
+    """The captions so far, a row each: ``ids`` (R, T), and ``log_probs`` of those that follow the first ones."""
+
+    def __init__(self, ids: np.ndarray) -> None:
+        self.ids = ids
+        self.log_probs = np.empty((len(ids), 0), np.float32)
+
+    @property
+    def unread(self) -> np.ndarray:
+        """Return the ids that the decoder has not seen, (R, T) at first and (R, 1) from then on."""
+        return self.ids[:, -1:] if self.log_probs.shape[1] else self.ids
+
+    def append(self, ids: np.ndarray, log_probs: np.ndarray) -> None:
+        self.ids = np.concatenate((self.ids, ids[:, None]), axis=1)
+        self.log_probs = np.concatenate((self.log_probs, log_probs[:, None]), axis=1)
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Let row i be what row ``rows[i]`` was."""
+        self.ids, self.log_probs = self.ids[rows], self.log_probs[rows]
 
 
 def _step_by_step(
-    model: DecoderModel,
-    encoder_hidden_states: Tensor,
-    options: GenerationOptions,
-    constraints: Constraints,
-    prefix: Tensor,
-    seeds: Sequence[int],
+    stepper: Stepper, rows: _Rows, options: GenerationOptions, constraints: Constraints, seeds: Sequence[int]
 ) -> list[list[GeneratedCaption]]:
     """Return each photo's greedy caption or its samples: rows that grow by one id a step, independent of each other."""
-    device, eos_id = encoder_hidden_states.device, constraints.eos_id
-    per_photo = options.num_captions if options.sample else 1
-    draws = torch.empty(0)
+    eos_id, per_photo, photos = constraints.eos_id, 1, np.arange(len(seeds))
     if options.sample:
-        # (B, T, K), drawn beforehand, so that a photo's samples do not depend on when others end
-        draws = torch.stack([_uniform(seed, options.max_length, per_photo) for seed in seeds]).to(device)
-    photos = torch.arange(len(encoder_hidden_states), device=device)
-    ids = prefix.repeat(len(photos) * per_photo, 1)
-    token_log_probs = torch.zeros(len(ids), 0, device=device)
-    ended = torch.zeros(len(ids), dtype=torch.bool, device=device)
+        per_photo = options.num_captions
+        # (B, T, K), drawn beforehand, so that a photo's samples do not depend on when others end.
+        draws = np.stack([uniform(seed, options.max_length, per_photo) for seed in seeds])
+        rows.keep(photos.repeat(per_photo))
     results: list[list[GeneratedCaption]] = [[] for _ in seeds]
-    cache = model.start(encoder_hidden_states)
+    ended = np.zeros(len(rows.ids), bool)
     for step in range(options.max_length):
-        log_probs = model.decode(ids[:, -1:] if step else ids, cache).float().log_softmax(dim=-1)
-        allowed = constraints.apply(log_probs, ids)
+        log_probs = stepper.step(rows.unread)
+        constraints.apply(log_probs, rows.ids)
         if options.sample:
-            next_ids = _sample(allowed, draws[photos, step].flatten(), options)
+            chosen = log_probs.sample(draws[photos, step].ravel(), options)
         else:
-            next_ids = allowed.argmax(dim=-1)
-        ids = torch.cat((ids, next_ids[:, None]), dim=1)
-        token_log_probs = torch.cat((token_log_probs, log_probs.gather(1, next_ids[:, None])), dim=1)
-        ended = ended | (next_ids == eos_id)
-        done = ended.view(-1, per_photo).all(dim=1) | (step + 1 == options.max_length)
+            chosen = log_probs.likeliest()
+        rows.append(*chosen)
+        ended |= rows.ids[:, -1] == eos_id
+        done = ended.reshape(-1, per_photo).all(axis=1) | (step + 1 == options.max_length)
         if not done.any():
             continue
-        for index in done.nonzero().flatten().tolist():
-            rows = range(index * per_photo, (index + 1) * per_photo)
-            captions = [_caption(ids[row], token_log_probs[row], eos_id, options.length_penalty) for row in rows]
-            results[int(photos[index])] = sorted(captions, key=lambda caption: -caption.score)
-        keep = (~done).nonzero().flatten()
-        if len(keep) == 0:
+        for index in done.nonzero()[0].tolist():
+            own = range(index * per_photo, (index + 1) * per_photo)
+            captions = [_caption(rows, row, options, eos_id) for row in own]
+            results[photos[index]] = sorted(captions, key=lambda caption: -caption.score)
+        if done.all():
             break
-        keep_rows = _rows(keep, per_photo)
-        photos, ids, token_log_probs = photos[keep], ids[keep_rows], token_log_probs[keep_rows]
-        ended = ended[keep_rows]
-        cache.keep_photos(keep, keep_rows)
+        keep = (~done).nonzero()[0]
+        keep_rows = _rows_of(keep, per_photo)
+        photos, ended = photos[keep], ended[keep_rows]
+        rows.keep(keep_rows)
+        stepper.keep_photos(keep, keep_rows)
     return results
 
 
 def _beam_search(
-    model: DecoderModel,
-    encoder_hidden_states: Tensor,
-    options: GenerationOptions,
-    constraints: Constraints,
-    prefix: Tensor,
+    stepper: Stepper, rows: _Rows, options: GenerationOptions, constraints: Constraints
 ) -> list[list[GeneratedCaption]]:
     """Keep the K likeliest unfinished rows of each photo; stop when none can beat the K best finished ones."""
-    device, eos_id, beams = encoder_hidden_states.device, constraints.eos_id, options.num_beams
-    photos = torch.arange(len(encoder_hidden_states), device=device)
-    ids = prefix.repeat(len(photos) * beams, 1)
-    token_log_probs = torch.zeros(len(ids), 0, device=device)
-    totals = torch.full((len(photos), beams), NEVER, device=device)
-    totals[:, 0] = 0.0  # all beams start alike: only one may propose
+    eos_id, beams = constraints.eos_id, options.num_beams
+    photos = np.arange(len(rows.ids))
+    totals = np.zeros((len(photos), 1), np.float32)  # all beams begin alike: as one row
     pools = [_Pool(options) for _ in photos]
-    cache = model.start(encoder_hidden_states)
     for step in range(options.max_length):
-        log_probs = model.decode(ids[:, -1:] if step else ids, cache).float().log_softmax(dim=-1)
-        vocab_size = log_probs.shape[1]
-        sums = totals[:, :, None] + constraints.apply(log_probs, ids).view(-1, beams, vocab_size)
+        log_probs = stepper.step(rows.unread)
+        constraints.apply(log_probs, rows.ids)
         # Twice the beams, since at most one continuation of each beam is its end.
-        candidates, indices = sums.flatten(1).topk(min(2 * beams, beams * vocab_size), dim=1)
-        parents = indices // vocab_size + torch.arange(len(photos), device=device)[:, None] * beams
-        next_ids = indices % vocab_size
+        best = log_probs.continuations(totals, 2 * beams)
         last = step + 1 == options.max_length
-        ends = ((next_ids == eos_id) | last) & (candidates > NEVER)
-        for index, rank in ends.nonzero().tolist():
+        ends = best.ids == eos_id
+        for index, rank in np.argwhere((ends | last) & (best.totals > NEVER)).tolist():
             if rank < beams or last:
-                parent, token_id = parents[index, rank], next_ids[index, rank : rank + 1]
-                finished_ids = torch.cat((ids[parent], token_id))
-                finished_log_probs = torch.cat((token_log_probs[parent], log_probs[parent, token_id]))
-                caption = _caption(finished_ids, finished_log_probs, eos_id, options.length_penalty)
-                pools[int(photos[index])].add(caption)
+                added = best.ids[index, rank], best.log_probs[index, rank]
+                caption = _caption(rows, best.parents[index, rank], options, eos_id, added)
+                pools[photos[index]].add(caption)
         if last:
             break
         # Unfinished first, likeliest first.
-        order = (next_ids == eos_id).int().argsort(dim=1, stable=True)[:, :beams]
-        totals, parents, next_ids = (values.gather(1, order) for values in (candidates, parents, next_ids))
-        totals = totals.masked_fill(next_ids == eos_id, NEVER)
-        rows, next_ids = parents.flatten(), next_ids.flatten()
-        ids = torch.cat((ids[rows], next_ids[:, None]), dim=1)
-        token_log_probs = torch.cat((token_log_probs[rows], log_probs[rows, next_ids][:, None]), dim=1)
-        open_photos = [
-            not pools[photo].is_closed(leader, step + 1)
-            for photo, leader in zip(photos.tolist(), totals[:, 0].tolist(), strict=True)
-        ]
-        if not any(open_photos):
+        order = ends.argsort(axis=1, kind="stable")[:, :beams]
+        totals, parents, next_ids, next_log_probs = (
+            np.take_along_axis(values, order, axis=1)
+            for values in (best.totals, best.parents, best.ids, best.log_probs)
+        )
+        totals = np.where(next_ids == eos_id, np.float32(NEVER), totals)
+        parents = parents.ravel()
+        rows.keep(parents)
+        rows.append(next_ids.ravel(), next_log_probs.ravel())
+        is_open = np.array(
+            [not pools[photo].is_closed(leader, step + 1) for photo, leader in zip(photos, totals[:, 0].tolist(), strict=True)]
+        )
+        if not is_open.any():
             break
-        if all(open_photos):
-            cache.reorder(rows)
+        if is_open.all():
+            stepper.reorder(parents)
             continue
-        keep = torch.tensor(open_photos, device=device).nonzero().flatten()
-        keep_rows = _rows(keep, beams)
+        keep = is_open.nonzero()[0]
+        keep_rows = _rows_of(keep, totals.shape[1])
         photos, totals = photos[keep], totals[keep]
-        ids, token_log_probs = ids[keep_rows], token_log_probs[keep_rows]
-        cache.keep_photos(keep, rows[keep_rows])
+        rows.keep(keep_rows)
+        stepper.keep_photos(keep, parents[keep_rows])
     return [pool.best(options.num_captions) for pool in pools]
 
 
@@ -193,28 +180,28 @@ class _Pool:
         return self.captions[:count]
 
 
-def _caption(ids: Tensor, token_log_probs: Tensor, eos_id: int, length_penalty: float) -> GeneratedCaption:
-    """Return the caption of a row of ids, cut after the first end token among those with ``token_log_probs`` (T,)."""
-    token_ids, log_probs = ids.tolist(), token_log_probs.tolist()
+def _caption(
+    rows: _Rows, row: int, options: GenerationOptions, eos_id: int, added: tuple[int, float] | None = None
+) -> GeneratedCaption:
+    """Return the caption of ``row``, cut after its first end; ``added``: one more id and its log-probability."""
+    token_ids, log_probs = rows.ids[row].tolist(), rows.log_probs[row].tolist()
+    if added is not None:
+        token_ids.append(int(added[0]))
+        log_probs.append(float(added[1]))
     first = len(token_ids) - len(log_probs)
     end = token_ids.index(eos_id, first) + 1 if eos_id in token_ids[first:] else len(token_ids)
     log_probs = log_probs[: end - first]
-    score = sum(log_probs) / len(log_probs) ** length_penalty
+    score = sum(log_probs) / len(log_probs) ** options.length_penalty
     return GeneratedCaption(tuple(token_ids[:end]), tuple(log_probs), score, first - 1)
 
 
-def _sample(log_probs: Tensor, draws: Tensor, options: GenerationOptions) -> Tensor:
-    """Return an id for each row of ``log_probs`` (R, V): its cumulative distribution inverted at its draw (R,)."""
-    cut = truncate(log_probs / options.temperature, options.top_k, options.top_p)
-    mass = cut.double().softmax(dim=-1).cumsum(-1)
-    ids = torch.searchsorted(mass, draws[:, None] * mass[:, -1:], right=True)
-    return ids.squeeze(1).clamp(max=mass.shape[1] - 1)
-
-
-def _rows(photos: Tensor, per_photo: int) -> Tensor:
+def _rows_of(photos: np.ndarray, per_photo: int) -> np.ndarray:
     """Return the rows of ``photos``: neighbors, ``per_photo`` each."""
-    return (photos[:, None] * per_photo + torch.arange(per_photo, device=photos.device)).flatten()
+    return (photos[:, None] * per_photo + np.arange(per_photo)).ravel()
 
 
-def _uniform(seed: int, steps: int, count: int) -> Tensor:
-    return torch.rand(steps, count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def uniform(seed: int, steps: int, count: int) -> np.ndarray:
+    """Return numbers (steps, count) from 0 to 1, float64: those of ``torch.rand`` with a generator of this seed."""
+    halves = np.random.RandomState(seed % 2**32).randint(0, 2**32, (steps * count, 2), np.uint32).astype(np.uint64)
+    bits = (halves[:, 0] << np.uint64(32) | halves[:, 1]) & np.uint64(2**53 - 1)
+    return (bits * 2.0**-53).reshape(steps, count)
