@@ -238,6 +238,12 @@ def test_importing_wordgaze_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[] False"
 
 
+def test_the_search_needs_no_torch() -> None:
+    code = "import sys, wordgaze.generation.search\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """A package with one file in each room, to break rules in."""

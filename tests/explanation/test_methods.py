@@ -23,8 +23,8 @@ from wordgaze.explanation.methods import (
     prefix_shares,
     word_maps,
 )
-from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.generate import generate
+from wordgaze.generation.options import GenerationOptions
 from wordgaze.model.attention import Attention
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig

@@ -11,7 +11,9 @@ def simple_search(model, photos, options, *, bos_id, eos_id, pad_id, prompt_ids=
     forbidden = sorted({bos_id, pad_id} - {eos_id})
     search = _Search(model, options, forbidden, eos_id, [bos_id, *prompt_ids])
     with torch.no_grad():
-        return [search.samples(photo, seed) if options.sample else search.beams(photo) for photo, seed in zip(photos, seeds)]
+        if options.sample:
+            return [search.samples(photo, seed) for photo, seed in zip(photos, seeds, strict=True)]
+        return [search.beams(photo) for photo in photos]
 
 
 class _Search:
@@ -46,7 +48,9 @@ class _Search:
         for step in range(1, options.max_length + 1):
             last = step == options.max_length
             candidates = []
-            for (ids, scores, total), log_probs in zip(rows, self.log_probs(photo, [ids for ids, *_ in rows])):
+            for (ids, scores, total), log_probs in zip(
+                rows, self.log_probs(photo, [ids for ids, *_ in rows]), strict=True
+            ):
                 sums = total + self.allowed(log_probs, ids)
                 for word in sums.argsort(descending=True, stable=True)[: 2 * count].tolist():
                     if sums[word] > NEVER:

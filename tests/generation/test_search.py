@@ -1,12 +1,16 @@
 import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from tests.generation.simple_search import simple_search
 
 from wordgaze.errors import ConfigError
-from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.generate import generate
+from wordgaze.generation.options import GenerationOptions
+from wordgaze.generation.search import uniform
+from wordgaze.generation.torch_stepper import top
 from wordgaze.model.config import DecoderConfig
 from wordgaze.model.decoder import Decoder
 
@@ -74,7 +78,7 @@ def assert_same_captions(results, expected):
 
 
 def test_beam_one_is_greedy_step_by_step(photos, monkeypatch):
-    monkeypatch.delattr("wordgaze.generation.search._uniform")  # it draws no random numbers
+    monkeypatch.delattr("wordgaze.generation.search.uniform")  # it draws no random numbers
     model = Model()
     options = GenerationOptions(num_beams=1, no_repeat_ngram_size=0, max_length=8)
     for photo, (caption,) in zip(photos, generate(model, photos, options, **SPECIALS), strict=True):
@@ -133,7 +137,7 @@ class _NeverReordered:
     """What a forgotten re-ordering would look like; this proves that the test above can fail."""
 
     def __init__(self, cache):
-        self.cache = cache
+        self.cache, self.begun = cache, False
 
     def __getattr__(self, name):
         return getattr(self.cache, name)
@@ -142,7 +146,9 @@ class _NeverReordered:
         return len(self.cache)
 
     def reorder(self, rows):
-        pass
+        if not self.begun:  # where one row becomes a photo's beams
+            self.cache.reorder(rows)
+        self.begun = True
 
 
 ALL_OPTIONS = [
@@ -307,3 +313,57 @@ def test_scores_and_lengths_leave_a_prompt_out(photos, options):
             assert caption.token_log_probs == pytest.approx(log_probs.tolist(), abs=1e-4)
             expected = float(log_probs.sum()) / length**options.length_penalty
             assert caption.score == pytest.approx(expected, abs=1e-4)
+
+
+SEARCHES = [
+    {"num_beams": 1, "no_repeat_ngram_size": 2},
+    {"num_beams": 1, "min_length": 5},
+    {"num_beams": 2, "num_captions": 2, "no_repeat_ngram_size": 1},
+    {"num_beams": 3, "num_captions": 3},
+    {"num_beams": 5, "length_penalty": 2.0, "early_stopping": True},
+    {"num_beams": 4, "length_penalty": 0.6, "early_stopping": "never", "no_repeat_ngram_size": 0},
+    {"num_beams": 40, "num_captions": 9},  # more than there are words
+    {"sample": True, "num_captions": 3, "temperature": 0.8, "top_k": 10, "top_p": 0.9, "seed": 4},
+]
+
+
+@pytest.mark.parametrize("prompt", [(), (7, 9)])
+@pytest.mark.parametrize("options", SEARCHES, ids=str)
+@pytest.mark.parametrize("vocab_size", [8, 300])
+def test_the_search_equals_the_simple_one(photos, options, prompt, vocab_size):
+    model = Model(vocab_size=vocab_size, eos_bias=1.0)
+    options = GenerationOptions(**options, max_length=9)
+    prompt = tuple(min(word, vocab_size - 1) for word in prompt)
+    results = generate(model, photos, options, prompt_ids=prompt, **SPECIALS)
+    expected = simple_search(model, photos, options, prompt_ids=prompt, **SPECIALS)
+    for captions, references in zip(results, expected, strict=True):
+        assert [caption.token_ids for caption in captions] == [ids for ids, *_ in references]
+        for caption, (_, log_probs, score) in zip(captions, references, strict=True):
+            assert caption.token_log_probs == pytest.approx(log_probs, abs=1e-4)
+            assert caption.score == pytest.approx(score, abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", [0, 1, -1, 2**31, 2**40 + 7, 2**63 + 5])
+def test_the_draws_are_those_of_torch(seed):
+    expected = torch.rand(30, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    assert np.array_equal(uniform(seed, 30, 3), expected.numpy())
+
+
+@pytest.mark.parametrize("length", [5, 64, 640, 1000, 30_001])
+@pytest.mark.parametrize("count", [1, 5, 10])
+def test_the_largest_of_chunks_are_the_largest_of_all(length, count):
+    count = min(count, length)
+    values = torch.stack([torch.randperm(length, generator=torch.Generator().manual_seed(row)) for row in range(3)])
+    values = values.float()
+    values[0, : length // 2] = float("-inf")
+    expected, indices = values.topk(count)
+    best, positions = top(values, count)
+    assert torch.equal(best, expected)
+    finite = best.isfinite()
+    assert torch.equal(positions[finite], indices[finite])
+
+
+def test_a_photos_beams_begin_as_one_row(photos):
+    model = Model(eos_bias=-9.0)
+    generate(model, photos, GenerationOptions(num_beams=5, max_length=4), **SPECIALS)
+    assert model.steps == [4, 20, 20, 20]

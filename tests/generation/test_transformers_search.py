@@ -4,8 +4,8 @@ import pytest
 import torch
 from tests.their_decoders import BERT, GPT2, blip, gpt2, same_decoders
 
-from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.generate import generate
+from wordgaze.generation.options import GenerationOptions
 
 pytest.importorskip("transformers")
 

@@ -22,8 +22,8 @@ from wordgaze.data.captions import load_sources
 from wordgaze.data.shapes import write_shapes
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.evaluation.score import score_captions
-from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.generate import generate
+from wordgaze.generation.options import GenerationOptions
 from wordgaze.model.config import EncoderConfig
 from wordgaze.model.encoders.build import build_encoder
 from wordgaze.tasks.train import parse_config

@@ -11,10 +11,10 @@ from torch import Tensor
 from wordgaze.errors import ConfigError, wrong_kind
 from wordgaze.folder import ModelParts
 from wordgaze.generation.caption import Caption, CaptionWord
+from wordgaze.generation.generate import generate
 from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.result import GeneratedCaption
-from wordgaze.generation.generate import generate
 
 
 def generate_captions(

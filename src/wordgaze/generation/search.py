@@ -77,11 +77,8 @@ def _step_by_step(
     for step in range(options.max_length):
         log_probs = stepper.step(rows.unread)
         constraints.apply(log_probs, rows.ids)
-        if options.sample:
-            chosen = log_probs.sample(draws[photos, step].ravel(), options)
-        else:
-            chosen = log_probs.likeliest()
-        rows.append(*chosen)
+        sampled = options.sample and log_probs.sample(draws[photos, step].ravel(), options)
+        rows.append(*(sampled or log_probs.likeliest()))
         ended |= rows.ids[:, -1] == eos_id
         done = ended.reshape(-1, per_photo).all(axis=1) | (step + 1 == options.max_length)
         if not done.any():
@@ -133,7 +130,10 @@ def _beam_search(
         rows.keep(parents)
         rows.append(next_ids.ravel(), next_log_probs.ravel())
         is_open = np.array(
-            [not pools[photo].is_closed(leader, step + 1) for photo, leader in zip(photos, totals[:, 0].tolist(), strict=True)]
+            [
+                not pools[photo].is_closed(leader, step + 1)
+                for photo, leader in zip(photos, totals[:, 0].tolist(), strict=True)
+            ]
         )
         if not is_open.any():
             break

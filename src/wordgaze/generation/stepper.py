@@ -43,7 +43,7 @@ class LogProbs(Protocol):
         """Return for each row the id at its draw (R,), from 0 to 1, and the model's own log-probability of it."""
 
     def continuations(self, totals: np.ndarray, count: int) -> Continuations:
-        """Return the ``count`` best continuations, or all there are, of each photo, whose rows have ``totals`` (B, K)."""
+        """Return the ``count`` best continuations of each photo, or all there are; ``totals`` (B, K): of the rows."""
 
 
 class Stepper(Protocol):

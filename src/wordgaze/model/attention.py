@@ -73,30 +73,6 @@ class Attention(nn.Module):
             attended = joined @ value
         return self.output(attended.transpose(1, 2).reshape(rows, length, width)), weights
 
-    def attend_unprojected(
-        self, hidden: Tensor, source: Tensor, *, output_attentions: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return what :meth:`forward` does with ``key_value(source)``, which is never made; ``source`` (B, S, D).
-
-        ``q·(W_K s) = (W_Kᵀ q)·s``, and likewise for the values (DeepSeek-AI 2024, DeepSeek-V2, section 2.1.2). A key's
-        bias adds the same to all scores of a query; a value's, whose weights sum to one, is added as it is. This costs
-        less than keys and values for a few queries a photo: see :meth:`queries_worth_projecting`.
-        """
-        rows, length, width = hidden.shape
-        photos, _, source_width = source.shape
-        head_width = width // self.heads
-        query = self.query(hidden).view(-1, self.heads, head_width).transpose(0, 1)
-        query = query @ self.key.weight.view(self.heads, head_width, source_width)  # (heads, R·T, D)
-        query = query.unflatten(1, (photos, -1)).transpose(0, 1).flatten(1, 2)  # (B, heads·C·T, D)
-        weights = (query @ source.transpose(1, 2) / math.sqrt(head_width)).softmax(dim=-1)
-        attended = (weights @ source).unflatten(1, (self.heads, -1)).transpose(0, 1).flatten(1, 2)
-        attended = attended @ self.value.weight.view(self.heads, head_width, source_width).transpose(1, 2)
-        attended = attended.transpose(0, 1).reshape(rows, length, width) + self.value.bias
-        if not output_attentions:
-            return self.output(attended), None
-        weights = weights.unflatten(1, (self.heads, rows // photos, length)).transpose(1, 2).flatten(0, 1)
-        return self.output(attended), weights
-
     def _split_heads(self, projected: Tensor) -> Tensor:
         """Split the heads: (rows, S, D) → (rows, heads, S, d)."""
         rows, length, width = projected.shape

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from wordgaze.generation.generate import generate
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.result import GeneratedCaption
-from wordgaze.generation.generate import generate
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.text.tokenizer import CaptionTokenizer
 
