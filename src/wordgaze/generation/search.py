@@ -80,7 +80,9 @@ def _step_by_step(
         sampled = options.sample and log_probs.sample(draws[photos, step].ravel(), options)
         rows.append(*(sampled or log_probs.likeliest()))
         ended |= rows.ids[:, -1] == eos_id
-        done = ended.reshape(-1, per_photo).all(axis=1) | (step + 1 == options.max_length)
+        if step + 1 == options.max_length:
+            ended[:] = True
+        done = np.asarray(ended.reshape(-1, per_photo).all(axis=1))
         if not done.any():
             continue
         for index in done.nonzero()[0].tolist():
