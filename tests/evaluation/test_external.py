@@ -260,6 +260,7 @@ def _random_captions(seed: int) -> tuple[list[list[str]], list[list[list[str]]]]
     return captions, references
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(stanford_jar() is None, reason="needs Java and pycocoevalcap, which brings METEOR's jar")
 def test_equal_to_pycocoevalcap_s_meteor() -> None:
     theirs = pytest.importorskip("pycocoevalcap.meteor.meteor")

@@ -119,6 +119,7 @@ def test_equal_to_java_on_random_text(seed: int) -> None:
         assert ours == theirs, caption
 
 
+@pytest.mark.slow
 @java
 def test_equal_to_java_on_every_shared_caption(shared_data: Path) -> None:
     captions = all_captions(shared_data / "data")

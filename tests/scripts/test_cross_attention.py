@@ -183,6 +183,7 @@ def test_peak_memory_agrees_with_the_resident_set_of_the_process():
     assert resident == pytest.approx(allocated, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_script_measures_and_writes_everything(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["", "--measure", "--quick", "--folder", str(tmp_path)])
     script.main()

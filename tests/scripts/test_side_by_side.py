@@ -397,6 +397,7 @@ def test_a_baseline_stops_by_the_clock(task, monkeypatch):
     assert 1 <= done.steps <= 6 and done.seconds >= 120
 
 
+@pytest.mark.slow
 def test_a_stopped_baseline_goes_on_as_if_it_had_not_stopped(task, monkeypatch):
     """Photos, dropout, rates and the clock go on, across the end of an epoch."""
     task = task()

@@ -397,6 +397,7 @@ def test_a_model_folder_brings_its_sizes_and_tokenizer(tmp_path, small_config):
     assert load_folder(train(config, tmp_path / "as-they-are").folder).preprocessing.max_aspect_change == 1
 
 
+@pytest.mark.slow
 def test_self_critical_training_raises_its_reward(tmp_path, small_config):
     config = self_critical(small_config, tmp_path, epochs=6, learning_rate=1e-3, samples=5)
     train(config, tmp_path / "run")
