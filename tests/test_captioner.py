@@ -28,7 +28,8 @@ from wordgaze.captioning import pipeline
 from wordgaze.errors import ConfigError, ModelError, PhotoError, PhotoWarning
 from wordgaze.explanation import explainer
 from wordgaze.folder import FILES, load_folder, save_folder
-from wordgaze.generation.generate import generate
+from wordgaze.generation.search import search
+from wordgaze.generation.torch_stepper import TorchStepper
 
 
 def close(left: Caption, right: Caption) -> bool:
@@ -40,9 +41,8 @@ def found_ids(captioner: Captioner, photo: Path, **options: Any) -> tuple[int, .
     tokenizer = captioner.tokenizer
     with torch.inference_mode():
         pixel_values = captioner.transform(Image.open(photo))[0][None]
-        results = generate(
-            captioner.model,
-            captioner.model.encode(pixel_values),
+        results = search(
+            TorchStepper(captioner.model, captioner.model.encode(pixel_values)),
             captioner.generation_options(**options),
             bos_id=tokenizer.bos_id,
             eos_id=tokenizer.eos_id,

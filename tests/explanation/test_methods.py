@@ -23,8 +23,9 @@ from wordgaze.explanation.methods import (
     prefix_shares,
     word_maps,
 )
-from wordgaze.generation.generate import generate
 from wordgaze.generation.options import GenerationOptions
+from wordgaze.generation.search import search
+from wordgaze.generation.torch_stepper import TorchStepper
 from wordgaze.model.attention import Attention
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig
@@ -223,7 +224,7 @@ def _a_word_per_token(ids) -> list[WordSpan]:
     ],
 )
 def test_maps_belong_to_the_caption_that_the_search_returned(model, states, options) -> None:
-    captions = generate(model, states, options, bos_id=BOS, eos_id=EOS)[0]
+    captions = search(TorchStepper(model, states), options, bos_id=BOS, eos_id=EOS)[0]
     assert len({caption.token_ids for caption in captions}) > 1
     for caption in captions:
         maps = of_one(model, states, caption.token_ids, _a_word_per_token(caption.token_ids))
@@ -242,7 +243,7 @@ def test_searches_use_the_fused_kernel_and_maps_the_explicit_weights(model, stat
 
     monkeypatch.setattr(Attention, "forward", spy)
     options = GenerationOptions(num_beams=2, max_length=5)
-    (caption,) = generate(model, states, options, bos_id=BOS, eos_id=EOS)[0]
+    (caption,) = search(TorchStepper(model, states), options, bos_id=BOS, eos_id=EOS)[0]
     assert asked and not any(asked)
     asked.clear()
     of_one(model, states, caption.token_ids, _a_word_per_token(caption.token_ids), "last")

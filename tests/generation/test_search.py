@@ -7,10 +7,9 @@ import torch
 from tests.generation.simple_search import simple_search
 
 from wordgaze.errors import ConfigError
-from wordgaze.generation.generate import generate
 from wordgaze.generation.options import GenerationOptions
-from wordgaze.generation.search import uniform
-from wordgaze.generation.torch_stepper import top
+from wordgaze.generation.search import search, uniform
+from wordgaze.generation.torch_stepper import TorchStepper, top
 from wordgaze.model.config import DecoderConfig
 from wordgaze.model.decoder import Decoder
 
@@ -81,7 +80,7 @@ def test_beam_one_is_greedy_step_by_step(photos, monkeypatch):
     monkeypatch.delattr("wordgaze.generation.search.uniform")  # it draws no random numbers
     model = Model()
     options = GenerationOptions(num_beams=1, no_repeat_ngram_size=0, max_length=8)
-    for photo, (caption,) in zip(photos, generate(model, photos, options, **SPECIALS), strict=True):
+    for photo, (caption,) in zip(photos, search(TorchStepper(model, photos), options, **SPECIALS), strict=True):
         ids, total = [BOS], 0.0
         while ids[-1] != EOS and len(ids) < 9:
             cache = model.decoder.start(photo[None])
@@ -104,7 +103,7 @@ def test_a_wide_beam_equals_exhaustive_search(photos, length_penalty):
         no_repeat_ngram_size=0,
         max_length=longest,
     )
-    for photo, captions in zip(photos, generate(model, photos[:2], options, **SPECIALS), strict=False):
+    for photo, captions in zip(photos, search(TorchStepper(model, photos[:2]), options, **SPECIALS), strict=False):
         scored = {}
         for length in range(1, longest + 1):
             for words in itertools.product(range(3, 7), repeat=length):
@@ -126,11 +125,11 @@ def _score(model, photo, words, length_penalty):
 def test_cached_beams_equal_uncached_ones_that_change_places(photos, beams):
     options = GenerationOptions(num_beams=beams, num_captions=2, max_length=12)
     cached, uncached = (Model(cached=flag, eos_bias=-3.0, sharpness=0.5) for flag in (True, False))
-    results, expected = (generate(model, photos, options, **SPECIALS) for model in (cached, uncached))
+    results, expected = (search(TorchStepper(model, photos), options, **SPECIALS) for model in (cached, uncached))
     assert_same_captions(results, expected)
     still = Model(eos_bias=-3.0, sharpness=0.5)
     still.start = lambda states: _NeverReordered(still.decoder.start(states))
-    assert ids_of(generate(still, photos, options, **SPECIALS)) != ids_of(expected)
+    assert ids_of(search(TorchStepper(still, photos), options, **SPECIALS)) != ids_of(expected)
 
 
 class _NeverReordered:
@@ -160,9 +159,9 @@ ALL_OPTIONS = [
 
 @pytest.mark.parametrize("options", ALL_OPTIONS)
 def test_a_photo_is_captioned_alike_alone_and_in_any_batch(photos, options):
-    together = generate(Model(eos_bias=2.0), photos, options, **SPECIALS)
-    backwards = generate(Model(eos_bias=2.0), photos.flip(0), options, **SPECIALS)[::-1]
-    alone = [generate(Model(eos_bias=2.0), photo[None], options, **SPECIALS)[0] for photo in photos]
+    together = search(TorchStepper(Model(eos_bias=2.0), photos), options, **SPECIALS)
+    backwards = search(TorchStepper(Model(eos_bias=2.0), photos.flip(0)), options, **SPECIALS)[::-1]
+    alone = [search(TorchStepper(Model(eos_bias=2.0), photo[None]), options, **SPECIALS)[0] for photo in photos]
     assert_same_captions(together, alone)
     assert ids_of(backwards) == ids_of(alone)
 
@@ -170,7 +169,7 @@ def test_a_photo_is_captioned_alike_alone_and_in_any_batch(photos, options):
 @pytest.mark.parametrize("options", ALL_OPTIONS)
 def test_log_probabilities_are_the_models_own(photos, options):
     model = Model()
-    for photo, captions in zip(photos, generate(model, photos, options, **SPECIALS), strict=True):
+    for photo, captions in zip(photos, search(TorchStepper(model, photos), options, **SPECIALS), strict=True):
         assert len(captions) == options.num_captions
         assert [caption.score for caption in captions] == sorted((c.score for c in captions), reverse=True)
         for caption in captions:
@@ -180,7 +179,7 @@ def test_log_probabilities_are_the_models_own(photos, options):
 
 def test_finished_photos_leave_the_batch(photos):
     model = Model(eos_bias=2.0)
-    results = generate(model, photos, GenerationOptions(num_beams=1, max_length=20), **SPECIALS)
+    results = search(TorchStepper(model, photos), GenerationOptions(num_beams=1, max_length=20), **SPECIALS)
     lengths = [len(captions[0].token_ids) - 1 for captions in results]
     assert len(set(lengths)) > 1
     assert model.steps == [sum(length > step for length in lengths) for step in range(max(lengths))]
@@ -190,8 +189,8 @@ def test_finished_photos_leave_the_batch(photos):
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_no_ngram_comes_twice(photos, options, size):
     model = Model(vocab_size=8, eos_bias=-9.0)
-    free = generate(model, photos, replace(options, no_repeat_ngram_size=0, max_length=20), **SPECIALS)
-    bound = generate(model, photos, replace(options, no_repeat_ngram_size=size, max_length=20), **SPECIALS)
+    free = search(TorchStepper(model, photos), replace(options, no_repeat_ngram_size=0, max_length=20), **SPECIALS)
+    bound = search(TorchStepper(model, photos), replace(options, no_repeat_ngram_size=size, max_length=20), **SPECIALS)
 
     def repeats(results):
         rows = [captions[0].token_ids[1:] for captions in results]
@@ -206,12 +205,12 @@ def test_no_ngram_comes_twice(photos, options, size):
 @pytest.mark.parametrize("options", ALL_OPTIONS)
 def test_lengths_stay_within_their_limits(photos, options):
     model = Model(eos_bias=6.0)
-    short = generate(model, photos, options, **SPECIALS)
+    short = search(TorchStepper(model, photos), options, **SPECIALS)
     assert min(len(captions[0].token_ids) for captions in short) < 6
-    long = generate(model, photos, replace(options, min_length=6, max_length=8), **SPECIALS)
+    long = search(TorchStepper(model, photos), replace(options, min_length=6, max_length=8), **SPECIALS)
     lengths = {len(caption.token_ids) - 1 for captions in long for caption in captions}
     assert min(lengths) == 6 and max(lengths) <= 8
-    never = generate(Model(eos_bias=-50.0), photos, replace(options, max_length=5), **SPECIALS)
+    never = search(TorchStepper(Model(eos_bias=-50.0), photos), replace(options, max_length=5), **SPECIALS)
     assert all(EOS not in caption.token_ids and len(caption.token_ids) == 6 for c in never for caption in c)
 
 
@@ -219,7 +218,7 @@ def test_lengths_stay_within_their_limits(photos, options):
 def test_a_caption_ends_when_no_word_is_left(photos, beams):
     """Seven words, each but once, and at least ten of them: not possible, so it ends after the seventh."""
     options = GenerationOptions(num_beams=beams, no_repeat_ngram_size=1, min_length=10, max_length=20)
-    for (caption,) in generate(Model(vocab_size=10, eos_bias=-9.0), photos, options, **SPECIALS):
+    for (caption,) in search(TorchStepper(Model(vocab_size=10, eos_bias=-9.0), photos), options, **SPECIALS):
         assert sorted(caption.token_ids) == list(range(1, 10))
         assert caption.token_ids[-1] == EOS
 
@@ -227,9 +226,11 @@ def test_a_caption_ends_when_no_word_is_left(photos, beams):
 def test_samples_follow_their_seed_and_the_models_distribution(photos):
     model, photo = Model(), photos[:1]
     options = GenerationOptions(sample=True, num_captions=4000, max_length=1, seed=1)
-    first, again = (generate(model, photo, options, **SPECIALS) for _ in range(2))
+    first, again = (search(TorchStepper(model, photo), options, **SPECIALS) for _ in range(2))
     assert ids_of(first) == ids_of(again)
-    other = generate(model, photo, GenerationOptions(sample=True, num_captions=4000, max_length=1, seed=2), **SPECIALS)
+    other = search(
+        TorchStepper(model, photo), GenerationOptions(sample=True, num_captions=4000, max_length=1, seed=2), **SPECIALS
+    )
     assert ids_of(first) != ids_of(other)
     logits = model.decoder(torch.tensor([[BOS]]), model.decoder.start(photo)).logits[0, -1]
     logits[[PAD, BOS]] = float("-inf")
@@ -244,7 +245,7 @@ def test_top_k_and_top_p_cut_the_tail(photos):
 
     def sampled_ids(**limits):
         options = GenerationOptions(sample=True, num_captions=500, max_length=1, **limits)
-        return {caption.token_ids[1] for caption in generate(model, photos[:1], options, **SPECIALS)[0]}
+        return {caption.token_ids[1] for caption in search(TorchStepper(model, photos[:1]), options, **SPECIALS)[0]}
 
     logits = model.decoder(torch.tensor([[BOS]]), model.decoder.start(photos[:1])).logits[0, -1]
     logits[[PAD, BOS]] = float("-inf")
@@ -258,13 +259,13 @@ def test_top_k_and_top_p_cut_the_tail(photos):
 def test_each_photo_can_have_its_own_seed(photos):
     same = photos[:1].repeat(2, 1, 1)
     options = GenerationOptions(sample=True, num_captions=3, max_length=10)
-    alike = generate(Model(), same, options, **SPECIALS)
-    apart = generate(Model(), same, options, photo_seeds=[0, 1], **SPECIALS)
+    alike = search(TorchStepper(Model(), same), options, **SPECIALS)
+    apart = search(TorchStepper(Model(), same), options, photo_seeds=[0, 1], **SPECIALS)
     assert ids_of(alike)[0] == ids_of(alike)[1] == ids_of(apart)[0] != ids_of(apart)[1]
 
 
 def test_no_photos_give_no_captions():
-    assert generate(Model(), torch.zeros(0, 9, 32), GenerationOptions(), **SPECIALS) == []
+    assert search(TorchStepper(Model(), torch.zeros(0, 9, 32)), GenerationOptions(), **SPECIALS) == []
 
 
 @pytest.mark.parametrize(
@@ -290,10 +291,10 @@ def test_one_id_may_start_a_caption_end_it_and_pad(photos, beams):
     """The start in front is no end, and the end may come at the first step."""
     options = GenerationOptions(num_beams=beams, max_length=5, no_repeat_ngram_size=2)
     ids = {"bos_id": EOS, "eos_id": EOS, "pad_id": EOS}
-    at_once = generate(Model(eos_bias=50.0), photos, options, **ids)
+    at_once = search(TorchStepper(Model(eos_bias=50.0), photos), options, **ids)
     assert ids_of(at_once) == [[(EOS, EOS)]] * len(photos)
     assert all(len(captions[0].token_log_probs) == 1 for captions in at_once)
-    never = generate(Model(eos_bias=-50.0), photos, options, **ids)
+    never = search(TorchStepper(Model(eos_bias=-50.0), photos), options, **ids)
     assert all(len(captions[0].token_ids) == 6 for captions in never)
 
 
@@ -302,7 +303,9 @@ def test_scores_and_lengths_leave_a_prompt_out(photos, options):
     model, prompt = Model(), (7, 9, 11)
     model.decoder.requires_grad_(False)
     plain = replace(options, min_length=2, max_length=6)
-    for photo, captions in zip(photos, generate(model, photos, plain, prompt_ids=prompt, **SPECIALS), strict=True):
+    for photo, captions in zip(
+        photos, search(TorchStepper(model, photos), plain, prompt_ids=prompt, **SPECIALS), strict=True
+    ):
         for caption in captions:
             assert caption.token_ids[:4] == (BOS, *prompt) and caption.num_given == 3
             length = len(caption.token_ids) - 4
@@ -334,7 +337,7 @@ def test_the_search_equals_the_simple_one(photos, options, prompt, vocab_size):
     model = Model(vocab_size=vocab_size, eos_bias=1.0)
     options = GenerationOptions(**options, max_length=9)
     prompt = tuple(min(word, vocab_size - 1) for word in prompt)
-    results = generate(model, photos, options, prompt_ids=prompt, **SPECIALS)
+    results = search(TorchStepper(model, photos), options, prompt_ids=prompt, **SPECIALS)
     expected = simple_search(model, photos, options, prompt_ids=prompt, **SPECIALS)
     for captions, references in zip(results, expected, strict=True):
         assert [caption.token_ids for caption in captions] == [ids for ids, *_ in references]
@@ -365,5 +368,5 @@ def test_the_largest_of_chunks_are_the_largest_of_all(length, count):
 
 def test_a_photos_beams_begin_as_one_row(photos):
     model = Model(eos_bias=-9.0)
-    generate(model, photos, GenerationOptions(num_beams=5, max_length=4), **SPECIALS)
+    search(TorchStepper(model, photos), GenerationOptions(num_beams=5, max_length=4), **SPECIALS)
     assert model.steps == [4, 20, 20, 20]

@@ -4,8 +4,9 @@ import pytest
 import torch
 from tests.their_decoders import BERT, GPT2, blip, gpt2, same_decoders
 
-from wordgaze.generation.generate import generate
 from wordgaze.generation.options import GenerationOptions
+from wordgaze.generation.search import search
+from wordgaze.generation.torch_stepper import TorchStepper
 
 pytest.importorskip("transformers")
 
@@ -47,7 +48,7 @@ class Pair:
 
     def our_ids(self, prompt, options):
         ids = {"bos_id": self.bos_id, "eos_id": self.eos_id, "pad_id": self.pad_id}
-        results = generate(self, self.states, options, prompt_ids=prompt, **ids)
+        results = search(TorchStepper(self, self.states), options, prompt_ids=prompt, **ids)
         return [list(captions[0].token_ids) for captions in results]
 
     def their_ids(self, prompt, options):

@@ -22,8 +22,9 @@ from wordgaze.data.captions import load_sources
 from wordgaze.data.shapes import write_shapes
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.evaluation.score import score_captions
-from wordgaze.generation.generate import generate
 from wordgaze.generation.options import GenerationOptions
+from wordgaze.generation.search import search
+from wordgaze.generation.torch_stepper import TorchStepper
 from wordgaze.model.config import EncoderConfig
 from wordgaze.model.encoders.build import build_encoder
 from wordgaze.tasks.train import parse_config
@@ -315,7 +316,7 @@ def test_the_beams_of_the_lstm_carry_their_own_state(decoder):
     decoder.output.bias.data[2] += 2.5  # captions end, at different lengths
     patches = 2 * torch.randn(3, 7, 12)
     options = GenerationOptions(num_beams=4, num_captions=4, no_repeat_ngram_size=0, max_length=9)
-    found = generate(model, patches, options, bos_id=1, eos_id=2, pad_id=0)
+    found = search(TorchStepper(model, patches), options, bos_id=1, eos_id=2, pad_id=0)
     assert len({len(caption.token_ids) for photo in found for caption in photo}) > 1
     for photo, captions in zip(patches, found, strict=True):
         for caption in captions:

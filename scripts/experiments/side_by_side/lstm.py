@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wordgaze.generation.generate import generate
-from wordgaze.generation.torch_stepper import DecoderModel
+from wordgaze.generation.search import search
+from wordgaze.generation.torch_stepper import DecoderModel, TorchStepper
 from wordgaze.model.encoders.build import Encoder
 from wordgaze.training.dataset import IGNORED, TrainingBatch
 
@@ -96,7 +96,7 @@ class AttentionLstm(nn.Module):
 
 
 class ShowAttendTell(nn.Module):
-    """Encoder and decoder, as :func:`wordgaze.generation.generate.generate` asks for them."""
+    """Encoder and decoder, as :class:`wordgaze.generation.torch_stepper.TorchStepper` asks for them."""
 
     def __init__(self, encoder: Encoder, vocab_size: int, width: int = WIDTH) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class ShowAttendTell(nn.Module):
     def decode(self, input_ids: Tensor, state: State) -> Tensor:
         """Return logits (R, V) of the word after the last of ``input_ids`` (R, T)."""
         captions = len(input_ids) // len(state.hidden)
-        if captions > 1:  # the first word: a photo's beams begin alike
+        if captions > 1:  # the first word: a photo's samples begin alike
             state.hidden = state.hidden.repeat_interleave(captions, dim=0)
             state.cell = state.cell.repeat_interleave(captions, dim=0)
         features, _ = self.decoder.step(self.decoder.embedding(input_ids[:, -1]), state)
@@ -153,9 +153,10 @@ def run(task: Task, plan: Plan, learning_rate: float) -> Trained:
     tokenizer = task.tokenizer
 
     def caption(pixel_values: Tensor) -> list[str]:
-        results = generate(
-            cast(DecoderModel, model),  # its state is no DecoderCache, but is used like one
-            model.encoder(pixel_values.to(task.device)),
+        states = model.encoder(pixel_values.to(task.device))
+        results = search(
+            # Its state is no DecoderCache, but is used like one.
+            TorchStepper(cast(DecoderModel, model), states),
             task.config.generation,
             bos_id=tokenizer.bos_id,
             eos_id=tokenizer.eos_id,

@@ -11,19 +11,19 @@ from torch import Tensor
 from wordgaze.errors import ConfigError, wrong_kind
 from wordgaze.folder import ModelParts
 from wordgaze.generation.caption import Caption, CaptionWord
-from wordgaze.generation.generate import generate
 from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.result import GeneratedCaption
+from wordgaze.generation.search import search
+from wordgaze.generation.torch_stepper import TorchStepper
 
 
 def generate_captions(
     parts: ModelParts, encoder_hidden_states: Tensor, options: GenerationOptions
 ) -> list[list[GeneratedCaption]]:
     """Return the ids of each photo's captions, best first; ``encoder_hidden_states`` (B, N, D)."""
-    return generate(
-        parts.model,
-        encoder_hidden_states,
+    return search(
+        TorchStepper(parts.model, encoder_hidden_states),
         options,
         bos_id=parts.tokenizer.bos_id,
         eos_id=parts.tokenizer.eos_id,

@@ -18,7 +18,6 @@ from wordgaze.generation.stepper import NEVER, Stepper
 
 def search(
     stepper: Stepper,
-    num_photos: int,
     options: GenerationOptions,
     *,
     bos_id: int,
@@ -33,10 +32,13 @@ def search(
     A photo's captions do not depend on its batch: when sampling, each draws from its own stream, seeded by
     ``options.seed`` or its entry in ``photo_seeds``.
     """
+    photos = stepper.num_photos
+    if photos == 0:
+        return []
     constraints = Constraints(options, bos_id, eos_id, pad_id, len(prompt_ids))
-    rows = _Rows(np.tile(np.array([bos_id, *prompt_ids], np.int64), (num_photos, 1)))
+    rows = _Rows(np.tile(np.array([bos_id, *prompt_ids], np.int64), (photos, 1)))
     if options.sample or options.num_beams == 1:
-        seeds = [options.seed] * num_photos if photo_seeds is None else list(photo_seeds)
+        seeds = [options.seed] * photos if photo_seeds is None else list(photo_seeds)
         return _step_by_step(stepper, rows, options, constraints, seeds)
     return _beam_search(stepper, rows, options, constraints)
 
@@ -61,6 +63,15 @@ class _Rows:
         """Let row i be what row ``rows[i]`` was."""
         self.ids, self.log_probs = self.ids[rows], self.log_probs[rows]
 
+    def caption(self, row: int, eos_id: int, length_penalty: float) -> GeneratedCaption:
+        """Return the caption of ``row``, cut after its first end."""
+        token_ids, log_probs = self.ids[row].tolist(), self.log_probs[row].tolist()
+        first = len(token_ids) - len(log_probs)
+        end = token_ids.index(eos_id, first) + 1 if eos_id in token_ids[first:] else len(token_ids)
+        log_probs = log_probs[: end - first]
+        score = sum(log_probs) / len(log_probs) ** length_penalty
+        return GeneratedCaption(tuple(token_ids[:end]), tuple(log_probs), score, first - 1)
+
 
 def _step_by_step(
     stepper: Stepper, rows: _Rows, options: GenerationOptions, constraints: Constraints, seeds: Sequence[int]
@@ -77,8 +88,8 @@ def _step_by_step(
     for step in range(options.max_length):
         log_probs = stepper.step(rows.unread)
         constraints.apply(log_probs, rows.ids)
-        sampled = options.sample and log_probs.sample(draws[photos, step].ravel(), options)
-        rows.append(*(sampled or log_probs.likeliest()))
+        chosen = log_probs.sample(draws[photos, step].ravel(), options) if options.sample else log_probs.likeliest()
+        rows.append(*chosen)
         ended |= rows.ids[:, -1] == eos_id
         if step + 1 == options.max_length:
             ended[:] = True
@@ -87,7 +98,7 @@ def _step_by_step(
             continue
         for index in done.nonzero()[0].tolist():
             own = range(index * per_photo, (index + 1) * per_photo)
-            captions = [_caption(rows, row, options, eos_id) for row in own]
+            captions = [rows.caption(row, eos_id, options.length_penalty) for row in own]
             results[photos[index]] = sorted(captions, key=lambda caption: -caption.score)
         if done.all():
             break
@@ -113,24 +124,20 @@ def _beam_search(
         # Twice the beams, since at most one continuation of each beam is its end.
         best = log_probs.continuations(totals, 2 * beams)
         last = step + 1 == options.max_length
-        ends = best.ids == eos_id
+        ends, per_photo = best.ids == eos_id, best.ids.shape[1]
+        rows.keep(best.parents.ravel())
+        rows.append(best.ids.ravel(), best.log_probs.ravel())
         for index, rank in np.argwhere((ends | last) & (best.totals > NEVER)).tolist():
             if rank < beams or last:
-                added = best.ids[index, rank], best.log_probs[index, rank]
-                caption = _caption(rows, best.parents[index, rank], options, eos_id, added)
+                caption = rows.caption(index * per_photo + rank, eos_id, options.length_penalty)
                 pools[photos[index]].add(caption)
         if last:
             break
         # Unfinished first, likeliest first.
         order = ends.argsort(axis=1, kind="stable")[:, :beams]
-        totals, parents, next_ids, next_log_probs = (
-            np.take_along_axis(values, order, axis=1)
-            for values in (best.totals, best.parents, best.ids, best.log_probs)
-        )
-        totals = np.where(next_ids == eos_id, np.float32(NEVER), totals)
-        parents = parents.ravel()
-        rows.keep(parents)
-        rows.append(next_ids.ravel(), next_log_probs.ravel())
+        totals = np.take_along_axis(np.where(ends, np.float32(NEVER), best.totals), order, axis=1)
+        parents = np.take_along_axis(best.parents, order, axis=1).ravel()
+        rows.keep((np.arange(len(photos))[:, None] * per_photo + order).ravel())
         is_open = np.array(
             [
                 not pools[photo].is_closed(leader, step + 1)
@@ -180,21 +187,6 @@ class _Pool:
 
     def best(self, count: int) -> list[GeneratedCaption]:
         return self.captions[:count]
-
-
-def _caption(
-    rows: _Rows, row: int, options: GenerationOptions, eos_id: int, added: tuple[int, float] | None = None
-) -> GeneratedCaption:
-    """Return the caption of ``row``, cut after its first end; ``added``: one more id and its log-probability."""
-    token_ids, log_probs = rows.ids[row].tolist(), rows.log_probs[row].tolist()
-    if added is not None:
-        token_ids.append(int(added[0]))
-        log_probs.append(float(added[1]))
-    first = len(token_ids) - len(log_probs)
-    end = token_ids.index(eos_id, first) + 1 if eos_id in token_ids[first:] else len(token_ids)
-    log_probs = log_probs[: end - first]
-    score = sum(log_probs) / len(log_probs) ** options.length_penalty
-    return GeneratedCaption(tuple(token_ids[:end]), tuple(log_probs), score, first - 1)
 
 
 def _rows_of(photos: np.ndarray, per_photo: int) -> np.ndarray:

@@ -47,7 +47,12 @@ class LogProbs(Protocol):
 
 
 class Stepper(Protocol):
-    """A decoder in the middle of its captions: R rows, at first one a photo."""
+    """A decoder in the middle of its captions: R rows, at first one a photo, or as many as are sampled.
+
+    ``num_photos``: how many photos it began with.
+    """
+
+    num_photos: int
 
     def step(self, ids: np.ndarray) -> LogProbs:
         """Read ``ids`` (R, T), which follow those read before; return the log-probabilities of the next."""

@@ -27,23 +27,23 @@ class DecoderModel(Protocol):
 class TorchStepper:
     """A decoder over photos (B, N, D), which no gradient goes through."""
 
+    @torch.no_grad()
     def __init__(self, model: DecoderModel, encoder_hidden_states: Tensor) -> None:
+        self.num_photos = len(encoder_hidden_states)
         self._model = model
         self._device = encoder_hidden_states.device
         self._cache = model.start(encoder_hidden_states)
 
+    @torch.no_grad()
     def step(self, ids: np.ndarray) -> TorchLogProbs:
-        logits = self._model.decode(self._tensor(ids), self._cache)
+        logits = self._model.decode(_tensor(ids, self._device), self._cache)
         return TorchLogProbs(logits.float().log_softmax(dim=-1))
 
     def reorder(self, rows: np.ndarray) -> None:
-        self._cache.reorder(self._tensor(rows))
+        self._cache.reorder(_tensor(rows, self._device))
 
     def keep_photos(self, photos: np.ndarray, rows: np.ndarray) -> None:
-        self._cache.keep_photos(self._tensor(photos), self._tensor(rows))
-
-    def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(self._device)
+        self._cache.keep_photos(_tensor(photos, self._device), _tensor(rows, self._device))
 
 
 class TorchLogProbs:
@@ -51,13 +51,14 @@ class TorchLogProbs:
 
     def __init__(self, log_probs: Tensor) -> None:
         self._log_probs = log_probs
+        self._device = log_probs.device
 
     def forbid(self, ids: Sequence[int], rows: np.ndarray, row_ids: np.ndarray, end_id: int) -> None:
         log_probs = self._log_probs
         ends = log_probs[:, end_id].clone()
         log_probs[:, list(ids)] = NEVER
         if len(rows):
-            log_probs[self._tensor(rows), self._tensor(row_ids)] = NEVER
+            log_probs[_tensor(rows, self._device), _tensor(row_ids, self._device)] = NEVER
         stuck = log_probs.amax(dim=1) == NEVER
         log_probs[:, end_id] = torch.where(stuck, ends, log_probs[:, end_id])
 
@@ -69,22 +70,23 @@ class TorchLogProbs:
         cut = truncate(self._log_probs / options.temperature, options.top_k, options.top_p)
         mass = cut.double().softmax(dim=-1).cumsum(-1)
         # The cumulative distribution, inverted.
-        ids = torch.searchsorted(mass, self._tensor(draws)[:, None] * mass[:, -1:], right=True)
+        ids = torch.searchsorted(mass, _tensor(draws, self._device)[:, None] * mass[:, -1:], right=True)
         ids = ids.clamp(max=mass.shape[1] - 1)
         return ids[:, 0].cpu().numpy(), self._log_probs.gather(1, ids)[:, 0].cpu().numpy()
 
     def continuations(self, totals: np.ndarray, count: int) -> Continuations:
         photos, beams = totals.shape
         vocab_size = self._log_probs.shape[1]
-        sums = (self._log_probs + self._tensor(totals).view(-1, 1)).view(photos, -1)
+        sums = (self._log_probs + _tensor(totals, self._device).view(-1, 1)).view(photos, -1)
         best, indices = top(sums, min(count, sums.shape[1]))
-        parents = indices // vocab_size + torch.arange(photos, device=sums.device)[:, None] * beams
+        parents = indices // vocab_size + torch.arange(photos, device=self._device)[:, None] * beams
         ids = indices % vocab_size
         values = (best, parents, ids, self._log_probs[parents, ids])
         return Continuations(*(value.cpu().numpy() for value in values))
 
-    def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(self._log_probs.device)
+
+def _tensor(values: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(values).to(device)
 
 
 def top(values: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from wordgaze.generation.generate import generate
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.result import GeneratedCaption
+from wordgaze.generation.search import search
+from wordgaze.generation.torch_stepper import TorchStepper
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.text.tokenizer import CaptionTokenizer
 
@@ -22,9 +23,8 @@ def generate_captions(
     photo_seeds: Sequence[int] | None = None,
 ) -> list[list[GeneratedCaption]]:
     """Return each photo's captions; no gradient flows back from here."""
-    captions = generate(
-        model,
-        encoder_hidden_states.detach(),
+    captions = search(
+        TorchStepper(model, encoder_hidden_states),
         options,
         bos_id=tokenizer.bos_id,
         eos_id=tokenizer.eos_id,
