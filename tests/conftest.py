@@ -84,7 +84,8 @@ def mixed(photos: list[Path]) -> Path:
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Run in a process a core (up to eight), where pytest-xdist is there; ``-n`` says otherwise.
 
-    A file's tests stay together, and with them what they share; a single file runs in this process.
+    A file's tests stay together, and with them what they share, unless ``--dist`` says otherwise; a single file runs in
+    this process.
     """
     # One of those processes starts none of its own, nor does a pytest that a test starts.
     if "PYTEST_XDIST_WORKER" in os.environ or not config.pluginmanager.hasplugin("xdist"):
@@ -94,7 +95,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     interactive = config.option.usepdb or config.option.capture == "no"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if config.option.numprocesses is None and not (single or interactive or cores == 1):
-        config.option.numprocesses, config.option.dist = min(cores, 8), "loadfile"
+        config.option.numprocesses = min(cores, 8)
+        if config.option.dist == "no":  # what --dist is where it was not given
+            config.option.dist = "loadfile"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
