@@ -47,6 +47,24 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def exported_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return ``model_folder`` as ONNX, which tests only read; made once, since torch takes seconds to export."""
+    from filelock import FileLock
+
+    from wordgaze.export.write import export_folder
+    from wordgaze.folder import load_folder
+
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # which all processes share
+    folder = base / "exported"
+    with FileLock(base / "exported.lock"):
+        if not folder.exists():
+            export_folder(load_folder(model_folder), folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def captioner(model_folder: Path) -> Captioner:
     """Return the captioner of ``model_folder``."""

@@ -36,6 +36,7 @@ def room_table() -> dict[str, set[str]]:
     rooms["hub"] = {"data", "text", "model", "generation", "folder"}
     rooms["convert"] = set(rooms)
     rooms["training"] = set(rooms) - {"explanation"}
+    rooms["export"] = set(rooms)
     rooms["captioning"] = {"data", "generation", "folder"}
     rooms["captioner"] = set(rooms)
     rooms["tasks"] = set(rooms)

@@ -39,6 +39,9 @@ _EXTRAS = {
     "pillow-heif": ("heif", "HEIC and HEIF photos"),
     "transformers": ("gpt2", "a decoder that starts from GPT-2"),
     "pycocoevalcap": ("metrics", "METEOR and SPICE"),
+    "onnxruntime": ("onnx", "models that were exported"),
+    "onnx": ("onnx", "wordgaze export"),
+    "onnxscript": ("onnx", "wordgaze export"),
 }
 
 

@@ -1,0 +1,119 @@
+"""A model → an exported folder, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from wordgaze.errors import ConfigError, ModelError, shown
+from wordgaze.explanation.methods import METHODS, available_methods
+from wordgaze.export.manifest import GRAPHS, MANIFEST, PRECISIONS, Manifest
+from wordgaze.files import AnyPath, check_output_folder, checked_path, one_line
+from wordgaze.folder import CONFIDENCE, CONFIG, WEIGHTS, ModelParts, save_folder
+from wordgaze.model.caption_model import CaptionModel
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+_TEMPORARY = ".exporting-"
+
+
+def export_folder(parts: ModelParts, out: AnyPath, precision: str = "float32") -> Manifest:
+    """Write a model as ONNX files, with all that its folder holds but the weights; return what ``onnx.json`` says.
+
+    ``precision``: ``float32``, or ``int8`` for the matrices of ViT and decoder. Raises ConfigError for another, and
+    ModelError where a package is missing, the model can't be exported, or ``out`` holds anything but an exported model.
+    """
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        raise ConfigError(f"precision is {shown(precision)}; choose {' or '.join(PRECISIONS)}.")
+    out = checked_path("OUT", out)
+    check_out(out)
+    check_packages()
+    missing = [path for path in (out, *out.parents) if not path.exists()]
+    try:
+        return _write(parts, out, precision)
+    except BaseException as error:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise ModelError(
+                f"The model can't be exported to {one_line(out)}: {reason}; choose another folder."
+            ) from error
+        raise
+
+
+def check_out(out: AnyPath) -> None:
+    """Raise ConfigError or ModelError where an exported model may not be written into ``out``."""
+    out = Path(out)
+    check_output_folder(out)
+    if not out.is_dir():
+        return
+    others = [path.name for path in out.iterdir() if not path.name.startswith(_TEMPORARY)]
+    if others and (MANIFEST not in others or WEIGHTS in others):
+        raise ModelError(
+            f"{one_line(out)} is not empty, and no exported model; choose another folder, or an empty one."
+        )
+
+
+def check_packages() -> None:
+    """Raise ModelError where a package that exports is not installed."""
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise ModelError(
+            f'Exporting needs {", ".join(missing)}, not installed here; run `pip install "wordgaze[onnx]"`.'
+        )
+
+
+def fingerprint(model: CaptionModel) -> str:
+    """Return what tells a model's weights from others: of their names, shapes and float32 values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().cpu()
+        values = values.float() if values.is_floating_point() else values
+        digest.update(f"{name} {tuple(values.shape)} {values.dtype}\n".encode())
+        digest.update(values.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _write(parts: ModelParts, out: Path, precision: str) -> Manifest:
+    from wordgaze.export.onnx_files import write_onnx_files
+
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=out) as temporary:
+        new = Path(temporary)
+        save_folder(parts, new)
+        (new / WEIGHTS).unlink()
+        model = parts.model.eval()
+        size = parts.preprocessing.size
+        write_onnx_files(model, size, new)
+        layers = parts.model.config.decoder.layers
+        manifest = Manifest(
+            precision=precision,
+            fingerprint=fingerprint(model),
+            methods=tuple(name for name in available_methods(layers) if name not in METHODS or not METHODS[name].needs),
+            grid=model.grid,
+            num_prefix=model.num_prefix,
+            image_size=size,
+            files={name: (new / name).stat().st_size for name in GRAPHS},
+        )
+        (new / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        _replace_all(new, out)
+    return manifest
+
+
+def _replace_all(new: Path, out: Path) -> None:
+    """Move the files of ``new`` to ``out``; until the last is there, no mixture of two models can be loaded."""
+    for path in new.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    (out / CONFIG).unlink(missing_ok=True)
+    (out / CONFIDENCE).unlink(missing_ok=True)
+    names = sorted(path.name for path in new.iterdir())
+    # An interrupted export leaves its manifest, by which the next one knows the folder.
+    for name in sorted(names, key=lambda name: (name != MANIFEST, name == CONFIG)):
+        os.replace(new / name, out / name)
