@@ -34,6 +34,7 @@ COMMANDS = {
     "grounding": "Measure whether maps point at what the words name.",
     "calibrate": "Fit how sure a model may be of its captions.",
     "average": "Save the mean of several models as one model.",
+    "bench": "Measure how fast this machine captions.",
     "convert": "Save another library's checkpoint as a model folder.",
     "demo": "Open the demo page on this machine.",
     "doctor": "Show what is installed, and what is missing for which feature.",
