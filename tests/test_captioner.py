@@ -315,7 +315,7 @@ def test_what_is_doubtful_about_a_photo_is_a_warning_of_the_callers_line(
 ) -> None:
     real = pipeline.open_photo
 
-    def doubtful(source: Any, *, strict: bool, on_warning: Any) -> Image.Image:
+    def doubtful(source: Any, *, strict: bool, on_warning: Any, **_: Any) -> Image.Image:
         if strict:
             raise PhotoError("is cut short")
         on_warning("is transparent everywhere")

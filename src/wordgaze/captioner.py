@@ -12,13 +12,13 @@ from typing import Any, Literal, TypeAlias, overload
 
 import torch
 from huggingface_hub import ModelHubMixin
-from PIL import Image
 from torch import Tensor
 
 from wordgaze.captioning.captions import encode_text, generate_captions, to_caption
 from wordgaze.captioning.checks import RequestChecks, number_of
 from wordgaze.captioning.pipeline import caption_photos, read_named_photos
 from wordgaze.convert.load import load_model
+from wordgaze.data.draft import Photo
 from wordgaze.data.photos import PhotoSource
 from wordgaze.data.sources import Photos, photos_of
 from wordgaze.data.transform import PhotoTransform
@@ -232,12 +232,13 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         named: Iterable[tuple[str, Any]] = [("the photo", photo)]
         if photos is not None:
             named = ((f"photo {number}", source) for number, source in enumerate(photos, start=1))
-        with closing(read_named_photos(named, self._pixel_values, strict, on_error, ahead)) as read:
+        smaller = self.transform.preprocessing.max_reduction
+        with closing(read_named_photos(named, self._pixel_values, strict, on_error, ahead, smaller)) as read:
             results = caption_photos(read, partial(self.caption_pixels, options=generation), batch_size)
             captions = [result.error if result.caption is None else result.caption for result in results]
         return captions[0] if photos is None else captions
 
-    def _pixel_values(self, photo: Image.Image) -> Tensor:
+    def _pixel_values(self, photo: Photo) -> Tensor:
         return self.transform(photo)[0]
 
     def encode(self, pixel_values: Tensor) -> Tensor:

@@ -194,7 +194,7 @@ def doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
 
     real = pipeline.open_photo
 
-    def opened(source: Any, *, strict: bool, on_warning: Callable[[str], None]) -> Image.Image:
+    def opened(source: Any, *, strict: bool, on_warning: Callable[[str], None], **_: Any) -> Image.Image:
         photo = real(source, strict=strict)
         if shade(photo) % 2:
             on_warning("looks odd")

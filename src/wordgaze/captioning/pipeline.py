@@ -12,9 +12,9 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from wordgaze.data.draft import MaxReduction
 from wordgaze.data.photos import open_photo
 from wordgaze.data.sources import photo_in
 from wordgaze.data.streams import is_special
@@ -52,10 +52,11 @@ class CaptionResult(Generic[Label]):
 
 def read_photos(
     photos: Iterable[tuple[Label, Any]],
-    make: Callable[[Image.Image], Content],
+    make: Callable[[Any], Content],
     *,
     strict: bool = False,
     ahead: int = 0,
+    max_reduction: MaxReduction | None = None,
 ) -> Generator[ReadPhoto[Label, Content]]:
     """Yield a result for each photo, in order; a photo that can't be read is a result, too, and stops nothing.
 
@@ -63,7 +64,8 @@ def read_photos(
     turns a photo into its content. ``strict``: refuse photos that are cut short. ``ahead``: how many photos are
     read before they are asked for, files and bytes by threads. What may change or block (an open file, an array, a
     pipe) is read as soon as it is taken from ``photos``, and with ``ahead=0`` so is everything. At most
-    ``THREADS`` photos are held decoded. To end before the last photo, close this generator.
+    ``THREADS`` photos are held decoded. ``max_reduction``: as of ``open_photo``; ``make`` may then get a
+    :class:`~wordgaze.data.draft.DraftPhoto`. To end before the last photo, close this generator.
     """
 
     def read(label: Label, source: Any) -> ReadPhoto[Label, Content]:
@@ -71,7 +73,8 @@ def read_photos(
         try:
             if isinstance(source, PhotoError):
                 raise source
-            content = make(open_photo(source, strict=strict, on_warning=warnings.append))
+            photo = open_photo(source, strict=strict, on_warning=warnings.append, max_reduction=max_reduction)
+            content = make(photo)
             return ReadPhoto(label, content, None, tuple(warnings))
         except PhotoError as error:
             return ReadPhoto(label, None, error, tuple(warnings))
@@ -102,17 +105,19 @@ def read_photos(
 
 def read_named_photos(
     photos: Iterable[tuple[str, Any]],
-    make: Callable[[Image.Image], Content],
+    make: Callable[[Any], Content],
     strict: bool,
     on_error: str = "raise",
     ahead: int = 0,
+    max_reduction: MaxReduction | None = None,
 ) -> Generator[ReadPhoto[str, Content]]:
     """Yield what :func:`read_photos` does; errors and warnings name their photo.
 
     ``photos``: items of a collection, each with a name to use where it has no path. What is doubtful about a photo is
     a PhotoWarning; a PhotoError is raised in the photo's turn, unless ``on_error`` is ``return``.
     """
-    with closing(read_photos(map(_name_and_source, photos), make, strict=strict, ahead=ahead)) as results:
+    sources = map(_name_and_source, photos)
+    with closing(read_photos(sources, make, strict=strict, ahead=ahead, max_reduction=max_reduction)) as results:
         for photo in results:
             for message in photo.warnings:
                 warn(f"{photo.label}: {message}", PhotoWarning)

@@ -8,14 +8,16 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast, overload
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from wordgaze.data.colors import from_array, from_tensor, is_tensor, to_rgb
 from wordgaze.data.cut_short import fill_up, jpeg_kind, webp_size
+from wordgaze.data.draft import Draft, MaxReduction, Photo, set_draft
 from wordgaze.data.listing import holds_photos, why_missing
+from wordgaze.data.no_photo import kind_of_file
 from wordgaze.data.png import fill_up_png, read_deep_png, read_plain_png
 from wordgaze.data.quiet import open_with_pillow, quiet_pillow
 from wordgaze.data.streams import is_special, open_special, read_stream
@@ -38,29 +40,6 @@ _BEGINNING = re.compile(
 )
 _HEIF_BEGINNING = re.compile(rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)", re.DOTALL)
 
-# What is often found under a photo's name, and what to do about it.
-_NO_PHOTOS = [
-    (re.compile(begins, re.DOTALL | re.IGNORECASE), kind_and_advice)
-    for begins, kind_and_advice in (
-        (rb"(\xef\xbb\xbf)?\s*(<!doctype html|<html)", ("a web page", "download the photo itself")),
-        (rb"version https://git-lfs", ("a pointer of Git LFS", "fetch the photo with: git lfs pull")),
-        (rb"(\xef\xbb\xbf)?\s*(<svg|<\?xml.*<svg)", ("an SVG drawing", "")),
-        (rb"%PDF-", ("a PDF document", "")),
-        (rb"%!PS|\xc5\xd0\xd3\xc6", ("a PostScript document", "")),
-        (rb"8BPS", ("a Photoshop document", "")),
-        (rb"\xff\x0a|\0\0\0\x0cJXL ", ("a JPEG XL photo", "")),
-        (rb"\0\0\x01\0", ("an icon", "")),
-        (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!", ("an archive", "unpack it first")),
-        (rb"\{|\[", ("JSON", "download the photo itself")),
-        (
-            rb"....ftyp(isom|mp4|avc1|iso[0-9]|M4V|qt  )|\x1a\x45\xdf\xa3|RIFF....AVI ",
-            ("a video", "save a frame of it"),
-        ),
-        (rb"FUJIFILMCCD-RAW|....ftypcrx ", ("a camera's raw photo", "")),
-        (rb"\0{16}", ("a file that begins with zeros", "get it again from its source")),
-    )
-]
-
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -78,13 +57,36 @@ _TOO_LARGE = "needs more memory than there is; make it smaller first"
 _DAMAGED_HEADER = "is damaged or cut short in its header; get the file again from its source"
 
 
+@overload
+def open_photo(
+    source: PhotoSource,
+    *,
+    max_pixels: int = ...,
+    strict: bool = ...,
+    on_warning: Callable[[str], None] | None = ...,
+    max_reduction: None = ...,
+) -> Image.Image: ...
+
+
+@overload
+def open_photo(
+    source: PhotoSource,
+    *,
+    max_pixels: int = ...,
+    strict: bool = ...,
+    on_warning: Callable[[str], None] | None = ...,
+    max_reduction: MaxReduction | None,
+) -> Photo: ...
+
+
 def open_photo(
     source: PhotoSource,
     *,
     max_pixels: int = MAX_PIXELS,
     strict: bool = False,
     on_warning: Callable[[str], None] | None = None,
-) -> Image.Image:
+    max_reduction: MaxReduction | None = None,
+) -> Photo:
     """Return a photo as 8-bit RGB: turned as its EXIF says, transparency on white, the first frame of many.
 
     ``source``: a path, a file's bytes, a binary file, a PIL image, or an array or a torch tensor (H, W), (H, W, C) or
@@ -95,8 +97,11 @@ def open_photo(
     A photo that is cut short is read if 95 % of its rows are there; ``strict`` refuses it, however little is missing.
     This, transparency everywhere, and a first frame that shows nothing are each a sentence for ``on_warning``; without
     it, a PhotoWarning is emitted.
+
+    ``max_reduction``: returns for a photo's size (w, h) by what factor it may be decoded smaller, as a JPEG file can
+    be in much less time; the result may then be a :class:`~wordgaze.data.draft.DraftPhoto`.
     """
-    request = _Request(max_pixels, strict)
+    request = _Request(max_pixels, strict, max_reduction)
     with quiet_pillow():
         photo = _open(source, request)
     for message in request.messages:
@@ -114,10 +119,11 @@ class _Request:
 
     max_pixels: int
     strict: bool
+    max_reduction: MaxReduction | None
     messages: list[str] = field(default_factory=list)
 
 
-def _open(source: PhotoSource, request: _Request) -> Image.Image:
+def _open(source: PhotoSource, request: _Request) -> Photo:
     if isinstance(source, Image.Image):
         return _open_pil(source, request)
     if isinstance(source, bytes | bytearray | memoryview):
@@ -172,9 +178,10 @@ class _Loaded:
     note: str = ""
     is_damaged: bool = False  # and not only cut short
     is_animated: bool = False
+    draft: Draft | None = None
 
 
-def _read(file: BinaryIO, request: _Request) -> Image.Image:
+def _read(file: BinaryIO, request: _Request) -> Photo:
     if isinstance(file, io.TextIOBase):
         raise PhotoError("is a file open as text; open it in binary mode ('rb')")
     if getattr(file, "closed", False):
@@ -220,10 +227,13 @@ def _load(file: BinaryIO, request: _Request) -> _Loaded:
     try:
         image = _identify(file)
         _check_size(image.size, request)
+        is_jpeg, draft = image.format in ("JPEG", "MPO"), None
+        if is_jpeg and request.max_reduction is not None:
+            draft = set_draft(image, file, _orientation(image), request.max_reduction)
         image.load()
-        if image.format in ("JPEG", "MPO") and (_ends_in_zeros(file) or _ends_in_gray(image)):
-            return _fill_up(file, image.format, request) or _Loaded(image)
-        return _Loaded(image)
+        if is_jpeg and (_ends_in_zeros(file) or _ends_in_gray(image)):
+            return _fill_up(file, image.format, request) or _Loaded(image, draft=draft)
+        return _Loaded(image, draft=draft)
     except (PhotoError, MemoryError):
         raise
     except Exception as error:  # damage makes Pillow raise nearly anything
@@ -330,7 +340,7 @@ def _identify(file: BinaryIO) -> Image.Image:
         return open_with_pillow(file, ["HEIF"])
     if _BEGINNING.match(beginning):
         raise OSError("the header can't be read")
-    kind, advice = next((answer for begins, answer in _NO_PHOTOS if begins.match(beginning)), ("", ""))
+    kind, advice = kind_of_file(beginning)
     raise PhotoError(
         f"is {kind and kind + ', '}not a photo in a format that can be read (JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF, "
         f"JPEG 2000, PPM); {advice or 'convert it to JPEG or PNG'}"
@@ -422,7 +432,7 @@ def _judge_cut(loaded: _Loaded, request: _Request) -> None:
 # From a loaded picture to RGB
 
 
-def _open_pil(image: Image.Image, request: _Request) -> Image.Image:
+def _open_pil(image: Image.Image, request: _Request) -> Photo:
     _check_size(image.size, request)
     file = getattr(image, "fp", None)
     try:
@@ -438,7 +448,7 @@ def _open_pil(image: Image.Image, request: _Request) -> Image.Image:
     return _finish(image, request)
 
 
-def _finish(image: Image.Image, request: _Request, loaded: _Loaded | None = None) -> Image.Image:
+def _finish(image: Image.Image, request: _Request, loaded: _Loaded | None = None) -> Photo:
     """Return a picture as upright RGB."""
     _check_size(image.size, request)
     if loaded is not None:
@@ -459,7 +469,7 @@ def _finish(image: Image.Image, request: _Request, loaded: _Loaded | None = None
     if turn is not None:
         rgb = rgb.transpose(turn)
     rgb.info = {}  # with its EXIF left in, opening the result again would turn it twice
-    return rgb
+    return rgb if loaded is None or loaded.draft is None else loaded.draft.photo(rgb)
 
 
 def _is_uniform(rgb: Image.Image) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from wordgaze.data.draft import Photo
 from wordgaze.data.geometry import Geometry
 from wordgaze.errors import ConfigError
 
@@ -22,6 +23,8 @@ RESAMPLING = {
 CROPS = ("pad", "center", "squash")
 _KEYS = {"max_aspect_change": "stretch", "hflip_tta": "mirrored"}
 """Fields by another name in ``preprocessor.json``: those of the first model folders."""
+_DRAFT_MARGIN = 2
+"""Measured by scripts/experiments/draft_captions.py."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,17 @@ class Preprocessing:
         to_fit = (self.size[1] / self.size[0]) / (photo_size[0] / photo_size[1])
         return min(max(to_fit, 1 / self.max_aspect_change), self.max_aspect_change)
 
+    def max_reduction(self, photo_size: tuple[int, int]) -> float:
+        """Return by what factor a (w, h) photo may be decoded smaller, to be resized as if it had not been.
+
+        What is resized keeps ``_DRAFT_MARGIN`` times the pixels per side of what it is resized to.
+        """
+        (height, width), widening = self.size, self.widening(photo_size)
+        x, y = photo_size[0] * widening / width, photo_size[1] / height
+        if self.crop != "squash":
+            x = y = max(x, y) if self.crop == "pad" else min(x, y)
+        return self.crop_pct * min(x / widening, y) / _DRAFT_MARGIN
+
     def to_dict(self) -> dict[str, Any]:
         """Return what ``preprocessor.json`` holds."""
         values = {_KEYS.get(name, name): value for name, value in asdict(self).items()}
@@ -131,7 +145,7 @@ class PhotoTransform:
         self.preprocessing = preprocessing
         self._resampling = RESAMPLING[preprocessing.interpolation]
 
-    def __call__(self, photo: Image.Image) -> tuple[torch.Tensor, Geometry]:
+    def __call__(self, photo: Photo) -> tuple[torch.Tensor, Geometry]:
         (height, width), (photo_width, photo_height) = self.preprocessing.size, photo.size
         widening, share = self.preprocessing.widening(photo.size), self.preprocessing.crop_pct
         if self.preprocessing.crop != "pad":

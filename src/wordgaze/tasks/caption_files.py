@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from wordgaze.captioner import BATCH_SIZE, Caption, Captioner
 from wordgaze.captioning.pipeline import caption_photos, read_photos
+from wordgaze.data.draft import Photo as LoadedPhoto
 from wordgaze.data.listing import STDIN, Photo, as_photo
 from wordgaze.data.streams import read_stdin
 from wordgaze.errors import ConfigError, PhotoError
@@ -65,11 +65,13 @@ def caption_files(
     options = captioner.parts.generation if options is None else options
     batch_size = captioner.check_batch(batch_size, files, options)
 
-    def pixel_values(photo: Image.Image) -> Tensor:
+    def pixel_values(photo: LoadedPhoto) -> Tensor:
         return captioner.transform(photo)[0]
 
     photos = ((file, _source(file)) for file in map(as_photo, files))
-    with closing(read_photos(photos, pixel_values, strict=strict, ahead=batch_size)) as opened:
+    smaller = captioner.transform.preprocessing.max_reduction
+    opened = read_photos(photos, pixel_values, strict=strict, ahead=batch_size, max_reduction=smaller)
+    with closing(opened):
         for photo in caption_photos(opened, partial(captioner.caption_pixels, options=options), batch_size):
             error = None if photo.error is None else str(photo.error)
             yield CaptionedFile(photo.label, photo.caption, error, photo.warnings)
