@@ -278,7 +278,7 @@ def test_photos_that_are_cut_short_are_named_or_refused(
     from wordgaze.captioning import pipeline
     from wordgaze.data import photos as module
 
-    def opened(source: Path, *, strict: bool, on_warning: Callable[[str], None]) -> Image.Image:
+    def opened(source: Path, *, strict: bool, on_warning: Callable[[str], None], **_: object) -> Image.Image:
         if source.name == "c.png":
             if strict:
                 raise PhotoError("is cut short")
