@@ -15,7 +15,7 @@ from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.result import GeneratedCaption
 from wordgaze.generation.search import search
-from wordgaze.generation.torch_stepper import TorchStepper
+from wordgaze.generation.torch_stepper import fast_stepper
 
 
 def generate_captions(
@@ -23,7 +23,7 @@ def generate_captions(
 ) -> list[list[GeneratedCaption]]:
     """Return the ids of each photo's captions, best first; ``encoder_hidden_states`` (B, N, D)."""
     return search(
-        TorchStepper(parts.model, encoder_hidden_states),
+        fast_stepper(parts.model, encoder_hidden_states),
         options,
         bos_id=parts.tokenizer.bos_id,
         eos_id=parts.tokenizer.eos_id,

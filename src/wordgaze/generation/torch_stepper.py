@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,17 +11,26 @@ from torch import Tensor
 
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.stepper import NEVER, Continuations
-from wordgaze.model.cache import DecoderCache
+from wordgaze.model.caption_model import CaptionModel
+from wordgaze.model.inference import for_captions
 
 _CHUNK = 64
+
+
+class Cache(Protocol):
+    """What a decoder remembers of its rows and photos."""
+
+    def reorder(self, rows: Tensor) -> None: ...
+
+    def keep_photos(self, photos: Tensor, rows: Tensor) -> None: ...
 
 
 class DecoderModel(Protocol):
     """What a search needs of a model."""
 
-    def start(self, encoder_hidden_states: Tensor) -> DecoderCache: ...
+    def start(self, encoder_hidden_states: Tensor) -> Any: ...
 
-    def decode(self, input_ids: Tensor, cache: DecoderCache) -> Tensor: ...
+    def decode(self, input_ids: Tensor, cache: Any) -> Tensor: ...
 
 
 class TorchStepper:
@@ -32,7 +41,7 @@ class TorchStepper:
         self.num_photos = len(encoder_hidden_states)
         self._model = model
         self._device = encoder_hidden_states.device
-        self._cache = model.start(encoder_hidden_states)
+        self._cache: Cache = model.start(encoder_hidden_states)
 
     @torch.no_grad()
     def step(self, ids: np.ndarray) -> TorchLogProbs:
@@ -44,6 +53,11 @@ class TorchStepper:
 
     def keep_photos(self, photos: np.ndarray, rows: np.ndarray) -> None:
         self._cache.keep_photos(_tensor(photos, self._device), _tensor(rows, self._device))
+
+
+def fast_stepper(model: CaptionModel, encoder_hidden_states: Tensor) -> TorchStepper:
+    """Return ``model``'s stepper over photos (B, N, D), with what computes its decoder fastest here."""
+    return TorchStepper(for_captions(model), encoder_hidden_states)
 
 
 class TorchLogProbs:
