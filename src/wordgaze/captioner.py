@@ -14,6 +14,7 @@ import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor
 
+from wordgaze.captioning.batches import AUTO, BatchSize
 from wordgaze.captioning.captions import encode_text, generate_captions, to_caption
 from wordgaze.captioning.checks import RequestChecks, number_of
 from wordgaze.captioning.pipeline import caption_photos, read_named_photos
@@ -34,7 +35,7 @@ from wordgaze.generation.options import GenerationOptions, yes_or_no
 __all__ = ["BATCH_SIZE", "Caption", "CaptionWord", "Captioner", "ExplainedWord", "Explanation"]
 
 BATCH_SIZE = 16
-"""Photos at a time, unless said otherwise."""
+"""Photos at a time, where nothing chooses another number."""
 
 OnePhoto: TypeAlias = "PhotoSource | Tensor"
 
@@ -147,21 +148,29 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         """Return the model's defaults, overridden; raise ConfigError for an unknown name or a senseless value."""
         return self._checks.options(options)
 
-    def check_batch(self, batch_size: int, photos: Iterable[Any] = (), options: GenerationOptions | None = None) -> int:
+    def check_batch(
+        self, batch_size: int | str, photos: Iterable[Any] = (), options: GenerationOptions | None = None
+    ) -> int:
         """Return how many of ``photos`` are captioned at a time: ``batch_size``, or all where they are fewer.
 
-        Raises ConfigError where ``batch_size`` is no number, or such a batch needs more memory than there is.
-        ``options``: of the captions, by default the model's.
+        Raises ConfigError where ``batch_size`` is no number and not ``auto``, or such a batch needs more memory than
+        there is. ``options``: of the captions, by default the model's.
         """
+        return self.batches(batch_size, photos, options).photos
+
+    def batches(
+        self, batch_size: int | str, photos: Iterable[Any] = (), options: GenerationOptions | None = None
+    ) -> BatchSize:
+        """Return what :meth:`check_batch` does; with ``auto`` it gets smaller where the memory runs out."""
         options = self.parts.generation if options is None else options
-        return self._checks.batch_size(batch_size, number_of(photos), options)
+        return self._checks.batches(batch_size, number_of(photos), options)
 
     @overload
     def caption(
         self,
         photo: OnePhoto,
         *,
-        batch_size: int = ...,
+        batch_size: int | str = ...,
         on_error: Literal["raise"] = ...,
         strict: bool = ...,
         **options: Any,
@@ -172,7 +181,7 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         self,
         photo: OnePhoto,
         *,
-        batch_size: int = ...,
+        batch_size: int | str = ...,
         on_error: Literal["return"],
         strict: bool = ...,
         **options: Any,
@@ -183,7 +192,7 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         self,
         photo: Photos,
         *,
-        batch_size: int = ...,
+        batch_size: int | str = ...,
         on_error: Literal["raise"] = ...,
         strict: bool = ...,
         **options: Any,
@@ -194,7 +203,7 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         self,
         photo: Photos,
         *,
-        batch_size: int = ...,
+        batch_size: int | str = ...,
         on_error: Literal["return"],
         strict: bool = ...,
         **options: Any,
@@ -204,7 +213,7 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         self,
         photo: Any,
         *,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | str = AUTO,
         on_error: str = "raise",
         strict: bool = False,
         **options: Any,
@@ -212,10 +221,10 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         """Return a photo's caption, or those of several photos in their order.
 
         ``photo``: a path, a file's bytes, a binary file, a PIL image, an array or a tensor; or any collection or
-        iterator of these, ``batch_size`` of which are captioned at a time: a list, a generator, a dict's ``values()``,
-        a torch dataset, an array (B, H, W, 3). Where an item is a tuple, the photo comes first, then its label. Files
-        are decoded ahead by threads, except those of an iterator: each is read before the next is asked for.
-        ``options``: the fields of ``GenerationOptions``.
+        iterator of these: a list, a generator, a dict's ``values()``, a torch dataset, an array (B, H, W, 3). Where an
+        item is a tuple, the photo comes first, then its label. Files are decoded ahead by threads, except those of an
+        iterator: each is read before the next is asked for. ``batch_size``: how many are captioned at a time; ``auto``
+        takes as many as fit the memory, and fewer where it runs out. ``options``: the fields of ``GenerationOptions``.
 
         Raises PhotoError, which names the photo, when one can't be read; ``on_error="return"`` gives that error in the
         photo's place, and the others are captioned. What is doubtful about a photo is a PhotoWarning; ``strict``
@@ -226,15 +235,15 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         if not isinstance(on_error, str) or on_error not in ("raise", "return"):
             raise ConfigError(f"on_error is {shown(on_error)}; choose raise or return.")
         photos = photos_of(photo)
-        batch_size = self.check_batch(batch_size, [photo] if photos is None else photo, generation)
+        batches = self.batches(batch_size, [photo] if photos is None else photo, generation)
         # What a generator yields may be gone, or be filled anew, once it is asked for the next.
-        ahead = batch_size if photos is not None and number_of(photo) is not None else 0
+        ahead = batches.photos if photos is not None and number_of(photo) is not None else 0
         named: Iterable[tuple[str, Any]] = [("the photo", photo)]
         if photos is not None:
             named = ((f"photo {number}", source) for number, source in enumerate(photos, start=1))
         smaller = self.transform.preprocessing.max_reduction
         with closing(read_named_photos(named, self._pixel_values, strict, on_error, ahead, smaller)) as read:
-            results = caption_photos(read, partial(self.caption_pixels, options=generation), batch_size)
+            results = caption_photos(read, partial(self.caption_pixels, options=generation), batches)
             captions = [result.error if result.caption is None else result.caption for result in results]
         return captions[0] if photos is None else captions
 

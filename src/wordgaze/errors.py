@@ -1,5 +1,6 @@
 """Errors that a user can cause, each one sentence: what is wrong, where, and what to do."""
 
+import re
 import sys
 import warnings
 from typing import Any
@@ -57,6 +58,18 @@ def shown(value: Any) -> str:
 def first_line(error: BaseException) -> str:
     """Return another library's error as a part of our sentence."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+# Of torch on CPUs, on Apple's GPUs and of CUDA's libraries; of ONNX Runtime.
+_NO_MEMORY = re.compile(r"DefaultCPUAllocator|out of memory|_ALLOC_FAILED|Failed to allocate memory|bad_alloc")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether Python, torch or ONNX Runtime could not get the memory that something needs, on any device."""
+    # torch's OutOfMemoryError by name: importing torch for it would take seconds.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
 
 
 def warn(message: str, category: type[Warning]) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wordgaze.captioning.batches import AUTO, BatchSize, auto_batch_size
 from wordgaze.captioning.captions import encode_prompt
 from wordgaze.errors import wrong_kind
 from wordgaze.folder import ModelParts
-from wordgaze.generation.limits import check_encoder_memory, check_memory, total_memory
+from wordgaze.generation.limits import check_encoder_memory, check_memory, photo_bytes, total_memory
 from wordgaze.generation.options import GenerationOptions, whole_number
 
 
@@ -19,6 +20,7 @@ class RequestChecks:
 
     def __init__(self, parts: ModelParts, device: torch.device) -> None:
         self._parts, self._device = parts, device
+        self._auto: dict[tuple[Any, ...], BatchSize] = {}  # what is remembered of each kind of search
 
     def options(self, overrides: dict[str, Any]) -> GenerationOptions:
         """Return the model's generation options with ``overrides``, for one photo or more."""
@@ -27,13 +29,26 @@ class RequestChecks:
         self._memory(options, 1)
         return options
 
-    def batch_size(self, batch_size: int, total: int | None, options: GenerationOptions) -> int:
+    def batch_size(self, batch_size: int | str, total: int | None, options: GenerationOptions) -> int:
         """Return ``batch_size``, or ``total``, the number of photos, where that is known and smaller."""
-        batch_size = whole_number("batch_size", batch_size, "a whole number of at least 1", 1)
+        batch_size = whole_number("batch_size", batch_size, "auto or a whole number of at least 1", 1)
         batch_size = min(batch_size, total or batch_size)
         check_encoder_memory(batch_size, self._parts.preprocessing.size, total_memory(self._device))
         self._memory(options, batch_size)
         return batch_size
+
+    def batches(self, batch_size: int | str, total: int | None, options: GenerationOptions) -> BatchSize:
+        """Return the batch size that a caller states, or for ``auto`` one that fits the memory.
+
+        It is halved where it does not fit after all, and remembered, for all searches that need as much memory.
+        """
+        if not isinstance(batch_size, str) or batch_size != AUTO:
+            return BatchSize(self.batch_size(batch_size, total, options))
+        search = (options.sample, options.num_beams, options.num_captions, options.max_length)
+        if search not in self._auto:
+            needed = photo_bytes(options, self._parts.model.config.decoder, self._parts.preprocessing.size)
+            self._auto[search] = BatchSize(auto_batch_size(needed, self._device), shrinks=True)
+        return self._auto[search]
 
     def pixels(self, pixel_values: Tensor) -> None:
         """Check that these are photos as the model's transform makes them, (B, 3, H, W)."""

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from wordgaze.captioning.batches import BatchSize
 from wordgaze.data.draft import MaxReduction
 from wordgaze.data.photos import open_photo
 from wordgaze.data.sources import photo_in
@@ -131,17 +132,26 @@ def read_named_photos(
 
 
 def caption_photos(
-    photos: Iterable[ReadPhoto[Label, Tensor]], caption: Callable[[Tensor], list[Caption]], batch_size: int
+    photos: Iterable[ReadPhoto[Label, Tensor]],
+    caption: Callable[[Tensor], list[Caption]],
+    batch_size: int | BatchSize,
+    *,
+    first_at_once: bool = False,
 ) -> Iterator[CaptionResult[Label]]:
     """Yield a result for each photo, in order, captioned ``batch_size`` photos at a time.
 
     ``photos``: with their ``pixel_values`` (3, H, W). ``caption``: returns the captions of ``pixel_values``
-    (B, 3, H, W).
+    (B, 3, H, W). ``first_at_once``: begin with one photo, then two, four, ...; the sizes depend on nothing else, so
+    that another run gives the same captions to the last bit.
     """
+    size = BatchSize(batch_size) if isinstance(batch_size, int) else batch_size
     photos = iter(photos)
-    while batch := list(islice(photos, batch_size)):
+    for number in size.growing() if first_at_once else size.constant():
+        batch = list(islice(photos, number))
+        if not batch:
+            return
         pixel_values = [photo.content for photo in batch if photo.content is not None]
-        captions = iter(caption(torch.stack(pixel_values)) if pixel_values else ())
+        captions = iter(size.run(pixel_values, lambda some: caption(torch.stack(list(some)))))
         for photo in batch:
             caption_or_none = None if photo.content is None else next(captions)
             yield CaptionResult(photo.label, caption_or_none, photo.error, photo.warnings)

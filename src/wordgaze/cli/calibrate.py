@@ -36,7 +36,7 @@ def command(
     instances: str | None,
     json_path: str | None,
     device: str | None,
-    batch_size: int | None,
+    batch_size: int | str | None,
 ) -> None:
     """Fit the confidence that caption --confidence prints to the model in DIR, and say how well it holds.
 

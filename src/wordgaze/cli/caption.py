@@ -32,7 +32,7 @@ def command(
     device: str | None,
     precision: str,
     mirrored: bool | None,
-    batch_size: int | None,
+    batch_size: int | str | None,
     **options: Any,
 ) -> None:
     r"""Caption photos and folders of photos, one per line: PATH, a tab, the caption.

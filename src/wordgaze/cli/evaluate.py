@@ -76,7 +76,7 @@ def command(
     device: str | None,
     precision: str,
     mirrored: bool | None,
-    batch_size: int | None,
+    batch_size: int | str | None,
     **options: Any,
 ) -> None:
     """Score a model on the photos that a captions file names, or captions that are already in a file.

@@ -44,7 +44,7 @@ def command(
     device: str | None,
     precision: str,
     mirrored: bool | None,
-    batch_size: int | None,
+    batch_size: int | str | None,
     **options: Any,
 ) -> None:
     """Measure whether maps point at what their words name, on photos with boxes.

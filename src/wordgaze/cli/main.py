@@ -22,7 +22,7 @@ import click
 
 from wordgaze import __version__
 from wordgaze.cli.options import common_options, debugging
-from wordgaze.errors import ConfigError, WordgazeError
+from wordgaze.errors import ConfigError, WordgazeError, is_out_of_memory
 from wordgaze.files import one_line
 
 # Each is `command` in the file of its name.
@@ -49,7 +49,7 @@ def _sentence(error: BaseException, command: str | None = None) -> str:
         where = "" if error.filename is None else f"{one_line(os.fsdecode(error.filename))}: "
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return f"{where}{error.strerror}{'; free some space, or choose another output' if full else ''}"
-    if _out_of_memory(error):
+    if is_out_of_memory(error):
         smaller = "--data.batch_size" if command == "train" else "--batch-size, or fewer --num-beams"
         return f"out of memory; try a smaller {smaller}."
     details = " ".join(f"{type(error).__name__}: {error}".split())
@@ -59,13 +59,6 @@ def _sentence(error: BaseException, command: str | None = None) -> str:
     if isinstance(error, OSError):
         return f"the system refused something ({details}); `wordgaze doctor` says what works on this machine."
     return f"this is a bug in wordgaze ({details}); --debug shows where; please report it."
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    # torch's OutOfMemoryError by name: importing torch for the sake of a message would take seconds.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)  # torch's, on a CPU
 
 
 @contextmanager

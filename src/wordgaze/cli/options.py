@@ -194,11 +194,25 @@ def search_options(command: Command) -> Command:
     )(command)
 
 
+class _BatchSize(click.ParamType):
+    """A number of photos, or ``auto``."""
+
+    name = "batch size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "auto" else click.IntRange(min=1).convert(value, param, ctx)
+
+
 def generation_options(command: Command) -> Command:
     """Add :func:`search_options` and ``--batch-size``."""
     return _all(
         search_options,
-        click.option("--batch-size", type=click.IntRange(min=1), help="Photos per batch."),
+        click.option(
+            "--batch-size",
+            type=_BatchSize(),
+            metavar="N|auto",
+            help="Photos per batch; auto takes as many as fit the memory, and fewer where it runs out.",
+        ),
     )(command)
 
 

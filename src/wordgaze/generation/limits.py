@@ -63,6 +63,12 @@ def check_encoder_memory(batch_size: int, image_size: tuple[int, int], available
         )
 
 
+def photo_bytes(options: GenerationOptions, decoder: DecoderConfig, image_size: tuple[int, int]) -> int:
+    """Return an estimate of the bytes that captioning a photo takes, beside others in the same batch."""
+    rows = options.num_captions if options.sample else options.num_beams
+    return _ENCODER_FACTOR * 3 * image_size[0] * image_size[1] * 4 + rows * row_bytes(options, decoder)
+
+
 def row_bytes(options: GenerationOptions, decoder: DecoderConfig) -> int:
     """Return an estimate of the bytes that a beam, or a sampled caption, takes at the end of a search."""
     # Keys and values of all layers in float32, and a second time while beams are reordered.

@@ -160,7 +160,7 @@ def calibrate(
     captioner: Captioner,
     photos: Iterable[CalibrationPhoto],
     *,
-    batch_size: int | None = None,
+    batch_size: int | str | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Calibration:
     """Fit a confidence to the captions that ``captioner`` was scored by, captioning the photos again.
@@ -193,7 +193,7 @@ def evaluate_and_calibrate(
     evaluator: CaptionEvaluator,
     name: str,
     *,
-    batch_size: int | None = None,
+    batch_size: int | str | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[Calibration, tuple[str, ...]]:
     """Caption the evaluator's photos, a set called ``name``, score the captions, and fit a confidence to them.
@@ -215,7 +215,7 @@ def evaluate_and_calibrate(
 
 
 def _captions(
-    captioner: Captioner, files: Sequence[Path], batch_size: int | None, advance: Callable[[], None]
+    captioner: Captioner, files: Sequence[Path], batch_size: int | str | None, advance: Callable[[], None]
 ) -> Iterator[tuple[Caption, tuple[str, ...]]]:
     """Yield each photo's caption by the model's own search, with its warnings; raise DataError for one not read."""
     # Here, since figures alone need no torch.

@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from wordgaze.captioner import BATCH_SIZE, Caption, Captioner
+from wordgaze.captioner import Caption, Captioner
+from wordgaze.captioning.batches import AUTO
 from wordgaze.captioning.pipeline import caption_photos, read_photos
 from wordgaze.data.draft import Photo as LoadedPhoto
 from wordgaze.data.listing import STDIN, Photo, as_photo
@@ -53,26 +54,28 @@ def caption_files(
     captioner: Captioner,
     files: Iterable[str | os.PathLike[str]],
     options: GenerationOptions | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | str = AUTO,
     *,
     strict: bool = False,
 ) -> Iterator[CaptionedFile]:
     """Yield a result for each file, in order, also for a photo that can't be read.
 
-    ``options``: by default the model's. ``strict``: refuse photos that are cut short. At most two batches are held as
-    pixels, however many files there are. Raises ConfigError for ``batch_size``.
+    ``options``: by default the model's. ``batch_size``: as of :meth:`Captioner.caption`; the first batches are
+    smaller, so that the first caption waits for one photo alone. ``strict``: refuse photos that are cut short. At most
+    two batches are held as pixels, however many files there are. Raises ConfigError for ``batch_size``.
     """
     options = captioner.parts.generation if options is None else options
-    batch_size = captioner.check_batch(batch_size, files, options)
+    batches = captioner.batches(batch_size, files, options)
 
     def pixel_values(photo: LoadedPhoto) -> Tensor:
         return captioner.transform(photo)[0]
 
     photos = ((file, _source(file)) for file in map(as_photo, files))
     smaller = captioner.transform.preprocessing.max_reduction
-    opened = read_photos(photos, pixel_values, strict=strict, ahead=batch_size, max_reduction=smaller)
+    opened = read_photos(photos, pixel_values, strict=strict, ahead=batches.photos, max_reduction=smaller)
     with closing(opened):
-        for photo in caption_photos(opened, partial(captioner.caption_pixels, options=options), batch_size):
+        caption = partial(captioner.caption_pixels, options=options)
+        for photo in caption_photos(opened, caption, batches, first_at_once=True):
             error = None if photo.error is None else str(photo.error)
             yield CaptionedFile(photo.label, photo.caption, error, photo.warnings)
 

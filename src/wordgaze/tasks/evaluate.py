@@ -279,7 +279,7 @@ def evaluate_model(
     evaluator: CaptionEvaluator,
     *,
     options: GenerationOptions | None = None,
-    batch_size: int | None = None,
+    batch_size: int | str | None = None,
     strict: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> Evaluation:

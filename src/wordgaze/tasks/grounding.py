@@ -23,7 +23,7 @@ from wordgaze.data.instances import Instances, read_instances
 from wordgaze.data.json_file import PhotoId
 from wordgaze.data.photo_ids import spellings
 from wordgaze.data.readers.caption_file import CaptionedPhoto
-from wordgaze.errors import ConfigError, DataError, PhotoWarning, warn
+from wordgaze.errors import DataError, PhotoWarning, warn
 from wordgaze.evaluation.categories import ObjectMention, find_objects
 from wordgaze.evaluation.grounding import PointingTrial, Target, View, mean_over_photos, summary
 from wordgaze.explanation.methods import DEFAULT_METHOD
@@ -131,7 +131,7 @@ def measure_grounding(
     *,
     raw: bool = False,
     options: GenerationOptions | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | str = BATCH_SIZE,
     advance: Callable[[], None] = lambda: None,
 ) -> Grounding:
     """Score the maps of words that name a category, in the photos' captions and in the model's own.
@@ -198,13 +198,13 @@ def scene_of(boxed: BoxedPhoto, geometry: Geometry, grid: tuple[int, int]) -> Sc
 
 
 def batches(
-    captioner: Captioner, photos: Sequence[BoxedPhoto], batch_size: int
+    captioner: Captioner, photos: Sequence[BoxedPhoto], batch_size: int | str
 ) -> Iterator[tuple[Sequence[BoxedPhoto], Tensor, list[Scene]]]:
     """Yield batches of photos with their ``pixel_values`` (B, 3, H, W) and scenes."""
-    if batch_size < 1:
-        raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
+    batch_size = captioner.check_batch(batch_size, photos)
     labelled = ((boxed, boxed.photo.path) for boxed in photos)
-    with closing(read_photos(labelled, captioner.transform, ahead=batch_size)) as opened:
+    smaller = captioner.transform.preprocessing.max_reduction
+    with closing(read_photos(labelled, captioner.transform, ahead=batch_size, max_reduction=smaller)) as opened:
         while batch := list(islice(opened, batch_size)):
             pixel_values, scenes = [], []
             for photo in batch:
