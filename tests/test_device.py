@@ -77,3 +77,36 @@ def test_torch_computes_in_the_precision_that_is_named(precision: str) -> None:
     with device.arithmetic("cpu:0", device.check_precision(precision)):
         assert (square @ square).dtype == getattr(torch, precision)
     assert (square @ square).dtype == torch.float32
+
+
+def resident_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_freed_memory_is_kept_for_what_is_asked_for_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_TUNABLES"))]:
+        monkeypatch.delenv(name)
+    if not device.keep_freed_memory():
+        pytest.skip("not glibc")
+    size = 100 << 20
+    assert given_back(size) < size / 10
+    with device.default_allocation():
+        assert given_back(size) > size / 2
+    assert given_back(size) < size / 10
+
+
+def given_back(size: int) -> int:
+    """Return how many bytes of a block of ``size`` go back to the system when it is freed."""
+    block = torch.ones(size // 4)
+    held = resident_bytes()
+    del block
+    return held - resident_bytes()
+
+
+def test_other_settings_of_the_allocator_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
+    assert not device.keep_freed_memory()
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_")
+    monkeypatch.setattr(os, "confstr", lambda name: (_ for _ in ()).throw(ValueError(name)), raising=False)
+    assert not device.keep_freed_memory()

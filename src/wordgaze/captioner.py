@@ -23,7 +23,7 @@ from wordgaze.data.draft import Photo
 from wordgaze.data.photos import PhotoSource
 from wordgaze.data.sources import Photos, photos_of
 from wordgaze.data.transform import PhotoTransform
-from wordgaze.device import arithmetic, check_precision, find_device, one_thread_after_fork
+from wordgaze.device import arithmetic, check_precision, find_device, keep_freed_memory, one_thread_after_fork
 from wordgaze.errors import ConfigError, PhotoError, shown, wrong_kind
 from wordgaze.explanation.explainer import Explainer
 from wordgaze.explanation.explanation import ExplainedWord, Explanation, make_explanation
@@ -31,6 +31,7 @@ from wordgaze.explanation.methods import WordMaps
 from wordgaze.folder import ModelParts, save_folder
 from wordgaze.generation.caption import Caption, CaptionWord
 from wordgaze.generation.options import GenerationOptions, yes_or_no
+from wordgaze.model.encoders.inference import InferenceEncoder
 
 __all__ = ["BATCH_SIZE", "Caption", "CaptionWord", "Captioner", "ExplainedWord", "Explanation"]
 
@@ -80,6 +81,9 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         self.model = parts.model.eval().to(self.device)
         self.tokenizer = parts.tokenizer
         self.transform = PhotoTransform(parts.preprocessing)
+        # Here and not on import: it holds for all of the process.
+        keep_freed_memory()
+        self._encoder = InferenceEncoder(self.model.encoder)
         self._checks = RequestChecks(parts, self.device)
         self._explainer = Explainer(self.model, self.tokenizer, parts.preprocessing.hflip_tta)
 
@@ -254,8 +258,8 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         """Return what the words look at (B, N, D) in ``pixel_values`` (B, 3, H, W), made by ``self.transform``."""
         pixel_values = pixel_values.to(self.device)
         if self.parts.preprocessing.hflip_tta:
-            return self.model.encode_with_hflip(pixel_values)
-        return self.model.encode(pixel_values)
+            return self.model.encode_with_hflip(pixel_values, self._encoder)
+        return self.model.encode(pixel_values, encoder=self._encoder)
 
     def caption_pixels(self, pixel_values: Tensor, options: GenerationOptions) -> list[Caption]:
         """Return the captions of ``pixel_values`` (B, 3, H, W), photos that ``self.transform`` has made."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,20 +43,29 @@ class CaptionModel(nn.Module):
         """Return the number of tokens before the patches in ``encoder_hidden_states``."""
         return self.encoder.num_prefix
 
-    def encode(self, pixel_values: Tensor, keep_indices: Tensor | None = None) -> Tensor:
+    def encode(
+        self,
+        pixel_values: Tensor,
+        keep_indices: Tensor | None = None,
+        *,
+        encoder: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
         """Return ``encoder_hidden_states`` (B, N, D) of ``pixel_values`` (B, 3, H, W).
 
-        Given ``keep_indices`` (B, K), of those patches alone.
+        Given ``keep_indices`` (B, K), of those patches alone; given ``encoder``, an
+        :class:`~wordgaze.model.encoders.inference.InferenceEncoder`, sooner and without gradients.
         """
+        if encoder is not None:
+            return self.bridge(encoder(pixel_values))
         return self.bridge(self.encoder(pixel_values, keep_indices))
 
-    def encode_with_hflip(self, pixel_values: Tensor) -> Tensor:
+    def encode_with_hflip(self, pixel_values: Tensor, encoder: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Return the mean of :meth:`encode` of the photos and of their mirror images, unflipped.
 
         How the encoder sees a thing depends a little on the side that it faces; the mean depends on it less. The
-        encoder runs twice.
+        encoder runs twice. ``encoder`` as in :meth:`encode`.
         """
-        return self.average_views(self.encode(with_hflip(pixel_values)))
+        return self.average_views(self.encode(with_hflip(pixel_values), encoder=encoder))
 
     def average_views(self, encoder_hidden_states: Tensor) -> Tensor:
         """Average the states of what :func:`with_hflip` returns, (2·B, N, D) → (B, N, D)."""

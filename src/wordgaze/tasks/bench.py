@@ -26,7 +26,7 @@ from wordgaze.captioner import Captioner
 from wordgaze.captioning.captions import generate_captions
 from wordgaze.convert.load import load_model
 from wordgaze.data.photos import open_photo
-from wordgaze.device import arithmetic, find_device
+from wordgaze.device import arithmetic, default_allocation, find_device
 from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.tasks.bench_clock import Rounds, peak_memory, synchronizer, take_turns
@@ -261,9 +261,12 @@ class Bench:
         return [open_photo(path) for path in photos]
 
     def _encode_plainly(self, batches: Sequence[Tensor]) -> None:
-        with torch.inference_mode(), arithmetic(self.device, self.precision):
+        """Encode as before there was an ``InferenceEncoder``: timm's own forward pass, glibc's own allocation."""
+        model, hflip = self.captioner.model, self.captioner.parts.preprocessing.hflip_tta
+        encode = model.encode_with_hflip if hflip else model.encode
+        with torch.inference_mode(), arithmetic(self.device, self.precision), default_allocation():
             for pixels in batches:
-                self.captioner.encode(pixels)
+                encode(pixels.to(self.device))
 
 
 @dataclass(frozen=True)

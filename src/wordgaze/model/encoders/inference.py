@@ -1,0 +1,150 @@
+"""An encoder where no gradient is needed: what the plain one returns, to rounding, in about half its time on a CPU.
+
+Training, and maps that follow gradients, run the plain encoder, as does each device but the CPU.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import torch
+from timm.layers import BatchNormAct2d, Conv2dSame, get_act_layer
+from timm.layers.padding import pad_same
+from timm.models import _efficientnet_blocks as efficientnet
+from timm.models.efficientnet import EfficientNet, EfficientNetFeatures
+from torch import Tensor, nn
+
+from wordgaze.model.encoders.build import Encoder
+
+GROUP = 8
+"""Photos that pass through the networks together: more of them have feature maps larger than a processor's cache."""
+
+# In these, each convolution's batch norm is the child after it.
+_BLOCKS = (
+    EfficientNet,
+    EfficientNetFeatures,
+    efficientnet.ConvBnAct,
+    efficientnet.DepthwiseSeparableConv,
+    efficientnet.InvertedResidual,
+    efficientnet.EdgeResidual,
+)
+
+# Activations that oneDNN computes while a convolution's result is in the registers: its name, and its scalars.
+_FUSED_ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
+    nn.Identity: ("none", []),
+    nn.ReLU: ("relu", []),
+    nn.ReLU6: ("hardtanh", [0.0, 6.0]),
+    get_act_layer("silu"): ("swish", []),
+    nn.SiLU: ("swish", []),
+}
+
+
+class InferenceEncoder:
+    """Run ``encoder`` for its states (B, N, width) alone.
+
+    On a CPU a copy of it runs, ``GROUP`` photos at a time, whose batch norms are folded into the convolutions before
+    them. The copy shares all other weights, and is made anew when a weight has changed since (unless through
+    ``.data``, which torch does not count).
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self._copy: tuple[Any, Any] | None = None
+
+    def __call__(self, pixel_values: Tensor) -> Tensor:
+        """Return the states of ``pixel_values`` (B, 3, H, W)."""
+        if torch.is_grad_enabled() or self.encoder.training or pixel_values.device.type != "cpu":
+            return self.encoder(pixel_values)
+        encoder = self._folded(_arithmetic_dtype(pixel_values))
+        groups = pixel_values.tensor_split(-(-len(pixel_values) // GROUP)) if len(pixel_values) > GROUP else ()
+        return torch.cat([encoder(group) for group in groups]) if groups else encoder(pixel_values)
+
+    def _folded(self, dtype: torch.dtype) -> Any:
+        """Return the copy for arithmetic in ``dtype``, or the encoder itself if it has nothing to fold."""
+        if not _can_fold(dtype):
+            return self.encoder
+        key = (dtype, [_version(tensor) for tensor in _tensors(self.encoder)])
+        # Read once: another thread may replace it.
+        made = self._copy
+        if made is None or made[0] != key:
+            made = self._copy = (key, fold_batch_norms(self.encoder, dtype))
+        return made[1]
+
+
+def fold_batch_norms(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """Return a copy of ``network`` that shares its weights, except in the convolutions of EfficientNets.
+
+    Each of these, its batch norm with the statistics learned and its activation are one operation, in ``dtype``.
+    """
+    network = copy.deepcopy(network, {id(tensor): tensor for tensor in _tensors(network)})
+    for block in [module for module in network.modules() if isinstance(module, _BLOCKS)]:
+        children = list(block.named_children())
+        for (name, conv), (norm_name, norm) in pairwise(children):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, BatchNormAct2d) and not isinstance(conv.padding, str):
+                setattr(block, name, FoldedConv(conv, norm, dtype))
+                setattr(block, norm_name, nn.Identity())
+    return network
+
+
+class FoldedConv(nn.Module):
+    """A convolution, the batch norm after it, and the activation after that: one operation of oneDNN on the CPU."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, conv: nn.Conv2d, norm: BatchNormAct2d, dtype: torch.dtype) -> None:
+        super().__init__()
+        # In double precision, so that folding itself rounds nothing.
+        scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+        bias = norm.bias.double() - norm.running_mean.double() * scale
+        if conv.bias is not None:
+            bias = bias + conv.bias.double() * scale
+        weight = (conv.weight.double() * scale[:, None, None, None]).to(dtype)
+        self.register_buffer("weight", weight.detach().contiguous(memory_format=torch.channels_last), persistent=False)
+        self.register_buffer("bias", bias.detach().to(dtype), persistent=False)
+        self.pads_by_size = isinstance(conv, Conv2dSame)
+        self.kernel_size, self.groups = conv.kernel_size, conv.groups
+        self.stride, self.padding, self.dilation = list(conv.stride), list(conv.padding), list(conv.dilation)
+        self.fused, self.scalars = _FUSED_ACTIVATIONS.get(type(norm.act), ("none", []))
+        self.activation = nn.Identity() if type(norm.act) in _FUSED_ACTIVATIONS else norm.act
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        if self.pads_by_size:
+            feature_map = pad_same(feature_map, self.kernel_size, self.stride, self.dilation)
+        result = torch.ops.mkldnn._convolution_pointwise(
+            feature_map.to(self.weight.dtype),
+            self.weight,
+            self.bias,
+            self.padding,
+            self.stride,
+            self.dilation,
+            self.groups,
+            self.fused,
+            self.scalars,
+            "",
+        )
+        return self.activation(result)
+
+
+def _can_fold(dtype: torch.dtype) -> bool:
+    """Return whether this torch has oneDNN's operation, for numbers of ``dtype``."""
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _arithmetic_dtype(pixel_values: Tensor) -> torch.dtype:
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else pixel_values.dtype
+
+
+def _tensors(network: nn.Module) -> Iterator[Tensor]:
+    yield from network.parameters()
+    yield from network.buffers()
+
+
+def _version(tensor: Tensor) -> tuple[int, int]:
+    """Return what changes with the numbers of ``tensor``: its place in memory and torch's count of changes."""
+    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
