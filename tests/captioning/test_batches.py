@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor
 
 from wordgaze.captioner import Captioner
 from wordgaze.captioning import batches, checks
 from wordgaze.captioning.batches import BatchSize, auto_batch_size
 from wordgaze.captioning.pipeline import ReadPhoto, caption_photos
+from wordgaze.cli.caption import command
 from wordgaze.errors import ConfigError
 from wordgaze.generation.caption import Caption
 from wordgaze.tasks.caption_files import caption_files
@@ -97,6 +99,23 @@ def test_the_first_photo_waits_for_no_other() -> None:
     assert sizes == [1, 2, 4, 8, 8, 7]
 
 
+def test_the_command_prints_the_first_caption_at_once(
+    captioner: Captioner, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    real = captioner.caption_pixels
+
+    def caption_pixels(pixel_values: Tensor, options: Any) -> list[Caption]:
+        sizes.append(len(pixel_values))
+        return real(pixel_values, options)
+
+    monkeypatch.setattr(captioner, "caption_pixels", caption_pixels)
+    monkeypatch.setattr(Captioner, "from_pretrained", lambda *_: captioner)
+    result = CliRunner().invoke(command, [str(photos[0].parent), "--batch-size", "4"])
+    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 6
+    assert sizes == [1, 2, 3]
+
+
 def test_sizes_grow_to_what_the_memory_has_been_found_to_hold() -> None:
     batch_size = BatchSize(16, shrinks=True)
     sizes = batch_size.growing()
@@ -156,7 +175,7 @@ def test_captions_are_those_of_any_batch_size_and_the_size_is_remembered(
     assert [str(caption) for caption in captioner.caption(photos)] == expected
     assert small_memory == [6, 3, 1, 1, 1, 1, 1, 1]
     small_memory.clear()
-    assert [str(result.caption) for result in caption_files(captioner, photos)] == expected
+    assert [str(result.caption) for result in caption_files(captioner, photos, first_at_once=True)] == expected
     assert small_memory == [1, 1, 1, 1, 1, 1]
     # More beams need another amount of memory; a stated size is the caller's own affair.
     small_memory.clear()

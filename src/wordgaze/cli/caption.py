@@ -54,7 +54,8 @@ def command(
         require_confidence(captioner, generation)
     tell_left_out(listing)
     photos = listing.photos
-    results = caption_files(captioner, photos, generation, strict=photo_values.strict, **given(batch_size=batch_size))
+    strict, sized = photo_values.strict, given(batch_size=batch_size)
+    results = caption_files(captioner, photos, generation, strict=strict, first_at_once=True, **sized)
     failed = False
     with progress(len(photos)) as advance:
         for result in results:

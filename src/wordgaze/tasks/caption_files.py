@@ -57,12 +57,13 @@ def caption_files(
     batch_size: int | str = AUTO,
     *,
     strict: bool = False,
+    first_at_once: bool = False,
 ) -> Iterator[CaptionedFile]:
     """Yield a result for each file, in order, also for a photo that can't be read.
 
-    ``options``: by default the model's. ``batch_size``: as of :meth:`Captioner.caption`; the first batches are
-    smaller, so that the first caption waits for one photo alone. ``strict``: refuse photos that are cut short. At most
-    two batches are held as pixels, however many files there are. Raises ConfigError for ``batch_size``.
+    ``options``: by default the model's. ``batch_size``: as of :meth:`Captioner.caption`. ``strict``: refuse photos
+    that are cut short. ``first_at_once``: the first batches are smaller, so that the first caption waits for no other
+    photo. At most two batches are held as pixels, however many files there are. Raises ConfigError for ``batch_size``.
     """
     options = captioner.parts.generation if options is None else options
     batches = captioner.batches(batch_size, files, options)
@@ -75,7 +76,7 @@ def caption_files(
     opened = read_photos(photos, pixel_values, strict=strict, ahead=batches.photos, max_reduction=smaller)
     with closing(opened):
         caption = partial(captioner.caption_pixels, options=options)
-        for photo in caption_photos(opened, caption, batches, first_at_once=True):
+        for photo in caption_photos(opened, caption, batches, first_at_once=first_at_once):
             error = None if photo.error is None else str(photo.error)
             yield CaptionedFile(photo.label, photo.caption, error, photo.warnings)
 
