@@ -48,3 +48,20 @@ def test_a_folder_without_photos_is_a_sentence(tmp_path):
 def test_senseless_numbers_are_refused():
     for flag in ("--batch-size", "--num-beams", "--words", "--rounds"):
         assert run(flag, 0).exit_code == 2
+
+
+def test_training_is_printed_and_written(model, photos, tmp_path):
+    out = tmp_path / "out.json"
+    quick = ["--batch-size", "2", "--captions-per-photo", "2", "--rounds", "1"]
+    result = run("train", *model, *quick, "--photos", photos[0].parent, "--json", out)
+    assert result.exit_code == 0, result.output
+    rows = json.loads(out.read_text())["rows"]
+    lines = result.stdout.splitlines()
+    assert [row["way"] for row in rows] == [line[:32].strip() for line in lines[2:]]
+    assert f"{rows[1]['ratio']:.2f} (" in lines[3]
+
+
+def test_flags_before_train_are_refused():
+    result = run("--rounds", 1, "train")
+    assert result.exit_code == 2
+    assert "--rounds stands before train; give it after train." in result.stderr
