@@ -19,12 +19,12 @@ from wordgaze.model.attention import Attention
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.decoder import Decoder, DecoderBlock
 from wordgaze.model.packed_linear import PackedLinear
+from wordgaze.model.versions import versions
 
 # As many captions of a photo read its states; for more, keys and values are cheaper.
 _UNPROJECTED = 3
 
-_Weights = tuple[tuple[int, int], ...]
-_packed: WeakKeyDictionary[Decoder, tuple[_Weights, InferenceDecoder]] = WeakKeyDictionary()
+_packed: WeakKeyDictionary[Decoder, tuple[list[tuple[int, int]], InferenceDecoder]] = WeakKeyDictionary()
 _packing = Lock()
 
 
@@ -34,15 +34,14 @@ def for_captions(model: CaptionModel) -> CaptionModel | InferenceDecoder:
     A decoder is packed once, and anew when its weights have changed (not through ``.data``, which no one can see).
     """
     decoder = model.decoder
-    weights = list(decoder.parameters())
-    plain = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights)
+    plain = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in decoder.parameters())
     if type(decoder) is not Decoder or decoder.training or not plain or torch.is_autocast_enabled("cpu"):
         return model
-    state = tuple((weight.data_ptr(), weight._version) for weight in weights)
+    now = versions(decoder)
     with _packing:
         known = _packed.get(decoder)
-        if known is None or known[0] != state:
-            _packed[decoder] = known = state, InferenceDecoder(decoder)
+        if known is None or known[0] != now:
+            _packed[decoder] = known = now, InferenceDecoder(decoder)
     return known[1]
 
 
