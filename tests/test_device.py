@@ -110,3 +110,32 @@ def test_other_settings_of_the_allocator_stay(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_")
     monkeypatch.setattr(os, "confstr", lambda name: (_ for _ in ()).throw(ValueError(name)), raising=False)
     assert not device.keep_freed_memory()
+
+
+@pytest.mark.parametrize(
+    ("kind", "can_bfloat16", "speedup", "expected"),
+    [
+        ("cpu", True, 1.6, "bfloat16"),
+        ("cpu", True, 0.9, "float32"),  # has the instructions, and is slower with them
+        ("cpu", False, 1.6, "float32"),
+        ("cuda:1", True, None, "bfloat16"),
+        ("cuda", False, None, "float16"),
+        ("mps", False, None, "float16"),
+        ("xpu", False, None, "float32"),
+    ],
+)
+def test_auto_is_the_precision_that_a_device_is_fastest_in(
+    monkeypatch: pytest.MonkeyPatch, kind: str, can_bfloat16: bool, speedup: float | None, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: can_bfloat16)
+    monkeypatch.setattr(device, "fastest_precision", lambda name: "bfloat16" if can_bfloat16 else "float32")
+    monkeypatch.setattr(device, "_bfloat16_speedup", lambda: speedup)
+    assert device.choose_precision(device.check_precision("auto"), kind) == expected
+    assert device.choose_precision("float32", kind) == "float32"
+
+
+def test_the_speed_of_bfloat16_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each reading of the clock is later by one second, those around the second product by two.
+    steps = iter([0, 1, 1, 3] * 5)
+    monkeypatch.setattr("time.perf_counter", lambda: next(steps))
+    assert device._bfloat16_speedup() == 0.5

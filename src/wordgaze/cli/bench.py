@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--device", help="cpu, cuda, cuda:1, mps, ... [default: the best available]")
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
+    type=click.Choice(["float32", "bfloat16", "float16", "auto"]),
     default="float32",
     show_default=True,
     help="Precision of the computation, on both sides.",
@@ -95,7 +95,7 @@ def _measure(
         check_outputs(outputs, files)
         name, captioner = load_bench_captioner(model, device, precision)
         bench = Bench(name, captioner, files, options)
-        click.echo(headline(name, bench.device, precision, machine(bench.device)))
+        click.echo(headline(name, bench.device, bench.precision, machine(bench.device)))
         click.echo(PHASES_HEAD)
         wholes: list[WholeRow] = []
 

@@ -137,10 +137,10 @@ def model_options(command: Command) -> Command:
         click.option("--device", help="cpu, cuda, cuda:1, mps, ... [default: the best available]"),
         click.option(
             "--precision",
-            type=click.Choice(["float32", "bfloat16", "float16"]),
+            type=click.Choice(["float32", "bfloat16", "float16", "auto"]),
             default="float32",
             show_default=True,
-            help="Precision of the computation.",
+            help="Precision of the computation; auto: a lower one where it is faster, with perhaps other captions.",
         ),
         click.option(
             "--mirrored/--no-mirrored",

@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from wordgaze import __version__
-from wordgaze.device import busy, fastest_precision, load
+from wordgaze.device import AUTO, busy, choose_precision, load
 
 # In this order: compat, which looks at torchvision, stands between torch and timm.
 _FOR_CAPTIONS = {
@@ -173,8 +173,9 @@ def _load() -> Finding:
 def _bfloat16() -> Finding:
     import torch
 
-    faster = fastest_precision("cuda" if torch.cuda.is_available() else "cpu") == "bfloat16"
-    return Finding("bfloat16", "faster than float32 here" if faster else "no faster than float32 here")
+    fastest = choose_precision(AUTO, "cuda" if torch.cuda.is_available() else "cpu")
+    value = "faster than float32 here" if fastest == "bfloat16" else "no faster than float32 here"
+    return Finding("bfloat16", f"{value}; --precision auto is {fastest}")
 
 
 def _cache_folder() -> Finding:

@@ -1,15 +1,17 @@
 """The encoder that runs where no gradient is needed agrees with the plain one."""
 
 from dataclasses import replace
+from functools import partial
 
 import timm
 import torch
 from pytest import mark
 from tests.encoder_configs import FUSED, HYBRID, VIT, perturbed
+from timm.models.vision_transformer import Block
 from torch import nn
 
 from wordgaze.model.encoders.build import build_encoder
-from wordgaze.model.encoders.inference import GROUP, FoldedConv, InferenceEncoder, fold_batch_norms
+from wordgaze.model.encoders.inference import GROUP, FoldedConv, InferenceEncoder, OneDnnLinear, inference_copy
 
 CONFIGS = [VIT, HYBRID, FUSED, replace(FUSED, beside="test_resnet")]
 
@@ -40,13 +42,24 @@ def test_states_are_those_of_the_plain_encoder_for_any_number_of_photos(config, 
 @mark.parametrize("name", ["test_efficientnet", "tf_efficientnet_lite0", "tf_efficientnetv2_b0", "mobilenetv2_050"])
 def test_batch_norms_fold_into_the_convolutions(name, pixels):
     network = with_statistics(timm.create_model(name, num_classes=0))
-    folded = fold_batch_norms(network)
+    folded = inference_copy(network)
     norms = [module for module in folded.modules() if isinstance(module, nn.BatchNorm2d)]
     assert not norms and sum(isinstance(module, FoldedConv) for module in folded.modules()) > 5
     images = pixels[:, :, :97, :96].contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         assert difference(folded.forward_features(images), network.forward_features(images)) < 1e-5
     assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+@mark.parametrize("activation", [nn.GELU, partial(nn.GELU, approximate="tanh"), nn.ReLU])
+def test_wide_linear_layers_are_onednns(activation):
+    block = Block(256, 4, qkv_bias=True, act_layer=activation)
+    fast = inference_copy(perturbed(block))
+    assert [isinstance(layer, OneDnnLinear) for layer in (fast.attn.qkv, fast.mlp.fc1)] == [True, True]
+    assert isinstance(fast.mlp.act, nn.Identity) == (activation is nn.GELU)
+    tokens = torch.randn(2, 5, 256)
+    with torch.no_grad():
+        assert difference(fast(tokens), block(tokens)) < 1e-5
 
 
 def test_a_changed_weight_counts_at_the_next_call(pixels):
@@ -76,7 +89,18 @@ def test_the_copy_adds_the_folded_weights_alone(pixels):
     with torch.inference_mode():
         InferenceEncoder(encoder)(pixels)
         own = {tensor.data_ptr() for tensor in encoder.state_dict().values()}
-        copied = fold_batch_norms(encoder)
+        copied = inference_copy(encoder)
     others = {name for name, tensor in copied.named_parameters() if tensor.data_ptr() not in own}
     assert not others
     assert "FoldedConv" not in str(encoder)
+
+
+@mark.parametrize("config", CONFIGS)
+def test_bfloat16_is_as_close_as_the_plain_encoders(config, pixels):
+    encoder = with_statistics(build_encoder(config))
+    with torch.inference_mode():
+        exact = encoder(pixels)
+        with torch.autocast("cpu", torch.bfloat16):
+            plain, fast = encoder(pixels), InferenceEncoder(encoder)(pixels)
+    assert fast.dtype == plain.dtype
+    assert 1e-4 < difference(fast, exact) < 2 * difference(plain, exact)

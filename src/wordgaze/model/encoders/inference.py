@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from timm.layers import BatchNormAct2d, Conv2dSame, get_act_layer
+from timm.layers import GELU, Attention, BatchNormAct2d, Conv2dSame, Mlp, get_act_layer
 from timm.layers.padding import pad_same
 from timm.models import _efficientnet_blocks as efficientnet
 from timm.models.efficientnet import EfficientNet, EfficientNetFeatures
@@ -41,13 +41,15 @@ _FUSED_ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
     nn.SiLU: ("swish", []),
 }
 
+# As many weights make a linear layer large enough for oneDNN's operation, which takes longer to begin.
+_LARGE = 1 << 15
+
 
 class InferenceEncoder:
     """Run ``encoder`` for its states (B, N, width) alone.
 
-    On a CPU a copy of it runs, ``GROUP`` photos at a time, whose batch norms are folded into the convolutions before
-    them. The copy shares all other weights, and is made anew when a weight has changed since (unless through
-    ``.data``, which torch does not count).
+    On a CPU :func:`inference_copy` runs, ``GROUP`` photos at a time. It is made anew when a weight has changed since
+    (unless through ``.data``, which torch does not count).
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -58,35 +60,55 @@ class InferenceEncoder:
         """Return the states of ``pixel_values`` (B, 3, H, W)."""
         if torch.is_grad_enabled() or self.encoder.training or pixel_values.device.type != "cpu":
             return self.encoder(pixel_values)
-        encoder = self._folded(_arithmetic_dtype(pixel_values))
+        encoder = self._copy_for(_arithmetic_dtype(pixel_values))
         groups = pixel_values.tensor_split(-(-len(pixel_values) // GROUP)) if len(pixel_values) > GROUP else ()
         return torch.cat([encoder(group) for group in groups]) if groups else encoder(pixel_values)
 
-    def _folded(self, dtype: torch.dtype) -> Any:
-        """Return the copy for arithmetic in ``dtype``, or the encoder itself if it has nothing to fold."""
-        if not _can_fold(dtype):
+    def _copy_for(self, dtype: torch.dtype) -> Any:
+        """Return the copy for arithmetic in ``dtype``, or the encoder itself where oneDNN can't compute in it."""
+        if not _has_onednn(dtype):
             return self.encoder
         key = (dtype, [_version(tensor) for tensor in _tensors(self.encoder)])
         # Read once: another thread may replace it.
         made = self._copy
         if made is None or made[0] != key:
-            made = self._copy = (key, fold_batch_norms(self.encoder, dtype))
+            made = self._copy = (key, inference_copy(self.encoder, dtype))
         return made[1]
 
 
-def fold_batch_norms(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
+def inference_copy(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Return a copy of ``network`` that shares its weights, except in the convolutions of EfficientNets.
 
-    Each of these, its batch norm with the statistics learned and its activation are one operation, in ``dtype``.
+    Each of these, its batch norm with the statistics learned and its activation are one operation, in ``dtype``. The
+    linear layers of a ViT's blocks are oneDNN's.
     """
     network = copy.deepcopy(network, {id(tensor): tensor for tensor in _tensors(network)})
+    _fold_batch_norms(network, dtype)
+    if dtype == torch.float32:
+        _replace_linears(network)
+    return network
+
+
+def _fold_batch_norms(network: nn.Module, dtype: torch.dtype) -> None:
     for block in [module for module in network.modules() if isinstance(module, _BLOCKS)]:
         children = list(block.named_children())
         for (name, conv), (norm_name, norm) in pairwise(children):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, BatchNormAct2d) and not isinstance(conv.padding, str):
                 setattr(block, name, FoldedConv(conv, norm, dtype))
                 setattr(block, norm_name, nn.Identity())
-    return network
+
+
+def _replace_linears(network: nn.Module) -> None:
+    for part in [module for module in network.modules() if isinstance(module, Attention | Mlp)]:
+        for name, layer in list(part.named_children()):
+            if type(layer) is nn.Linear and layer.weight.numel() >= _LARGE:
+                setattr(part, name, OneDnnLinear(layer))
+        if isinstance(part, Mlp) and isinstance(part.fc1, OneDnnLinear) and _is_exact_gelu(part.act):
+            part.fc1.activation, part.act = "gelu", nn.Identity()
+
+
+def _is_exact_gelu(activation: nn.Module) -> bool:
+    return type(activation) is GELU or (type(activation) is nn.GELU and activation.approximate == "none")
 
 
 class FoldedConv(nn.Module):
@@ -129,9 +151,22 @@ class FoldedConv(nn.Module):
         return self.activation(result)
 
 
-def _can_fold(dtype: torch.dtype) -> bool:
-    """Return whether this torch has oneDNN's operation, for numbers of ``dtype``."""
-    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+class OneDnnLinear(nn.Module):
+    """A linear layer, and perhaps a GELU after it, in float32: on some CPUs oneDNN is faster than torch's MKL."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
+        self.activation = "none"
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(tokens, self.weight, self.bias, self.activation, [], "none")
+
+
+def _has_onednn(dtype: torch.dtype) -> bool:
+    """Return whether this torch has oneDNN's operations, for numbers of ``dtype``."""
+    names = ("_convolution_pointwise", "_linear_pointwise")
+    if not torch.backends.mkldnn.is_available() or not all(hasattr(torch.ops.mkldnn, name) for name in names):
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
