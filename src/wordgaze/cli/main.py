@@ -36,6 +36,7 @@ COMMANDS = {
     "average": "Save the mean of several models as one model.",
     "bench": "Measure how fast this machine captions.",
     "convert": "Save another library's checkpoint as a model folder.",
+    "export": "Save a model as ONNX files, which run without PyTorch.",
     "demo": "Open the demo page on this machine.",
     "doctor": "Show what is installed, and what is missing for which feature.",
 }

@@ -16,7 +16,7 @@ ENCODER, PATCHES, DECODER = "encoder.onnx", "patches.onnx", "decoder.onnx"
 GRAPHS = (ENCODER, PATCHES, DECODER)
 """Pixels → states; states → the decoder's keys and values of the patches; tokens and both → the next token."""
 FORMAT_VERSION = 1
-PRECISIONS = ("float32",)
+PRECISIONS = ("float32", "int8")
 
 _AGAIN = "export the model again"
 

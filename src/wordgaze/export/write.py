@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 
 from wordgaze.errors import ConfigError, ModelError, shown
 from wordgaze.explanation.methods import METHODS, available_methods
+from wordgaze.export.compare import Difference, compare
 from wordgaze.export.manifest import GRAPHS, MANIFEST, PRECISIONS, Manifest
 from wordgaze.files import AnyPath, check_output_folder, checked_path, one_line
 from wordgaze.folder import CONFIDENCE, CONFIG, WEIGHTS, ModelParts, save_folder
@@ -20,13 +22,32 @@ from wordgaze.model.caption_model import CaptionModel
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _TEMPORARY = ".exporting-"
+_TOLERANCE = 0.01  # rounding moves a thousandth of it, a graph that is wrong a hundred times it
 
 
-def export_folder(parts: ModelParts, out: AnyPath, precision: str = "float32") -> Manifest:
-    """Write a model as ONNX files, with all that its folder holds but the weights; return what ``onnx.json`` says.
+@dataclass(frozen=True)
+class Export:
+    """What was written, and how far from the model it computes."""
+
+    manifest: Manifest
+    difference: Difference
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a few words."""
+        megabytes = sum(self.manifest.files.values()) / 1e6
+        return (
+            f"{self.manifest.precision}, {megabytes:.1f} MB; states within {self.difference.states:.1g} standard "
+            f"deviations of PyTorch's, log-probabilities within {self.difference.log_probabilities:.1g}"
+        )
+
+
+def export_folder(parts: ModelParts, out: AnyPath, precision: str = "float32") -> Export:
+    """Write a model on the CPU as ONNX files, with all that its folder holds but the weights, whole or not at all.
 
     ``precision``: ``float32``, or ``int8`` for the matrices of ViT and decoder. Raises ConfigError for another, and
-    ModelError where a package is missing, the model can't be exported, or ``out`` holds anything but an exported model.
+    ModelError where a package is missing, the model can't be exported or what was exported computes something else,
+    and where ``out`` holds anything but an exported model.
     """
     if not isinstance(precision, str) or precision not in PRECISIONS:
         raise ConfigError(f"precision is {shown(precision)}; choose {' or '.join(PRECISIONS)}.")
@@ -80,7 +101,7 @@ def fingerprint(model: CaptionModel) -> str:
     return digest.hexdigest()[:12]
 
 
-def _write(parts: ModelParts, out: Path, precision: str) -> Manifest:
+def _write(parts: ModelParts, out: Path, precision: str) -> Export:
     from wordgaze.export.onnx_files import write_onnx_files
 
     out.mkdir(parents=True, exist_ok=True)
@@ -91,6 +112,10 @@ def _write(parts: ModelParts, out: Path, precision: str) -> Manifest:
         model = parts.model.eval()
         size = parts.preprocessing.size
         write_onnx_files(model, size, new)
+        if precision == "int8":
+            from wordgaze.export.quantize import quantize_files
+
+            quantize_files(new)
         layers = parts.model.config.decoder.layers
         manifest = Manifest(
             precision=precision,
@@ -102,8 +127,14 @@ def _write(parts: ModelParts, out: Path, precision: str) -> Manifest:
             files={name: (new / name).stat().st_size for name in GRAPHS},
         )
         (new / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        difference = compare(model, size, new)
+        if precision == "float32" and not difference.largest < _TOLERANCE:
+            raise ModelError(
+                f"What ONNX Runtime computes is not what this model does ({difference}), so nothing was exported; "
+                "please report it, with the model's config.json."
+            )
         _replace_all(new, out)
-    return manifest
+    return Export(manifest, difference)
 
 
 def _replace_all(new: Path, out: Path) -> None:
