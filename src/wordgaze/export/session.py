@@ -18,6 +18,8 @@ from wordgaze.errors import ModelError, first_line
 from wordgaze.export.log_probs import NumpyLogProbs
 from wordgaze.export.manifest import DECODER, ENCODER, GRAPHS, PATCHES, Manifest, read_manifest
 
+_GROUP = 8  # photos that are encoded together: more of them have feature maps larger than a processor's cache
+
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
@@ -139,6 +141,10 @@ class OnnxModel:
         return log_probs[:, :, -1], dict(zip(self._past_names, grown, strict=True))
 
     def _encode(self, pixel_values: np.ndarray) -> np.ndarray:
+        if len(pixel_values) > _GROUP:
+            starts = range(0, len(pixel_values), _GROUP)
+            return np.concatenate([self._encode(pixel_values[start : start + _GROUP]) for start in starts])
+        pixel_values = np.ascontiguousarray(pixel_values)
         [states] = self._encoder.run(["encoder_hidden_states"], {"pixel_values": pixel_values})
         return states
 
