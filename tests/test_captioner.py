@@ -476,7 +476,7 @@ def test_what_words_owe_to_the_photo_and_to_each_other(
     assert attention.shape == (5, 6) and np.allclose(attention.sum(axis=1), 1, atol=1e-5)
     assert np.allclose(attention[0], [1, 0, 0, 0, 0, 0]) and not np.triu(attention, 2).any()
     geometry = captioner.transform(explanation.photo)[1]
-    monkeypatch.setattr(captioner, "transform", lambda photo: (torch.zeros(3, 64, 96), geometry))
+    monkeypatch.setattr(captioner.transform, "array", lambda photo: (np.zeros((3, 64, 96), np.float32), geometry))
     blank = captioner.explain(photos[0], "a red dog on grass")
     assert all(abs(word.evidence) < 1e-3 for word in blank.words)
 

@@ -9,7 +9,7 @@ import pytest
 
 from wordgaze import folder, hub
 from wordgaze.errors import ModelError
-from wordgaze.folder import CONFIDENCE, CONFIG, FILES
+from wordgaze.folder import CONFIDENCE, CONFIG, EXPORT, FILES
 
 
 class Hub:
@@ -71,7 +71,7 @@ def test_a_hub_id_is_asked_for_its_config_then_for_the_files_of_a_model_folder_o
 ) -> None:
     network = Hub(monkeypatch, tmp_path)
     assert hub.resolve("owner/name", revision="main") == tmp_path
-    for (repo_id, options), files in zip(network.asked, ([CONFIG], [*FILES, CONFIDENCE]), strict=True):
+    for (repo_id, options), files in zip(network.asked, ([CONFIG], [*FILES, CONFIDENCE, EXPORT, "*.onnx"]), strict=True):
         assert repo_id == "owner/name" and options.pop("revision") == "main"
         assert sorted(options.pop("allow_patterns")) == sorted(files) and not options
 

@@ -30,6 +30,7 @@ from wordgaze.data.shapes import draw_scene
 from wordgaze.data.transform import PhotoTransform
 from wordgaze.folder import ModelParts
 from wordgaze.generation.options import GenerationOptions
+from wordgaze.generation.torch_stepper import TorchStepper
 from wordgaze.hub import resolve
 
 TIE = 1e-5
@@ -96,7 +97,7 @@ def compare_captions(
     """Search with both models."""
     expected = reference.captions(parts, pixel_values, options)
     with torch.no_grad():
-        results = generate_captions(parts, parts.model.encode(pixel_values), options)
+        results = generate_captions(parts, TorchStepper(parts.model, parts.model.encode(pixel_values)), options)
     distances = []
     for number, ids in enumerate(expected):
         ours = results[number][0].token_ids

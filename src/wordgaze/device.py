@@ -213,4 +213,5 @@ def one_thread_after_fork() -> None:
 
 
 def _one_thread() -> None:
-    sys.modules["torch"].set_num_threads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)

@@ -2,7 +2,7 @@
 
 A folder holds ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``preprocessor.json``,
 ``generation.json`` and ``README.md``, the card; of a calibrated model also ``confidence.json``. Nothing is ever
-unpickled.
+unpickled. Only the model itself needs torch: :func:`read_parts` reads the rest without importing it.
 """
 
 from __future__ import annotations
@@ -10,15 +10,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from wordgaze.data.transform import Preprocessing
 from wordgaze.errors import ConfigError, ModelError, WordgazeError, first_line, shown
@@ -26,10 +21,13 @@ from wordgaze.files import checked_path
 from wordgaze.generation.confidence import Confidence
 from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions, whole_number
-from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig
-from wordgaze.model.empty import assign, empty_model
 from wordgaze.text.tokenizer import CaptionTokenizer, SpecialIds
+
+if TYPE_CHECKING:
+    import torch
+
+    from wordgaze.model.caption_model import CaptionModel
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -37,23 +35,51 @@ TOKENIZER = "tokenizer.json"
 PREPROCESSOR = "preprocessor.json"
 GENERATION = "generation.json"
 CONFIDENCE = "confidence.json"
+EXPORT = "onnx.json"
 CARD = "README.md"
 FILES = (WEIGHTS, TOKENIZER, PREPROCESSOR, GENERATION, CARD, CONFIG)
 """What a model folder holds, in the order of saving: a folder without its config is not yet a model.
-A calibrated one's ``CONFIDENCE`` comes beside them."""
+A calibrated one's ``CONFIDENCE`` comes beside them; an exported one has ``EXPORT`` and ONNX files for ``WEIGHTS``."""
 
 _SPECIAL_IDS = ("decoder_start_token_id", "eos_token_id", "pad_token_id")
 """``SpecialIds`` in ``GENERATION``, by transformers' names; without them the tokenizer finds its own by name."""
 
-_DTYPES = {"float32": torch.float32, "float16": torch.float16}
+_DTYPES = ("float32", "float16")
 _AGAIN = "save or download the model again"
 _SAME = "take both files from the same model"
 _Value = TypeVar("_Value")
 
 
+class Parts(Protocol):
+    """What surrounds a model, whichever library runs it."""
+
+    @property
+    def config(self) -> CaptionModelConfig: ...
+    @property
+    def tokenizer(self) -> CaptionTokenizer: ...
+    @property
+    def preprocessing(self) -> Preprocessing: ...
+    @property
+    def generation(self) -> GenerationOptions: ...
+    @property
+    def confidence(self) -> Confidence | None: ...
+
+
+@dataclass
+class FolderParts:
+    """What a model folder holds but the model; ``card`` is its README.md, ``confidence`` None if never calibrated."""
+
+    config: CaptionModelConfig
+    tokenizer: CaptionTokenizer
+    preprocessing: Preprocessing
+    generation: GenerationOptions
+    card: str | None = None
+    confidence: Confidence | None = None
+
+
 @dataclass
 class ModelParts:
-    """What a model folder holds, ready to use; ``card`` is its README.md, ``confidence`` None if never calibrated."""
+    """All that a model folder holds, ready to use; ``card`` and ``confidence`` as of :class:`FolderParts`."""
 
     model: CaptionModel
     tokenizer: CaptionTokenizer
@@ -61,6 +87,10 @@ class ModelParts:
     generation: GenerationOptions
     card: str | None = None
     confidence: Confidence | None = None
+
+    @property
+    def config(self) -> CaptionModelConfig:
+        return self.model.config
 
 
 def save_folder(
@@ -76,8 +106,11 @@ def save_folder(
         raise ConfigError(f"A model can't be saved as {shown(dtype)}; choose {' or '.join(_DTYPES)}.")
     folder = checked_path("folder", folder)
     _check_fit(parts, folder)
+    _check_size(parts, folder)
     check_target(folder, parts.tokenizer)
-    weights = save(_weights(parts.model, dtype), metadata={"format": "pt"})
+    from wordgaze.model.weights import weights_file
+
+    weights = weights_file(parts.model, dtype)
     texts = {
         PREPROCESSOR: _to_json(parts.preprocessing.to_dict()),
         GENERATION: _to_json(parts.generation.to_dict() | _ids_to_dict(parts.tokenizer.special_ids)),
@@ -168,6 +201,33 @@ def load_folder(folder: str | os.PathLike[str], device: str | torch.device = "cp
     Raises ModelError, which names the file, when one is missing, damaged or does not fit the others.
     """
     folder = checked_path("folder", folder)
+    if is_exported(folder):
+        raise ModelError(
+            f"{folder} holds an exported model ({EXPORT}), which torch can't load; name the model folder that it was "
+            "made of, or run it with `--backend onnx`."
+        )
+    parts = read_parts(folder, WEIGHTS)
+    from wordgaze.model.weights import load_weights
+
+    model = _build(parts.config, folder / CONFIG)
+    loaded = ModelParts(model, parts.tokenizer, parts.preprocessing, parts.generation, parts.card, parts.confidence)
+    _check_size(loaded, folder)
+    load_weights(model, folder / WEIGHTS)
+    model.eval().to(device)
+    return loaded
+
+
+def is_exported(folder: str | os.PathLike[str]) -> bool:
+    """Return whether a folder holds a model as ``wordgaze export`` writes it."""
+    return (Path(folder) / EXPORT).is_file()
+
+
+def read_parts(folder: str | os.PathLike[str], *others: str) -> FolderParts:
+    """Read all of a model folder but its model, for which it must have the files ``others``.
+
+    Raises ModelError, which names the file, when one is missing, damaged or does not fit the others.
+    """
+    folder = checked_path("folder", folder)
     if not folder.is_dir():
         problem = (
             "is a file, not a model folder; name the folder" if folder.exists() else "does not exist; check the path"
@@ -178,13 +238,12 @@ def load_folder(folder: str | os.PathLike[str], device: str | torch.device = "cp
             f"{folder} holds a checkpoint of another library; make a model folder of it first, with "
             f"`wordgaze convert {folder} OUT`."
         )
-    for file in (CONFIG, WEIGHTS, TOKENIZER, PREPROCESSOR, GENERATION):
+    for file in (CONFIG, *others, TOKENIZER, PREPROCESSOR, GENERATION):
         if not (folder / file).is_file():
             raise ModelError(f"{folder} has no {file}, so it is not a whole model folder; {_AGAIN}.")
-    config = _read(folder / CONFIG, CaptionModelConfig.from_dict)
     generation, special_ids = _read(folder / GENERATION, _generation_from_dict)
-    parts = ModelParts(
-        model=_build(config, folder / CONFIG),
+    parts = FolderParts(
+        config=_read(folder / CONFIG, CaptionModelConfig.from_dict),
         tokenizer=CaptionTokenizer.load(folder / TOKENIZER, special_ids),
         preprocessing=_read(folder / PREPROCESSOR, Preprocessing.from_dict),
         generation=generation,
@@ -192,8 +251,6 @@ def load_folder(folder: str | os.PathLike[str], device: str | torch.device = "cp
         confidence=_read(folder / CONFIDENCE, Confidence.from_dict) if (folder / CONFIDENCE).is_file() else None,
     )
     _check_fit(parts, folder)
-    _load_weights(parts.model, folder / WEIGHTS)
-    parts.model.eval().to(device)
     return parts
 
 
@@ -233,6 +290,8 @@ def _read_card(path: Path) -> str | None:
 
 
 def _build(config: CaptionModelConfig, path: Path) -> CaptionModel:
+    from wordgaze.model.empty import empty_model
+
     try:
         return empty_model(config)
     except WordgazeError as error:
@@ -241,9 +300,9 @@ def _build(config: CaptionModelConfig, path: Path) -> CaptionModel:
         raise ModelError(f"No model can be built from {path} ({first_line(error)}); {_AGAIN}.") from error
 
 
-def _check_fit(parts: ModelParts, folder: Path) -> None:
-    """Raise ModelError when the tokenizer, preprocessing or generation defaults belong to another model."""
-    decoder, tokenizer = parts.model.config.decoder, parts.tokenizer
+def _check_fit(parts: Parts, folder: Path) -> None:
+    """Raise ModelError when the tokenizer or the generation defaults belong to another model."""
+    decoder, tokenizer = parts.config.decoder, parts.tokenizer
     # With ids of its own a model may have more embeddings than its tokenizer has entries.
     different = tokenizer.special_ids is None and tokenizer.vocab_size != decoder.vocab_size
     if different or tokenizer.vocab_size > decoder.vocab_size:
@@ -255,63 +314,20 @@ def _check_fit(parts: ModelParts, folder: Path) -> None:
             raise ModelError(
                 f"{folder}: {GENERATION} has {name} {token_id}, and {CONFIG} says {decoder.vocab_size} tokens; {_SAME}."
             )
-    expected = tuple(parts.model.preprocessing_defaults()["size"])
-    if parts.preprocessing.size != expected:
-        raise ModelError(
-            f"{folder}: {PREPROCESSOR} makes photos of size {parts.preprocessing.size} (height, width) but "
-            f"the model of {CONFIG} takes {expected}; {_SAME}."
-        )
     try:
         check_fits(parts.generation, decoder, len(tokenizer.encode_prompt(parts.generation.prompt)))
     except ConfigError as error:
         raise ModelError(f"{folder}: {GENERATION} does not fit {CONFIG}: {error}") from error
 
 
-def _weights(model: CaptionModel, dtype: str) -> dict[str, Tensor]:
-    """Return the model's tensors on the CPU, floats in ``dtype``; the state holds tied ones once."""
-    weights = {}
-    for name, tensor in model.state_dict().items():
-        tensor = tensor.detach().cpu()
-        if tensor.is_floating_point():
-            if not tensor.isfinite().all():
-                raise ModelError(f"The model's {name} holds values that are not finite; train it again.")
-            tensor = tensor.to(_DTYPES[dtype])
-            if not tensor.isfinite().all():
-                raise ModelError(f"The model's {name} holds values too large for {dtype}; save it as float32.")
-        weights[name] = tensor.contiguous()
-    return weights
-
-
-def _load_weights(model: CaptionModel, path: Path) -> None:
-    """Give ``model`` the tensors of ``path``, converted to float32, one after the other."""
-    try:
-        # Not mapped into memory: pages of the file would stay there beside the model.
-        file: Any = safe_open(path, framework="pt", backend="pread")
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        _check_names(model, shapes, path)
-        weights = {name: file.get_tensor(name) for name in shapes}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path} is damaged or not a safetensors file ({first_line(error)}); {_AGAIN}.") from error
-    for name, tensor in weights.items():
-        if tensor.is_floating_point():
-            weights[name] = tensor.float()
-            if not weights[name].isfinite().all():
-                raise ModelError(f"{path} is damaged: {name} holds values that are not finite; {_AGAIN}.")
-    assign(model, weights)
-
-
-def _check_names(model: CaptionModel, shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    problems = [f"no tensor {name}" for name in expected.keys() - shapes.keys()]
-    problems += [f"an unknown tensor {name}" for name in shapes.keys() - expected.keys()]
-    problems += [
-        f"{name} of shape {shapes[name]} instead of {shape}"
-        for name, shape in expected.items()
-        if name in shapes and shapes[name] != shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 1} more differences" if len(problems) > 1 else ""
-        raise ModelError(f"{path} does not fit {CONFIG}: it has {min(problems)}{more}; {_SAME}.")
+def _check_size(parts: ModelParts, folder: Path) -> None:
+    """Raise ModelError when the preprocessing belongs to another model."""
+    expected = tuple(parts.model.preprocessing_defaults()["size"])
+    if parts.preprocessing.size != expected:
+        raise ModelError(
+            f"{folder}: {PREPROCESSOR} makes photos of size {parts.preprocessing.size} (height, width) but "
+            f"the model of {CONFIG} takes {expected}; {_SAME}."
+        )
 
 
 def _plain_card(parts: ModelParts) -> str:

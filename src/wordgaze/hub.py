@@ -11,7 +11,7 @@ from typing import Any
 
 from wordgaze.errors import ModelError, first_line
 from wordgaze.files import checked_path
-from wordgaze.folder import CONFIDENCE, CONFIG, FILES, is_foreign
+from wordgaze.folder import CONFIDENCE, CONFIG, EXPORT, FILES, is_foreign
 
 # Names that were here before there was `wordgaze.folder`.
 from wordgaze.folder import ModelParts as ModelParts
@@ -31,6 +31,16 @@ def bundled_folder() -> Path:
     return folder
 
 
+def local_folder(name: str | os.PathLike[str] | None = None) -> Path | None:
+    """Return the folder of the bundled model (None), or an existing one; None for any other name."""
+    if name is None:
+        return bundled_folder()
+    folder = checked_path("model", name)
+    with suppress(RuntimeError):  # the home of nobody that is known
+        folder = folder.expanduser()
+    return folder if folder.exists() else None
+
+
 def resolve(name: str | os.PathLike[str] | None = None, **download: Any) -> Path:
     """Return the folder of a model: None is the bundled one, then an existing folder, then a hub id, ``owner/name``.
 
@@ -38,17 +48,14 @@ def resolve(name: str | os.PathLike[str] | None = None, **download: Any) -> Path
     asked for ``config.json``, then for the other files of a model folder if it is one of ours, and never when ``name``
     looks like a path. Raises ModelError.
     """
-    if name is None:
-        return bundled_folder()
-    folder = checked_path("model", name)
-    with suppress(RuntimeError):  # the home of nobody that is known
-        folder = folder.expanduser()
-    if folder.exists():
+    folder = local_folder(name)
+    if folder is not None:
         return folder
     if not isinstance(name, str) or _looks_like_a_path(name):
-        raise ModelError(f"The model folder {folder} does not exist; check the path, or give a hub id (owner/name).")
+        path = os.path.expanduser(name or "")
+        raise ModelError(f"The model folder {path} does not exist; check the path, or give a hub id (owner/name).")
     folder = fetch(name, [CONFIG], **download)
-    return folder if is_foreign(folder) else fetch(name, [*FILES, CONFIDENCE], **download)
+    return folder if is_foreign(folder) else fetch(name, [*FILES, CONFIDENCE, EXPORT, "*.onnx"], **download)
 
 
 def _looks_like_a_path(name: str) -> bool:

@@ -13,6 +13,7 @@ from wordgaze.captioning.captions import generate_captions
 from wordgaze.convert.convert import convert
 from wordgaze.folder import ModelParts
 from wordgaze.generation.options import GenerationOptions
+from wordgaze.generation.torch_stepper import TorchStepper
 
 transformers = pytest.importorskip("transformers")
 
@@ -21,7 +22,7 @@ PHOTOS = 12
 
 def found(parts: ModelParts, pixel_values: torch.Tensor, options: GenerationOptions) -> list[list[int]]:
     with torch.no_grad():
-        captions = generate_captions(parts, parts.model.encode(pixel_values), options)
+        captions = generate_captions(parts, TorchStepper(parts.model, parts.model.encode(pixel_values)), options)
     return [list(caption[0].token_ids) for caption in captions]
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from wordgaze.errors import ConfigError
-from wordgaze.explanation.forced_pass import forced_passes, open_encoder, with_gradients, with_rollout
+from wordgaze.explanation.attentions import ForcedPass
+from wordgaze.explanation.forced_pass import TorchReader, forced_passes, open_encoder, with_gradients, with_rollout
 from wordgaze.explanation.methods import (
     DEFAULT_METHOD,
     METHODS,
@@ -69,7 +70,7 @@ SPANS = [WordSpan("dog", 1, 2), WordSpan("running", 2, 4)]
 
 
 def of_one(model, states, ids, spans, method: str = DEFAULT_METHOD, **options) -> WordMaps:
-    (maps,) = word_maps(model, states, [(ids, spans)], method, **options)
+    (maps,) = word_maps(TorchReader(model), states, [(ids, spans)], method, **options)
     return maps
 
 
@@ -145,11 +146,11 @@ def test_the_share_of_the_prefix_tokens_stands_beside_the_map(
 
 def test_the_prefix_has_the_share_of_the_relevance_that_lies_on_it() -> None:
     def rows_of_relevance(forced):
-        return torch.tensor([[3.0, 1, 0, 4], [0, 0, 0, 0], [1, 0, 1, 0], [0, 2, 0, 0]])[:, [0, 1, 2, 3, 3, 3, 3]]
+        return np.array([[3.0, 1, 0, 4], [0, 0, 0, 0], [1, 0, 1, 0], [0, 2, 0, 0]])[:, [0, 1, 2, 3, 3, 3, 3]]
 
     passes = {"": forced_passes(Known(IDS, num_prefix=1), STATES, [IDS])[0]}
     shares = prefix_shares([Method(rows_of_relevance, rows_of_relevance)], passes, 1)
-    torch.testing.assert_close(shares, torch.tensor([3 / 20, 0.0, 1 / 2, 0.0]))
+    np.testing.assert_allclose(shares, [3 / 20, 0.0, 1 / 2, 0.0], rtol=1e-6)
 
 
 def test_a_row_that_looked_at_no_patch_is_even() -> None:
@@ -292,7 +293,7 @@ def test_nothing_is_left_behind(model, states, pixel_values, method: str) -> Non
 def test_every_methods_rows_sum_to_one_alone_as_together(model, states, pixel_values, method: str) -> None:
     captions = [[BOS, 3, 7, 4, 9, EOS], [BOS, 5, EOS], [BOS, 8, 2, 6, EOS]]
     pairs = [(ids, _a_word_per_token(ids)) for ids in captions]
-    together = word_maps(model, states, pairs, method, pixel_values=pixel_values)
+    together = word_maps(TorchReader(model), states, pairs, method, pixel_values=pixel_values)
     for found, (ids, spans) in zip(together, pairs, strict=True):
         alone = of_one(model, states, ids, spans, method, pixel_values=pixel_values)
         np.testing.assert_allclose(found.maps, alone.maps, atol=1e-6)
@@ -374,7 +375,7 @@ def test_rollout_goes_through_blocks_that_see_no_prefix_tokens() -> None:
             forced = forced_passes(model, model.encode(pixel_values), [ids])[0]
         relevances = with_rollout(model, pixel_values, ids, forced).relevances
         assert relevances is not None
-        return relevances[0].numpy()
+        return relevances[0]
 
     before = rows_of(paired)
     assert before.shape == (3, 100)
@@ -449,41 +450,39 @@ def test_an_encoder_whose_attention_can_not_be_read_is_said() -> None:
 
 
 def test_contrast_takes_out_what_every_word_looks_at() -> None:
-    from wordgaze.explanation.forced_pass import ForcedPass
-
     contrast = METHODS["contrast"].rows
     # Patch 0 draws all three predictions; each also looks at a patch of its own.
-    rows = torch.tensor([[0.7, 0.3, 0.0, 0.0], [0.7, 0.0, 0.3, 0.0], [0.7, 0.0, 0.0, 0.3]])
-    found = contrast(ForcedPass((rows[None],), (), torch.zeros(3)))
-    assert found.argmax(dim=1).tolist() == [1, 2, 3]
+    rows = np.array([[0.7, 0.3, 0.0, 0.0], [0.7, 0.0, 0.3, 0.0], [0.7, 0.0, 0.0, 0.3]], np.float32)
+    found = contrast(ForcedPass((rows[None],), (), np.zeros(3)))
+    assert found.argmax(axis=1).tolist() == [1, 2, 3]
     np.testing.assert_allclose(found[0], [0, 0.2, 0, 0], atol=1e-6)
     np.testing.assert_allclose(post_process(rows, (2, 2), PostProcessing(mean=1.0))[0], [0, 1, 0, 0], atol=1e-6)
-    alike = rows[:1].repeat(3, 1)
-    np.testing.assert_array_equal(contrast(ForcedPass((alike[None],), (), torch.zeros(3))), alike)
+    alike = rows[:1].repeat(3, axis=0)
+    np.testing.assert_array_equal(contrast(ForcedPass((alike[None],), (), np.zeros(3))), alike)
 
 
 def test_smoothing_is_a_gaussian_that_ends_at_the_edges() -> None:
-    rows = torch.zeros(2, 63)
+    rows = np.zeros((2, 63), np.float32)
     rows[0, 3 * 9 + 4] = rows[1, 0] = 1
     middle, corner = post_process(rows, (7, 9), PostProcessing(smooth=0.7)).reshape(2, 7, 9)
     assert middle.argmax() == 3 * 9 + 4 and corner.argmax() == 0
     assert float(middle[3, 5] / middle[3, 4]) == pytest.approx(math.exp(-0.5 / 0.49), rel=1e-4)
     assert float(middle[2, 5] / middle[3, 4]) == pytest.approx(math.exp(-1 / 0.49), rel=1e-4)
-    np.testing.assert_allclose(middle, middle.flip(0, 1))  # about its own place
+    np.testing.assert_allclose(middle, middle[::-1, ::-1])  # about its own place
     np.testing.assert_allclose([middle.sum(), corner.sum()], 1, rtol=1e-6)
-    even = post_process(torch.full((1, 63), 1 / 63), (7, 9), PostProcessing(smooth=1.0)).reshape(7, 9)
+    even = post_process(np.full((1, 63), 1 / 63, np.float32), (7, 9), PostProcessing(smooth=1.0)).reshape(7, 9)
     assert even[0, 0] < even[0, 4] < even[3, 4]  # beyond the edges is nothing
 
 
 def test_an_outlier_takes_its_neighbors_mean_in_every_row() -> None:
-    rows = torch.rand(3, 20, generator=torch.Generator().manual_seed(0)) + 1
+    rows = np.random.default_rng(0).random((3, 20), np.float32) + 1
     rows[:, 7] = 50
     rows[0, 2] = 2.5  # only one word looks there
-    rows /= rows.sum(dim=1, keepdim=True)
+    rows /= rows.sum(axis=1, keepdims=True)
     processed = post_process(rows, (4, 5), PostProcessing(outliers=20.0))
     around = [1, 2, 3, 6, 8, 11, 12, 13]
     scale = processed[:, 0] / rows[:, 0]
-    np.testing.assert_allclose(processed[:, 7] / scale, rows[:, around].mean(dim=1), rtol=1e-5)
+    np.testing.assert_allclose(processed[:, 7] / scale, rows[:, around].mean(axis=1), rtol=1e-5)
     others = [index for index in range(20) if index != 7]
     np.testing.assert_allclose(processed[:, others] / scale[:, None], rows[:, others], rtol=1e-5)
     np.testing.assert_array_equal(post_process(rows, (4, 5), PostProcessing()), rows)

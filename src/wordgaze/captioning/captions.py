@@ -1,4 +1,4 @@
-"""Captions from a model's parts, and the ids of captions that somebody wrote."""
+"""Captions from a model's parts, and the ids of captions that somebody wrote. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,24 +6,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from torch import Tensor
-
 from wordgaze.errors import ConfigError, wrong_kind
-from wordgaze.folder import ModelParts
+from wordgaze.folder import Parts
 from wordgaze.generation.caption import Caption, CaptionWord
 from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.generation.result import GeneratedCaption
 from wordgaze.generation.search import search
-from wordgaze.generation.torch_stepper import fast_stepper
+from wordgaze.generation.stepper import Stepper
 
 
-def generate_captions(
-    parts: ModelParts, encoder_hidden_states: Tensor, options: GenerationOptions
-) -> list[list[GeneratedCaption]]:
-    """Return the ids of each photo's captions, best first; ``encoder_hidden_states`` (B, N, D)."""
+def generate_captions(parts: Parts, stepper: Stepper, options: GenerationOptions) -> list[list[GeneratedCaption]]:
+    """Return the ids of each photo's captions, best first."""
     return search(
-        fast_stepper(parts.model, encoder_hidden_states),
+        stepper,
         options,
         bos_id=parts.tokenizer.bos_id,
         eos_id=parts.tokenizer.eos_id,
@@ -32,14 +28,14 @@ def generate_captions(
     )
 
 
-def encode_prompt(parts: ModelParts, options: GenerationOptions) -> list[int]:
+def encode_prompt(parts: Parts, options: GenerationOptions) -> list[int]:
     """Return the ids that captions begin with; raises ConfigError for a prompt without words, or too long."""
     ids = parts.tokenizer.encode_prompt(options.prompt)
-    check_fits(options, parts.model.config.decoder, len(ids))
+    check_fits(options, parts.config.decoder, len(ids))
     return ids
 
 
-def to_caption(parts: ModelParts, generated: Sequence[GeneratedCaption], options: GenerationOptions) -> Caption:
+def to_caption(parts: Parts, generated: Sequence[GeneratedCaption], options: GenerationOptions) -> Caption:
     """Return the best of a photo's captions, with the rest as its alternatives."""
     best, *alternatives = (
         Caption(parts.tokenizer.decode(caption.token_ids), caption.log_probability, _words(parts, caption))
@@ -53,12 +49,12 @@ def to_caption(parts: ModelParts, generated: Sequence[GeneratedCaption], options
     )
 
 
-def encode_text(parts: ModelParts, text: str) -> list[int]:
+def encode_text(parts: Parts, text: str) -> list[int]:
     """Return the ids of a caption that somebody wrote; raise ConfigError for one that the model can't read."""
     if not isinstance(text, str):
         raise wrong_kind("text", text, "a text, one caption")
     ids = parts.tokenizer.encode(text)
-    longest = parts.model.config.decoder.positions
+    longest = parts.config.decoder.positions
     if len(ids) - 1 > longest:
         raise ConfigError(
             f"The text is {len(ids) - 1} tokens long, but this model reads at most {longest}; shorten it."
@@ -68,7 +64,7 @@ def encode_text(parts: ModelParts, text: str) -> list[int]:
     return ids
 
 
-def _words(parts: ModelParts, caption: GeneratedCaption) -> tuple[CaptionWord, ...]:
+def _words(parts: Parts, caption: GeneratedCaption) -> tuple[CaptionWord, ...]:
     first = 1 + caption.num_given  # the start token and the prompt have no log-probabilities
     words = []
     for span in parts.tokenizer.words(caption.token_ids):

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from wordgaze.captioning.batches import AUTO, BatchSize, auto_batch_size
 from wordgaze.captioning.captions import encode_prompt
+from wordgaze.data.colors import is_tensor
 from wordgaze.errors import wrong_kind
-from wordgaze.folder import ModelParts
+from wordgaze.folder import Parts
 from wordgaze.generation.limits import check_encoder_memory, check_memory, photo_bytes, total_memory
 from wordgaze.generation.options import GenerationOptions, whole_number
+
+if TYPE_CHECKING:
+    import torch
 
 
 class RequestChecks:
     """The checks of a model on a device; each raises ConfigError."""
 
-    def __init__(self, parts: ModelParts, device: torch.device) -> None:
+    def __init__(self, parts: Parts, device: str | torch.device) -> None:
         self._parts, self._device = parts, device
         self._auto: dict[tuple[Any, ...], BatchSize] = {}  # what is remembered of each kind of search
 
@@ -46,19 +49,20 @@ class RequestChecks:
             return BatchSize(self.batch_size(batch_size, total, options))
         search = (options.sample, options.num_beams, options.num_captions, options.max_length)
         if search not in self._auto:
-            needed = photo_bytes(options, self._parts.model.config.decoder, self._parts.preprocessing.size)
+            needed = photo_bytes(options, self._parts.config.decoder, self._parts.preprocessing.size)
             self._auto[search] = BatchSize(auto_batch_size(needed, self._device), shrinks=True)
         return self._auto[search]
 
-    def pixels(self, pixel_values: Tensor) -> None:
-        """Check that these are photos as the model's transform makes them, (B, 3, H, W)."""
+    def pixels(self, pixel_values: Any) -> None:
+        """Check that these are photos as the model's transform makes them, a tensor or array (B, 3, H, W)."""
         shape = (3, *self._parts.preprocessing.size)
-        if not isinstance(pixel_values, Tensor) or tuple(pixel_values.shape[1:]) != shape:
-            value = tuple(pixel_values.shape) if isinstance(pixel_values, Tensor) else pixel_values
+        has_shape = isinstance(pixel_values, np.ndarray) or is_tensor(pixel_values)
+        if not has_shape or tuple(pixel_values.shape[1:]) != shape:
+            value = tuple(pixel_values.shape) if has_shape else pixel_values
             rule = f"a tensor (B, {', '.join(map(str, shape))}), photos that `transform` has made"
             raise wrong_kind("pixel_values", value, rule)
 
-    def search(self, pixel_values: Tensor, options: GenerationOptions) -> None:
+    def search(self, pixel_values: Any, options: GenerationOptions) -> None:
         """Check that captions of these photos can be searched for."""
         self.pixels(pixel_values)
         if not isinstance(options, GenerationOptions):
@@ -66,7 +70,7 @@ class RequestChecks:
         self._memory(options, len(pixel_values))
 
     def _memory(self, options: GenerationOptions, photos: int) -> None:
-        check_memory(options, self._parts.model.config.decoder, photos, total_memory(self._device))
+        check_memory(options, self._parts.config.decoder, photos, total_memory(self._device))
 
 
 def number_of(photos: Any) -> int | None:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from wordgaze.captioning.batches import BatchSize
 from wordgaze.data.draft import MaxReduction
@@ -132,8 +131,8 @@ def read_named_photos(
 
 
 def caption_photos(
-    photos: Iterable[ReadPhoto[Label, Tensor]],
-    caption: Callable[[Tensor], list[Caption]],
+    photos: Iterable[ReadPhoto[Label, np.ndarray]],
+    caption: Callable[[np.ndarray], list[Caption]],
     batch_size: int | BatchSize,
     *,
     first_at_once: bool = False,
@@ -151,7 +150,7 @@ def caption_photos(
         if not batch:
             return
         pixel_values = [photo.content for photo in batch if photo.content is not None]
-        captions = iter(size.run(pixel_values, lambda some: caption(torch.stack(list(some)))))
+        captions = iter(size.run(pixel_values, lambda some: caption(np.stack(list(some)))))
         for photo in batch:
             caption_or_none = None if photo.content is None else next(captions)
             yield CaptionResult(photo.label, caption_or_none, photo.error, photo.warnings)

@@ -34,7 +34,13 @@ def load_model(
     ``options`` as of :func:`wordgaze.hub.resolve`. A checkpoint is converted in memory, and a ModelWarning says so.
     Raises ModelError.
     """
-    folder = resolve(name, **options)
+    return load_resolved(name, resolve(name, **options), device, **options)
+
+
+def load_resolved(
+    name: str | os.PathLike[str] | None, folder: Path, device: str | torch.device = "cpu", **options: Any
+) -> ModelParts:
+    """Return what :func:`load_model` does, where it is known that ``name`` resolves to ``folder``."""
     if not is_foreign(folder):
         _check_there(name, folder)
         return load_folder(folder, device)

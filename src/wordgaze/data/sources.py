@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
+from wordgaze.data.colors import is_tensor
 from wordgaze.data.photos import PhotoSource
 from wordgaze.errors import ConfigError, PhotoError, first_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Photos: TypeAlias = "Iterable[PhotoSource | Tensor] | np.ndarray | Tensor"
 """Any number of photos: what can be iterated, what has ``__len__`` and ``__getitem__``, an array (B, H, W, 3)."""
@@ -30,7 +33,7 @@ def photos_of(source: Any) -> Iterable[Any] | None:
     if isinstance(source, Mapping):
         raise ConfigError(f"The photos are a {type(source).__name__}, which has keys and values; pass its .values().")
     source = _as_array(source)
-    if isinstance(source, np.ndarray | Tensor):
+    if isinstance(source, np.ndarray) or is_tensor(source):
         paths = isinstance(source, np.ndarray) and source.dtype.kind in "OSU" and source.ndim == 1
         return source if paths or source.ndim == 4 else None
     if not hasattr(source, "__iter__") and hasattr(source, "__getitem__") and hasattr(source, "__len__"):
@@ -86,13 +89,13 @@ def _by_index(source: Any) -> Iterator[Any]:
 
 def _as_array(value: Any) -> Any:
     """Return other libraries' arrays, and columns of tables, as NumPy's; anything else as it is."""
-    if isinstance(value, (*_TYPES, np.ndarray, Tensor)):  # NumPy's texts, too, would become arrays
+    if isinstance(value, (*_TYPES, np.ndarray)) or is_tensor(value):  # NumPy's texts, too, would become arrays
         return value
     return np.asarray(value) if hasattr(value, "__array__") and hasattr(value, "dtype") else value
 
 
 def _is_pixels(value: Any) -> bool:
-    return isinstance(value, Image.Image) or (isinstance(value, np.ndarray | Tensor) and value.ndim >= 2)
+    return isinstance(value, Image.Image) or ((isinstance(value, np.ndarray) or is_tensor(value)) and value.ndim >= 2)
 
 
 def _names(item: Mapping[Any, Any]) -> str:

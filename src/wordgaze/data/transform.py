@@ -1,19 +1,21 @@
-"""Turn photos into model input."""
+"""Turn photos into model input. Imports no torch unless a tensor is asked for."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from wordgaze.data.draft import Photo
 from wordgaze.data.geometry import Geometry
 from wordgaze.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -145,7 +147,15 @@ class PhotoTransform:
         self.preprocessing = preprocessing
         self._resampling = RESAMPLING[preprocessing.interpolation]
 
-    def __call__(self, photo: Photo) -> tuple[torch.Tensor, Geometry]:
+    def __call__(self, photo: Photo) -> tuple[Tensor, Geometry]:
+        """Return a tensor, and the geometry."""
+        import torch
+
+        pixel_values, geometry = self.array(photo)
+        return torch.from_numpy(pixel_values), geometry
+
+    def array(self, photo: Photo) -> tuple[np.ndarray, Geometry]:
+        """Return the same as an array."""
         (height, width), (photo_width, photo_height) = self.preprocessing.size, photo.size
         widening, share = self.preprocessing.widening(photo.size), self.preprocessing.crop_pct
         if self.preprocessing.crop != "pad":
@@ -156,7 +166,7 @@ class PhotoTransform:
             box = crop_box(photo.size, (window[0] * share, window[1] * share), (0.5, 0.5))
             shown = photo.resize((width, height), self._resampling, box=box)
             pixel_values = normalize(channels_first(shown), self.preprocessing)
-            return torch.from_numpy(pixel_values), Geometry(photo.size, (width, height), box)
+            return pixel_values, Geometry(photo.size, (width, height), box)
 
         scale = min(width / (photo_width * widening), height / photo_height)
         shown_width = max(1, round(photo_width * widening * scale))
@@ -170,4 +180,4 @@ class PhotoTransform:
         # Whole input pixels were filled, so the two scales differ by up to half a pixel in the side's length.
         x_scale, y_scale = photo_width / shown_width, photo_height / shown_height
         box = (-left * x_scale, -top * y_scale, (width - left) * x_scale, (height - top) * y_scale)
-        return torch.from_numpy(pixel_values), Geometry(photo.size, (width, height), box)
+        return pixel_values, Geometry(photo.size, (width, height), box)

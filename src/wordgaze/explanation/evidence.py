@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
-from torch import Tensor
-
-from wordgaze.explanation.forced_pass import forced_passes
-
-if TYPE_CHECKING:
-    from wordgaze.model.caption_model import CaptionModel
-    from wordgaze.text.tokenizer import WordSpan
+from wordgaze.explanation.attentions import AttentionReader
+from wordgaze.text.tokenizer import WordSpan
 
 # English articles, determiners, prepositions, conjunctions, auxiliaries and pronouns.
 _FUNCTION_WORDS = """
@@ -32,17 +27,18 @@ FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 
 
 def evidence(
-    model: CaptionModel,
-    blank_hidden_states: Tensor,
+    reader: AttentionReader,
+    blank_states: Any,
     ids: Sequence[int],
     spans: Sequence[WordSpan],
     probabilities: Sequence[float],
 ) -> tuple[float, ...]:
     """Return the evidence of each word in bits.
 
-    ``probabilities``: of the words, with the photo. ``blank_hidden_states`` (1, S, D): of a blank photo.
+    ``probabilities``: of the words, with the photo. ``blank_states`` (1, S, D): of a blank photo.
     """
-    blank = forced_passes(model, blank_hidden_states, [ids])[0].log_probabilities
+    [forced] = reader.forced_passes(blank_states, [ids])
+    blank = forced.log_probabilities
     return tuple(
         math.log2(max(probability, 1e-38)) - float(blank[span.start - 1 : span.stop - 1].sum()) / math.log(2)
         for span, probability in zip(spans, probabilities, strict=True)

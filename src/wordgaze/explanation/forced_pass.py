@@ -1,4 +1,4 @@
-"""A teacher-forced pass over a finished caption: the attention weights, and their gradients, that maps are made of.
+"""A teacher-forced pass of torch over a finished caption: the attention, and its gradients, that maps are made of.
 
 Teacher forcing gives the weights of exactly the ids that the caption has, whatever search found them. Letters:
 T ids of a caption (start and end included), P = T - 1 predictions, N patches, S = N and the prefix tokens before them,
@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,28 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from wordgaze.errors import ConfigError
+from wordgaze.explanation.attentions import ForcedPass
 from wordgaze.model.caption_model import with_hflip
+from wordgaze.model.config import DecoderConfig
 
 if TYPE_CHECKING:
     from wordgaze.model.caption_model import CaptionModel
 
 
 _AT_ONCE = 16  # copies of a caption in one backward pass; bounds the memory
-
-
-@dataclass(frozen=True)
-class ForcedPass:
-    """What the model computed while it read a caption; entry p of each predicts token p + 1. All float32, on the CPU.
-
-    ``cross_attentions``, ``attentions``: per layer (heads, P, S), prefix tokens first, and (heads, P, P) over the
-    words read so far; ``log_probabilities`` (P,), natural logarithm, of the ids that the caption has.
-    ``relevances``: per layer (P, S), if asked for: the cross-attention times its gradient (:func:`with_gradients`).
-    """
-
-    cross_attentions: tuple[Tensor, ...]
-    attentions: tuple[Tensor, ...]
-    log_probabilities: Tensor
-    relevances: tuple[Tensor, ...] | None = None
 
 
 @torch.no_grad()
@@ -62,9 +49,9 @@ def forced_passes(
         length = len(ids) - 1
         passes.append(
             ForcedPass(
-                tuple(weights[row, :, :length].float().cpu() for weights in output.cross_attentions),
-                tuple(weights[row, :, :length, :length].float().cpu() for weights in output.attentions),
-                log_probs[row, :length],
+                tuple(weights[row, :, :length].float().cpu().numpy() for weights in output.cross_attentions),
+                tuple(weights[row, :, :length, :length].float().cpu().numpy() for weights in output.attentions),
+                log_probs[row, :length].numpy(),
             )
         )
     return passes
@@ -96,7 +83,7 @@ def with_gradients(
                     for layer, gradient in zip(weights, gradients, strict=True)
                 ]
             )
-    return replace(forced, relevances=tuple(torch.cat(layer) for layer in zip(*relevances, strict=True)))
+    return replace(forced, relevances=tuple(torch.cat(layer).numpy() for layer in zip(*relevances, strict=True)))
 
 
 def with_rollout(
@@ -133,7 +120,7 @@ def with_rollout(
                 rollouts = [_rollout(blocks, whole, view) for view in range(len(states))]
                 row = [_over_tokens(model, layer, rollouts) for layer in row]
             rows.append(row)
-    return replace(forced, relevances=tuple(torch.cat(layer) for layer in zip(*rows, strict=True)))
+    return replace(forced, relevances=tuple(torch.cat(layer).numpy() for layer in zip(*rows, strict=True)))
 
 
 def _over_tokens(model: CaptionModel, row: Tensor, rollouts: Sequence[Tensor]) -> Tensor:
@@ -213,3 +200,33 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+class TorchReader:
+    """A model as an :class:`~wordgaze.explanation.attentions.AttentionReader`."""
+
+    has_gradients = True
+
+    def __init__(self, model: CaptionModel) -> None:
+        self._model = model
+
+    @property
+    def decoder(self) -> DecoderConfig:
+        return self._model.config.decoder
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self._model.grid
+
+    @property
+    def num_prefix(self) -> int:
+        return self._model.num_prefix
+
+    def forced_passes(self, states: Tensor, captions: Sequence[Sequence[int]]) -> list[ForcedPass]:
+        return forced_passes(self._model, states, captions)
+
+    def with_gradients(self, states: Tensor, ids: Sequence[int], forced: ForcedPass) -> ForcedPass:
+        return with_gradients(self._model, states, ids, forced)
+
+    def with_rollout(self, pixel_values: Tensor, ids: Sequence[int], forced: ForcedPass, hflip_tta: bool) -> ForcedPass:
+        return with_rollout(self._model, pixel_values, ids, forced, hflip_tta)

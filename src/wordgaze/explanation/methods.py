@@ -1,4 +1,4 @@
-"""One map for each word of a finished caption, from one teacher-forced pass over its ids.
+"""One map for each word of a finished caption, from one teacher-forced pass over its ids. Imports no torch.
 
 Letters: T ids of the caption (start and end included), P = T - 1 predictions, N patches (H_p × W_p), S = N
 and the prefix tokens before them.
@@ -12,51 +12,46 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from wordgaze.errors import ConfigError
-from wordgaze.explanation.forced_pass import ForcedPass, forced_passes, with_gradients, with_rollout
-
-if TYPE_CHECKING:
-    from wordgaze.model.caption_model import CaptionModel
-    from wordgaze.text.tokenizer import WordSpan
+from wordgaze.explanation.attentions import AttentionReader, ForcedPass
+from wordgaze.text.tokenizer import WordSpan
 
 
 @dataclass(frozen=True)
 class Method:
     """``rows``: a pass → weights (P, S), at least 0, whose scale does not matter; ``raw``: its softmax rows alone.
 
-    ``needs`` ``gradient`` or ``rollout``: the pass's ``relevances`` (:mod:`wordgaze.explanation.forced_pass`).
+    ``needs`` ``gradient`` or ``rollout``: the pass's ``relevances`` (:mod:`wordgaze.explanation.attentions`).
     """
 
-    rows: Callable[[ForcedPass], Tensor]
-    raw: Callable[[ForcedPass], Tensor]
+    rows: Callable[[ForcedPass], np.ndarray]
+    raw: Callable[[ForcedPass], np.ndarray]
     needs: str = ""
 
 
-def _mean(forced: ForcedPass) -> Tensor:
+def _mean(forced: ForcedPass) -> np.ndarray:
     """Return the mean of all layers and heads."""
-    return torch.stack(forced.cross_attentions).mean(dim=(0, 1))
+    return np.stack(forced.cross_attentions).mean(axis=(0, 1))
 
 
-def _last(forced: ForcedPass) -> Tensor:
+def _last(forced: ForcedPass) -> np.ndarray:
     """Return the mean of the last layer's heads."""
-    return forced.cross_attentions[-1].mean(dim=0)
+    return forced.cross_attentions[-1].mean(axis=0)
 
 
-def _contrast(forced: ForcedPass) -> Tensor:
+def _contrast(forced: ForcedPass) -> np.ndarray:
     """Return what the last layer looks at more for one word than for the caption as a whole."""
     return _less_the_mean(_last(forced))
 
 
-def _relevance(forced: ForcedPass) -> Tensor:
+def _relevance(forced: ForcedPass) -> np.ndarray:
     """Return the sum over the layers: a layer that the word does not depend on has small gradients, and adds little."""
     assert forced.relevances is not None
-    return torch.stack(forced.relevances).sum(dim=0)
+    return np.stack(forced.relevances).sum(axis=0)
 
 
 METHODS: dict[str, Method] = {
@@ -117,9 +112,9 @@ def find_method(name: str, layers: int, heads: int) -> tuple[Method, ...]:
 
 
 def _of_layer(layer: int, head: int | None) -> Method:
-    def rows(forced: ForcedPass) -> Tensor:
+    def rows(forced: ForcedPass) -> np.ndarray:
         weights = forced.cross_attentions[layer]
-        return weights.mean(dim=0) if head is None else weights[head]
+        return weights.mean(axis=0) if head is None else weights[head]
 
     return Method(rows, rows)
 
@@ -165,137 +160,137 @@ class WordMaps:
 
 
 def word_maps(
-    model: CaptionModel,
-    encoder_hidden_states: Tensor,
+    reader: AttentionReader,
+    states: Any,
     captions: Sequence[tuple[Sequence[int], Sequence[WordSpan]]],
     method: str = DEFAULT_METHOD,
     *,
     raw: bool = False,
-    pixel_values: Tensor | None = None,
+    pixel_values: Any = None,
     hflip_tta: bool = False,
 ) -> list[WordMaps]:
     """Return the maps of captions of one photo; each caption: its ids, start token first, and where its words are.
 
     The photo's states are (1, S, D). The ids are read again, so the maps belong to this caption whatever search found
     it. ``raw``: the softmax rows of the method's layers, as they are. For ``rollout``: ``pixel_values``
-    (1, 3, H, W), and whether the states are of ``encode_with_hflip``. Leaves nothing behind on ``model``. Raises
+    (1, 3, H, W), and whether the states are of ``encode_with_hflip``. Leaves nothing behind on the model. Raises
     ConfigError for an unknown method, and for ``rollout`` where the encoder's attention can't be read.
     """
-    config = model.config.decoder
-    methods = find_method(method, config.layers, config.heads)
+    methods = find_method(method, reader.decoder.layers, reader.decoder.heads)
     needs = set() if raw else {part.needs for part in methods} - {""}
-    forced = forced_passes(model, encoder_hidden_states, [ids for ids, _ in captions])
+    forced = reader.forced_passes(states, [ids for ids, _ in captions])
     maps = []
     for (ids, spans), plain in zip(captions, forced, strict=True):
         passes = {"": plain}
         if "gradient" in needs:
-            passes["gradient"] = with_gradients(model, encoder_hidden_states, ids, plain)
+            passes["gradient"] = reader.with_gradients(states, ids, plain)
         if "rollout" in needs:
             assert pixel_values is not None
-            passes["rollout"] = with_rollout(model, pixel_values, ids, plain, hflip_tta)
-        rows = rows_of(methods, passes, model.num_prefix, raw)
+            passes["rollout"] = reader.with_rollout(pixel_values, ids, plain, hflip_tta)
+        rows = rows_of(methods, passes, reader.num_prefix, raw)
         if not raw:
-            rows = post_process(rows, model.grid, DEFAULT_POST_PROCESSING)
-        prefix = prefix_shares(methods, passes, model.num_prefix, raw) if model.num_prefix else None
-        maps.append(merge_words(rows, plain, spans, model.grid, prefix))
+            rows = post_process(rows, reader.grid, DEFAULT_POST_PROCESSING)
+        prefix = prefix_shares(methods, passes, reader.num_prefix, raw) if reader.num_prefix else None
+        maps.append(merge_words(rows, plain, spans, reader.grid, prefix))
     return maps
 
 
-def rows_of(methods: Sequence[Method], passes: Mapping[str, ForcedPass], num_prefix: int, raw: bool = False) -> Tensor:
+def rows_of(
+    methods: Sequence[Method], passes: Mapping[str, ForcedPass], num_prefix: int, raw: bool = False
+) -> np.ndarray:
     """Return the mean of the methods' rows over patches (P, N); ``passes`` by what methods need."""
-    return torch.stack([over_patches(row, num_prefix) for row in _rows(methods, passes, raw)]).mean(dim=0)
+    return np.stack([over_patches(row, num_prefix) for row in _rows(methods, passes, raw)]).mean(axis=0)
 
 
 def prefix_shares(
     methods: Sequence[Method], passes: Mapping[str, ForcedPass], num_prefix: int, raw: bool = False
-) -> Tensor:
+) -> np.ndarray:
     """Return the share (P,) of the methods' rows that lies on the ``num_prefix`` tokens before the patches."""
     shares = [
-        rows[:, :num_prefix].sum(dim=-1) / rows.sum(dim=-1).clamp(min=torch.finfo(rows.dtype).tiny)
+        rows[:, :num_prefix].sum(axis=-1) / np.maximum(rows.sum(axis=-1), np.finfo(rows.dtype).tiny)
         for rows in _rows(methods, passes, raw)
     ]
-    return torch.stack(shares).mean(dim=0)
+    return np.stack(shares).mean(axis=0)
 
 
-def _rows(methods: Sequence[Method], passes: Mapping[str, ForcedPass], raw: bool) -> list[Tensor]:
+def _rows(methods: Sequence[Method], passes: Mapping[str, ForcedPass], raw: bool) -> list[np.ndarray]:
     return [method.raw(passes[""]) if raw else method.rows(passes[method.needs]) for method in methods]
 
 
-def over_patches(weights: Tensor, num_prefix: int = 0) -> Tensor:
+def over_patches(weights: np.ndarray, num_prefix: int = 0) -> np.ndarray:
     """Return weights (P, S) without those of the prefix tokens (P, N), each row summing to one."""
     patches = weights[:, num_prefix:]
-    total = patches.sum(dim=-1, keepdim=True)
+    total = patches.sum(axis=-1, keepdims=True)
     # A row that gave all to the prefix tokens says nothing about the patches.
-    return torch.where(total > 0, patches / total, 1 / patches.shape[-1])
+    even = np.full_like(patches, 1 / patches.shape[-1])
+    return np.divide(patches, total, out=even, where=total > 0)
 
 
-def post_process(rows: Tensor, grid: tuple[int, int], processing: PostProcessing) -> Tensor:
+def post_process(rows: np.ndarray, grid: tuple[int, int], processing: PostProcessing) -> np.ndarray:
     """Return rows (P, N) over patches of ``grid`` (H_p, W_p) processed, each summing to one."""
-    with torch.autocast("cpu", enabled=False):  # sums of a lower precision would not be one
-        if processing.outliers is not None:
-            rows = over_patches(_without_outliers(rows, grid, processing.outliers))
-        if processing.mean:
-            rows = over_patches(_less_the_mean(rows, processing.mean))
-        if processing.smooth:
-            down, across = (_blur(side, processing.smooth) for side in grid)
-            rows = over_patches((down @ rows.reshape(-1, *grid) @ across).flatten(1))
+    if processing.outliers is not None:
+        rows = over_patches(_without_outliers(rows, grid, processing.outliers))
+    if processing.mean:
+        rows = over_patches(_less_the_mean(rows, processing.mean))
+    if processing.smooth:
+        down, across = (_blur(side, processing.smooth) for side in grid)
+        rows = over_patches((down @ rows.reshape(-1, *grid) @ across).reshape(rows.shape))
     return rows
 
 
-def _less_the_mean(rows: Tensor, share: float = 1.0) -> Tensor:
-    less = (rows - share * rows.mean(dim=0)).clamp(min=0)
-    return torch.where(less.sum(dim=-1, keepdim=True) > 1e-6, less, rows)  # alike for all words: as it is
+def _less_the_mean(rows: np.ndarray, share: float = 1.0) -> np.ndarray:
+    less = np.maximum(rows - share * rows.mean(axis=0), 0)
+    return np.where(less.sum(axis=-1, keepdims=True) > 1e-6, less, rows)  # alike for all words: as it is
 
 
-def _without_outliers(rows: Tensor, grid: tuple[int, int], ranges: float) -> Tensor:
-    mean = rows.mean(dim=0)
-    first, third = torch.quantile(mean, torch.tensor([0.25, 0.75]))
+def _without_outliers(rows: np.ndarray, grid: tuple[int, int], ranges: float) -> np.ndarray:
+    mean = rows.mean(axis=0)
+    first, third = np.quantile(mean, [0.25, 0.75])
     outlier = (mean > third + ranges * (third - first)).reshape(grid)
-    inliers = (~outlier).float()
-    down, across = (torch.ones(side, side).tril(1).triu(-1) for side in grid)  # each patch and its neighbors
+    inliers = (~outlier).astype(np.float32)
+    down, across = (np.triu(np.tri(side, k=1, dtype=np.float32), -1) for side in grid)  # each patch and its neighbors
     maps = rows.reshape(-1, *grid)
-    around = (down @ (maps * inliers) @ across) / (down @ inliers @ across).clamp(min=1)
-    return torch.where(outlier, around, maps).flatten(1)
+    around = (down @ (maps * inliers) @ across) / np.maximum(down @ inliers @ across, 1)
+    return np.where(outlier, around, maps).reshape(rows.shape)
 
 
-def _blur(side: int, width: float) -> Tensor:
+def _blur(side: int, width: float) -> np.ndarray:
     """Return (side, side): a Gaussian around each position; what falls beyond the edges is lost."""
-    positions = torch.arange(side)
-    offsets = torch.arange(-side, side + 1)
-    kernel = torch.exp(-0.5 * ((positions[:, None] - positions) / width) ** 2)
-    return kernel / torch.exp(-0.5 * (offsets / width) ** 2).sum()
+    positions, offsets = np.arange(side, dtype=np.float32), np.arange(-side, side + 1, dtype=np.float32)
+    kernel = np.exp(-0.5 * ((positions[:, None] - positions) / width) ** 2)
+    return kernel / np.exp(-0.5 * (offsets / width) ** 2).sum()
 
 
 def merge_words(
-    rows: Tensor,
+    rows: np.ndarray,
     forced: ForcedPass,
     spans: Sequence[WordSpan],
     grid: tuple[int, int],
-    prefix: Tensor | None = None,
+    prefix: np.ndarray | None = None,
 ) -> WordMaps:
     """Return the words with their maps, the mean of their tokens' rows (P, N), and what else the pass says of them.
 
     ``prefix`` (P,): the shares of the rows that went to the tokens before the patches, if there are any.
     """
     assert all(1 <= span.start < span.stop <= len(rows) + 1 for span in spans)
-    maps = torch.zeros(len(spans), rows.shape[-1])
-    attention = torch.zeros(len(spans), 1 + len(spans))
-    self_attention = torch.stack(forced.attentions).mean(dim=(0, 1))  # (P, P)
+    maps = np.zeros((len(spans), rows.shape[-1]), np.float32)
+    attention = np.zeros((len(spans), 1 + len(spans)), np.float32)
+    self_attention = np.stack(forced.attentions).mean(axis=(0, 1))  # (P, P)
     probabilities = []
     shares: list[float | None] = []
     for index, span in enumerate(spans):
         predicting = slice(span.start - 1, span.stop - 1)  # a token is predicted one position before its own
-        maps[index] = rows[predicting].mean(dim=0)
+        maps[index] = rows[predicting].mean(axis=0)
         shares.append(None if prefix is None else float(prefix[predicting].mean()))
-        probabilities.append(float(forced.log_probabilities[predicting].sum().exp()))
+        probabilities.append(float(np.exp(forced.log_probabilities[predicting].sum())))
         attention[index, 0] = self_attention[predicting, 0].mean()
         for column, other in enumerate(spans, start=1):
-            attention[index, column] = self_attention[predicting, other.start : other.stop].sum(dim=-1).mean()
-    entropies = (torch.special.entr(maps).sum(dim=-1) / np.log(2)).tolist()
-    texts, grids = [span.text for span in spans], maps.reshape(len(spans), *grid).numpy()
+            attention[index, column] = self_attention[predicting, other.start : other.stop].sum(axis=-1).mean()
+    entropies = 0 - (maps * np.log2(maps, out=np.zeros_like(maps), where=maps > 0)).sum(axis=-1)
+    texts, grids = [span.text for span in spans], maps.reshape(len(spans), *grid)
     return WordMaps(
-        words=tuple(map(WordMap, texts, probabilities, entropies, grids, shares)),
+        words=tuple(map(WordMap, texts, probabilities, entropies.tolist(), grids, shares)),
         grid_size=grid,
         log_probability=float(forced.log_probabilities.sum()),
-        words_attention=over_patches(attention).numpy(),
+        words_attention=over_patches(attention),
     )

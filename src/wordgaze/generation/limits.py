@@ -1,15 +1,17 @@
-"""Whether a search fits its model and the memory, checked before it begins."""
+"""Whether a search fits its model and the memory, checked before it begins. Imports no torch for a CPU."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from wordgaze.errors import ConfigError, shown
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.model.config import DecoderConfig
+
+if TYPE_CHECKING:
+    import torch
 
 # Bytes that a row takes in a step for each id of the vocabulary. Beam search: logits, their log-softmax, the allowed
 # ones, the sums and topk's own. Sampling also: the sorted ones, their order, and three in double precision.
@@ -76,9 +78,11 @@ def row_bytes(options: GenerationOptions, decoder: DecoderConfig) -> int:
     return cache + decoder.vocab_size * (_SAMPLE_BYTES if options.sample else _BEAM_BYTES)
 
 
-def total_memory(device: torch.device) -> int | None:
+def total_memory(device: str | torch.device) -> int | None:
     """Return how many bytes of memory the device has, free or not; None where the system does not say."""
-    if device.type == "cuda":
+    if str(device).startswith("cuda"):
+        import torch
+
         return int(torch.cuda.get_device_properties(device).total_memory)
     try:
         machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import Tensor
+import numpy as np
 
 from wordgaze.captioner import Caption, Captioner
 from wordgaze.captioning.batches import AUTO
@@ -68,8 +68,8 @@ def caption_files(
     options = captioner.parts.generation if options is None else options
     batches = captioner.batches(batch_size, files, options)
 
-    def pixel_values(photo: LoadedPhoto) -> Tensor:
-        return captioner.transform(photo)[0]
+    def pixel_values(photo: LoadedPhoto) -> np.ndarray:
+        return captioner.transform.array(photo)[0]
 
     photos = ((file, _source(file)) for file in map(as_photo, files))
     smaller = captioner.transform.preprocessing.max_reduction

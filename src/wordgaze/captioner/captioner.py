@@ -1,44 +1,48 @@
-"""Captioner: the three-line API, from a photo to its caption and its maps."""
+"""Captioner: the three-line API, from a photo to its caption and its maps. Imports torch only to run it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
-import torch
+import numpy as np
 from huggingface_hub import ModelHubMixin
-from torch import Tensor
 
+from wordgaze.captioner.backend import Backend, check_backend
+from wordgaze.captioner.onnx_backend import (
+    ExportedParts,
+    OnnxBackend,
+    check_onnx_device,
+    check_onnx_precision,
+    load_exported,
+)
 from wordgaze.captioning.batches import AUTO, BatchSize
 from wordgaze.captioning.captions import encode_text, generate_captions, to_caption
 from wordgaze.captioning.checks import RequestChecks, number_of
 from wordgaze.captioning.pipeline import caption_photos, read_named_photos
-from wordgaze.convert.load import load_model
 from wordgaze.data.draft import Photo
 from wordgaze.data.photos import PhotoSource
 from wordgaze.data.sources import Photos, photos_of
 from wordgaze.data.transform import PhotoTransform
-from wordgaze.device import (
-    arithmetic,
-    check_precision,
-    choose_precision,
-    find_device,
-    keep_freed_memory,
-    one_thread_after_fork,
-)
-from wordgaze.errors import ConfigError, PhotoError, shown, wrong_kind
+from wordgaze.device import check_precision, find_device, one_thread_after_fork
+from wordgaze.errors import ConfigError, ModelError, PhotoError, shown, wrong_kind
 from wordgaze.explanation.explainer import Explainer
 from wordgaze.explanation.explanation import ExplainedWord, Explanation, make_explanation
 from wordgaze.explanation.methods import WordMaps
-from wordgaze.folder import ModelParts, save_folder
+from wordgaze.folder import ModelParts, is_exported, save_folder
 from wordgaze.generation.caption import Caption, CaptionWord
 from wordgaze.generation.options import GenerationOptions, yes_or_no
-from wordgaze.model.encoders.inference import InferenceEncoder
+from wordgaze.generation.result import GeneratedCaption
+from wordgaze.hub import local_folder, resolve
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 __all__ = ["BATCH_SIZE", "Caption", "CaptionWord", "Captioner", "ExplainedWord", "Explanation"]
 
@@ -47,7 +51,7 @@ BATCH_SIZE = 16
 
 OnePhoto: TypeAlias = "PhotoSource | Tensor"
 
-# Whoever imports this will run torch, perhaps before a fork.
+# Whoever imports this may run torch, perhaps before a fork.
 one_thread_after_fork()
 
 
@@ -64,6 +68,10 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
     time, mirrored, for perhaps better captions in about 1.4 times the time; None: the model's own setting. Raises
     ConfigError for a device or precision that can't be had.
 
+    Of an exported model ONNX Runtime runs on the CPU, in the precision that it was exported in, and torch is not
+    imported; it makes maps by the methods that need no gradient, and its states are arrays where those of other models
+    are tensors.
+
     A process forked after this module was imported runs torch with one thread; with more it would hang. To caption in
     several processes with several threads each, start them by ``spawn``.
     """
@@ -72,28 +80,25 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
 
     def __init__(
         self,
-        parts: ModelParts,
+        parts: ModelParts | ExportedParts,
         device: str | torch.device | None = "auto",
         precision: str = "float32",
         mirrored: bool | None = None,
     ) -> None:
-        if not isinstance(parts, ModelParts):
+        if not isinstance(parts, ModelParts | ExportedParts):
             rule = "the parts of a model; a folder or name goes to Captioner.from_pretrained"
             raise wrong_kind("parts", parts, rule)
-        self.device = torch.device(find_device(device))
-        self.precision = choose_precision(check_precision(precision), str(self.device))
+        self._backend = _backend(parts, device, precision)
+        self.device, self.precision = self._backend.device, self._backend.precision
         if mirrored is not None:
             mirrored = yes_or_no("mirrored", mirrored)
             parts = replace(parts, preprocessing=replace(parts.preprocessing, hflip_tta=mirrored))
         self.parts = parts
-        self.model = parts.model.eval().to(self.device)
+        self.model: Any = parts.model
         self.tokenizer = parts.tokenizer
         self.transform = PhotoTransform(parts.preprocessing)
-        # Here and not on import: it holds for all of the process.
-        keep_freed_memory()
-        self._encoder = InferenceEncoder(self.model.encoder)
         self._checks = RequestChecks(parts, self.device)
-        self._explainer = Explainer(self.model, self.tokenizer, parts.preprocessing.hflip_tta)
+        self._explainer = Explainer(self._backend.reader, self.tokenizer, parts.preprocessing.hflip_tta)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -103,6 +108,7 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         precision: str = "float32",
         mirrored: bool | None = None,
         *,
+        backend: str = "auto",
         force_download: bool = False,
         token: str | bool | None = None,
         cache_dir: str | Path | None = None,
@@ -112,21 +118,45 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         """Load the bundled model, a model folder, or a model of the hub (``owner/name``), which is downloaded once.
 
         A BLIP, or a ``VisionEncoderDecoderModel`` of transformers, is converted in memory, and a ModelWarning says so.
-        Raises ModelError when it can't be had, ConfigError for a device or precision that can't.
+        ``backend``: ``torch``, ``onnx`` (ONNX Runtime, which runs what ``wordgaze export`` has written) or ``auto``.
+        Raises ModelError when it can't be had, ConfigError for a device or precision that can't, and for a model that
+        the backend can't run.
         """
-        # Before a model is downloaded for nothing.
-        device, precision = find_device(device), check_precision(precision)
+        name, backend = pretrained_model_name_or_path, check_backend(backend)
+        download: dict[str, Any] = {
+            "revision": revision,
+            "cache_dir": cache_dir,
+            "force_download": force_download,
+            "local_files_only": local_files_only,
+            "token": token,
+        }
         # The mixin's own method needs a name, and asks the network for config.json even when it is a mistyped path.
-        parts = load_model(
-            pretrained_model_name_or_path,
-            device,
-            revision=revision,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-            token=token,
-        )
-        return cls(parts, device, precision, mirrored)
+        folder = local_folder(name)
+        if folder is None:
+            if backend != "onnx":
+                # Before a model is downloaded for nothing.
+                find_device(device)
+                check_precision(precision)
+            folder = resolve(name, **download)
+        if is_exported(folder):
+            if backend == "torch":
+                raise ConfigError(
+                    f"{name} is an exported model, which torch can't run; leave out the backend, or name the model "
+                    "folder that it was made of."
+                )
+            check_onnx_device(device)
+            check_onnx_precision(precision)
+            return cls(load_exported(folder), mirrored=mirrored)
+        if backend == "onnx":
+            raise ConfigError(
+                f"ONNX Runtime runs exported models, and {folder} is none; make one with "
+                f"`wordgaze export {folder} OUT`, and name OUT."
+            )
+        from wordgaze.convert.load import load_resolved
+
+        # Before a model is read for nothing.
+        device, precision = find_device(device), check_precision(precision)
+        return cls(load_resolved(name, folder, device, **download), device, precision, mirrored)
 
     def save_pretrained(
         self,
@@ -141,15 +171,27 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         Raises ModelError when it can't be written, or would replace files that are no model's of ours.
         """
         # The mixin's own deletes config.json before anything is checked or written.
-        save_folder(self.parts, save_directory)
+        self._save_pretrained(save_directory)
         if not push_to_hub:
             return None
         push_to_hub_kwargs.pop("config", None)  # ours is in the folder
         name = Path(save_directory).name if repo_id is None else repo_id
         return self.push_to_hub(repo_id=name, **push_to_hub_kwargs)
 
-    def _save_pretrained(self, save_directory: Path) -> None:
+    def _save_pretrained(self, save_directory: str | Path) -> None:
+        if isinstance(self.parts, ExportedParts):
+            raise ModelError("An exported model is saved by copying its folder; or export its model folder again.")
         save_folder(self.parts, save_directory)
+
+    @property
+    def backend(self) -> str:
+        """Return the library that runs the model: ``torch`` or ``onnx``."""
+        return self._backend.name
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Return the patches down and across, (H_p, W_p)."""
+        return self._backend.reader.grid
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -259,22 +301,22 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
             captions = [result.error if result.caption is None else result.caption for result in results]
         return captions[0] if photos is None else captions
 
-    def _pixel_values(self, photo: Photo) -> Tensor:
-        return self.transform(photo)[0]
+    def _pixel_values(self, photo: Photo) -> np.ndarray:
+        return self.transform.array(photo)[0]
 
-    def encode(self, pixel_values: Tensor) -> Tensor:
+    def encode(self, pixel_values: Tensor | np.ndarray) -> Any:
         """Return what the words look at (B, N, D) in ``pixel_values`` (B, 3, H, W), made by ``self.transform``."""
-        pixel_values = pixel_values.to(self.device)
-        if self.parts.preprocessing.hflip_tta:
-            return self.model.encode_with_hflip(pixel_values, self._encoder)
-        return self.model.encode(pixel_values, encoder=self._encoder)
+        return self._backend.encode(pixel_values, self.parts.preprocessing.hflip_tta)
 
-    def caption_pixels(self, pixel_values: Tensor, options: GenerationOptions) -> list[Caption]:
+    def caption_pixels(self, pixel_values: Tensor | np.ndarray, options: GenerationOptions) -> list[Caption]:
         """Return the captions of ``pixel_values`` (B, 3, H, W), photos that ``self.transform`` has made."""
         self._checks.search(pixel_values, options)
-        with self._inference():
-            generated = generate_captions(self.parts, self.encode(pixel_values), options)
+        with self._backend.inference():
+            generated = self._generate(self.encode(pixel_values), options)
         return [to_caption(self.parts, captions, options) for captions in generated]
+
+    def _generate(self, states: Any, options: GenerationOptions) -> list[list[GeneratedCaption]]:
+        return generate_captions(self.parts, self._backend.stepper(states), options)
 
     def explain(
         self,
@@ -299,27 +341,28 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         generation = self.generation_options(**options)
         ids: Sequence[int] | None = None if text is None else encode_text(self.parts, text)
         sources = [("the photo", photo)]
-        [read] = read_named_photos(sources, lambda image: (image, *self.transform(image)), strict)
+        [read] = read_named_photos(sources, lambda image: (image, *self.transform.array(image)), strict)
         assert read.content is not None
         image, pixels, geometry = read.content
-        pixel_values = pixels[None].to(self.device)
+        # A blank photo in the same batch, for the evidence: how much of a word is owed to the photo.
+        pixel_values = self._backend.pixels(np.stack([pixels, np.zeros_like(pixels)]))
         caption = None
-        with self._inference():
-            # A blank photo in the same batch, for the evidence: how much of a word is owed to the photo.
-            states, blank = self.encode(torch.cat([pixel_values, torch.zeros_like(pixel_values)])).split(1)
+        with self._backend.inference():
+            states = self.encode(pixel_values)
+            photo_states, blank_states = states[:1], states[1:]
             if ids is None:
-                [generated] = generate_captions(self.parts, states, generation)
+                [generated] = self._generate(photo_states, generation)
                 ids, caption = generated[0].token_ids, to_caption(self.parts, generated, generation)
-        with self._arithmetic():
-            [maps] = self._explainer.maps(pixel_values, states, [ids], method, raw)
-            bits = self._explainer.evidence(blank, ids, maps)
+        with self._backend.arithmetic():
+            [maps] = self._explainer.maps(pixel_values[:1], photo_states, [ids], method, raw)
+            bits = self._explainer.evidence(blank_states, ids, maps)
         if caption is None:
             caption = self._explainer.caption(ids, maps)
         return make_explanation(caption, maps, bits, image, geometry, method=method, raw=raw, source=photo)
 
     def explain_pixels(
         self,
-        pixel_values: Tensor,
+        pixel_values: Tensor | np.ndarray,
         texts: Sequence[Sequence[str]] | None = None,
         method: str | None = None,
         *,
@@ -338,24 +381,25 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
             raise ConfigError(
                 f"texts has {len(texts)} lists for {len(pixel_values)} photos; give a list of texts for each photo."
             )
-        pixel_values = pixel_values.to(self.device)
+        pixels = self._backend.pixels(pixel_values)
         captions: list[list[Sequence[int]]]
-        with self._inference():
-            states = self.encode(pixel_values)
+        with self._backend.inference():
+            states = self.encode(pixels)
             if texts is None:
-                generation = self.parts.generation if options is None else options
-                generated = generate_captions(self.parts, states, generation)
+                generated = self._generate(states, self.parts.generation if options is None else options)
                 captions = [[best.token_ids] for best, *_ in generated]
             else:
                 captions = [[encode_text(self.parts, text) for text in group] for group in texts]
-        with self._arithmetic():
-            photos = zip(pixel_values.split(1), states.split(1), captions, strict=True)
-            return [self._explainer.maps(*photo, method, raw) for photo in photos]
+        with self._backend.arithmetic():
+            return [
+                self._explainer.maps(pixels[index : index + 1], states[index : index + 1], group, method, raw)
+                for index, group in enumerate(captions)
+            ]
 
-    @contextmanager
-    def _inference(self) -> Iterator[None]:
-        with torch.inference_mode(), self._arithmetic():
-            yield
 
-    def _arithmetic(self) -> AbstractContextManager[None]:
-        return arithmetic(str(self.device), self.precision)
+def _backend(parts: ModelParts | ExportedParts, device: str | torch.device | None, precision: str) -> Backend:
+    if isinstance(parts, ExportedParts):
+        return OnnxBackend(parts, device, precision)
+    from wordgaze.captioner.torch_backend import TorchBackend
+
+    return TorchBackend(parts.model, device, precision)
