@@ -71,7 +71,8 @@ def test_a_hub_id_is_asked_for_its_config_then_for_the_files_of_a_model_folder_o
 ) -> None:
     network = Hub(monkeypatch, tmp_path)
     assert hub.resolve("owner/name", revision="main") == tmp_path
-    for (repo_id, options), files in zip(network.asked, ([CONFIG], [*FILES, CONFIDENCE, EXPORT, "*.onnx"]), strict=True):
+    expected = [CONFIG], [*FILES, CONFIDENCE, EXPORT, "*.onnx"]
+    for (repo_id, options), files in zip(network.asked, expected, strict=True):
         assert repo_id == "owner/name" and options.pop("revision") == "main"
         assert sorted(options.pop("allow_patterns")) == sorted(files) and not options
 

@@ -93,7 +93,7 @@ def test_weights(parts: ModelParts, onnx: OnnxModel, states: torch.Tensor) -> No
     for their, our in zip(theirs, ours, strict=True):
         for name in ("cross_attentions", "attentions"):
             for layer, expected in zip(getattr(our, name), getattr(their, name), strict=True):
-                assert layer.shape == tuple(expected.shape) and np.abs(layer - expected.numpy()).max() < 1e-5
-        assert np.allclose(our.log_probabilities, their.log_probabilities.numpy(), atol=1e-4)
+                assert layer.shape == tuple(expected.shape) and np.abs(layer - expected).max() < 1e-5
+        assert np.allclose(our.log_probabilities, their.log_probabilities, atol=1e-4)
     [weights] = onnx.cross_attentions(states[:1].numpy(), captions[:1])
     assert all(np.array_equal(*pair) for pair in zip(weights, ours[0].cross_attentions, strict=True))
