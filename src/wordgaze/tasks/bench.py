@@ -29,6 +29,7 @@ from wordgaze.data.photos import open_photo
 from wordgaze.device import arithmetic, default_allocation, find_device
 from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions
+from wordgaze.generation.torch_stepper import TorchStepper
 from wordgaze.tasks.bench_clock import Rounds, peak_memory, synchronizer, take_turns
 from wordgaze.tasks.bench_decoders import TransformersDecoder, transformers_decoder
 from wordgaze.tasks.bench_models import SHAPES, random_parts
@@ -132,7 +133,7 @@ class Bench:
             min_length=words,
             max_length=words,
         )
-        check_fits(replace(exact, num_beams=max(self.options.num_beams)), parts.model.config.decoder)
+        check_fits(replace(exact, num_beams=max(self.options.num_beams)), parts.config.decoder)
         return exact
 
     def measure(self, on_phase: Callable[[list[PhaseRow]], None], on_whole: Callable[[WholeRow], None]) -> Values:
@@ -175,7 +176,8 @@ class Bench:
         return torch.stack([self.captioner.transform(image)[0] for image in images])
 
     def _generate(self, states: Tensor, beams: int) -> list[list[int]]:
-        generated = generate_captions(self.captioner.parts, states, replace(self.greedy, num_beams=beams))
+        stepper = TorchStepper(self.captioner.model, states)
+        generated = generate_captions(self.captioner.parts, stepper, replace(self.greedy, num_beams=beams))
         return [list(captions[0].token_ids) for captions in generated]
 
     def _measure_memory(self, batch: int) -> None:
