@@ -79,10 +79,11 @@ MODEL_FILES = (
     *("config.json", "model.safetensors", "tokenizer.json", "preprocessor.json", "generation.json"),
     *("confidence.json", "README.md"),
 )
-# What a checkpoint of another library may hold besides.
+# What a checkpoint of another library, and an exported model, may hold besides.
 _CHECKPOINT_FILES = (
     *("generation_config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json"),
     *("vocab.txt", "vocab.json", "merges.txt", "*.safetensors", "*.safetensors.index.json", "*.bin*"),
+    *("onnx.json", "*.onnx"),
 )
 
 

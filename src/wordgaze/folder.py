@@ -160,6 +160,15 @@ def is_foreign(folder: str | os.PathLike[str]) -> bool:
     return "format_version" not in keys and bool({"model_type", "architectures"} & keys)
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Raise ModelError where a folder holds another library's checkpoint."""
+    if is_foreign(folder):
+        raise ModelError(
+            f"{folder} holds a checkpoint of another library; make a model folder of it first, with "
+            f"`wordgaze convert {folder} OUT`."
+        )
+
+
 def is_ours(folder: str | os.PathLike[str]) -> bool:
     """Return whether a folder holds a model of ours, or what an interrupted save has left of one."""
     folder = Path(folder)
@@ -233,11 +242,7 @@ def read_parts(folder: str | os.PathLike[str], *others: str) -> FolderParts:
             "is a file, not a model folder; name the folder" if folder.exists() else "does not exist; check the path"
         )
         raise ModelError(f"The model folder {folder} {problem}.")
-    if is_foreign(folder):
-        raise ModelError(
-            f"{folder} holds a checkpoint of another library; make a model folder of it first, with "
-            f"`wordgaze convert {folder} OUT`."
-        )
+    refuse_foreign(folder)
     for file in (CONFIG, *others, TOKENIZER, PREPROCESSOR, GENERATION):
         if not (folder / file).is_file():
             raise ModelError(f"{folder} has no {file}, so it is not a whole model folder; {_AGAIN}.")

@@ -367,14 +367,14 @@ def test_given_keeps_what_was_asked_for() -> None:
     @options.model_options
     @options.generation_options
     def command(
-        model: str | None, device: str | None, precision: str, mirrored: bool | None, **generation: Any
+        model: str | None, backend: str, device: str | None, precision: str, mirrored: bool | None, **generation: Any
     ) -> None:
-        found.update(model=model, device=device, precision=precision, mirrored=mirrored)
+        found.update(model=model, backend=backend, device=device, precision=precision, mirrored=mirrored)
         found.update(options.given(**generation))
 
     arguments = ["--model", "folder", "--num-beams", "1", "--no-sample", "--top-k", "0"]
     assert CliRunner().invoke(command, arguments).exit_code == 0
     assert found == {
-        "model": "folder", "device": None, "precision": "float32", "mirrored": None,
+        "model": "folder", "backend": "auto", "device": None, "precision": "float32", "mirrored": None,
         "num_beams": 1, "sample": False, "top_k": 0,
     }  # fmt: skip

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as F
 
 from wordgaze.data.geometry import Geometry
 from wordgaze.data.photos import open_photo
-from wordgaze.data.transform import PhotoTransform, Preprocessing
+from wordgaze.data.transform import RESAMPLING, PhotoTransform, Preprocessing
 from wordgaze.errors import ConfigError
 
 HALF = (0.5, 0.5, 0.5)
@@ -316,3 +316,18 @@ def test_senseless_preprocessing_is_refused(change: dict[str, object], what: str
 def test_missing_preprocessing_is_refused() -> None:
     with pytest.raises(ConfigError, match="mean, std missing"):
         Preprocessing.from_dict({"size": [224, 224]})
+
+
+@pytest.mark.parametrize("interpolation", RESAMPLING)
+@pytest.mark.parametrize("crop", ["pad", "center", "squash"])
+def test_an_array_holds_the_tensors_pixels_to_the_last_bit(crop: str, interpolation: str) -> None:
+    rng = np.random.default_rng(0)
+    for number, (mode, channels) in enumerate((("RGB", 3), ("L", 0), ("RGBA", 4), ("CMYK", 4))):
+        for width, height in ((1, 1), (640, 480), (33, 517), (300, 7)):
+            shape = (height, width, channels) if channels else (height, width)
+            photo = Image.fromarray(rng.integers(0, 256, shape, np.uint8), mode).convert("RGB")
+            values = Preprocessing((48 + 16 * number, 64), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), interpolation, crop, 1.3)
+            transform = PhotoTransform(values)
+            (array, geometry), (tensor, its_geometry) = transform.array(photo), transform(photo)
+            assert array.dtype == np.float32 and geometry == its_geometry
+            assert array.tobytes() == tensor.numpy().tobytes()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wordgaze.cli.options import common_options, given
+from wordgaze.cli.options import backend_option, common_options, given
 from wordgaze.cli.output import progress, with_interval
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--split", metavar="NAME", help="Split of Karpathy's captions: test, val, train, restval. [default: all]")
 @click.option("--instances", metavar="FILE", help="COCO boxes of the photos, which say what they show.")
 @click.option("--json", "json_path", metavar="OUT", help="Write all figures and each photo's confidence to OUT.")
+@backend_option
 @click.option("--device", help="cpu, cuda, cuda:1, mps, ... [default: the best available]")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Photos per batch.")
 @common_options
@@ -35,6 +36,7 @@ def command(
     split: str | None,
     instances: str | None,
     json_path: str | None,
+    backend: str,
     device: str | None,
     batch_size: int | str | None,
 ) -> None:
@@ -48,7 +50,7 @@ def command(
     _check_way_in(per_image, given(images=images, captions=captions), given(split=split, instances=instances))
 
     from wordgaze.files import check_outputs, model_files, write_text
-    from wordgaze.folder import CONFIDENCE, load_folder, save_confidence
+    from wordgaze.folder import CONFIDENCE, save_confidence
     from wordgaze.tasks.calibrate import check_model_folder
 
     check_model_folder(folder)
@@ -58,7 +60,7 @@ def command(
 
     from wordgaze.captioner import Captioner
 
-    captioner = Captioner(load_folder(folder), device)
+    captioner = Captioner.from_pretrained(Path(folder), device, backend=backend)
     sized = given(batch_size=batch_size)
     if images is not None and captions is not None:
         calibration = _score_and_calibrate(captioner, images, captions, split, instances, outputs, sized)

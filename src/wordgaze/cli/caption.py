@@ -29,6 +29,7 @@ def command(
     as_json: bool,
     confidence: bool,
     model: str | None,
+    backend: str,
     device: str | None,
     precision: str,
     mirrored: bool | None,
@@ -48,7 +49,7 @@ def command(
     from wordgaze.captioner import Captioner
     from wordgaze.tasks.caption_files import caption_files, require_confidence
 
-    captioner = Captioner.from_pretrained(model, device, precision, mirrored)
+    captioner = Captioner.from_pretrained(model, device, precision, mirrored, backend=backend)
     generation = captioner.generation_options(**given(**options))
     if confidence:
         require_confidence(captioner, generation)

@@ -10,7 +10,9 @@ from wordgaze.cli.options import model_options
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="[default: the first free one from 7860]")
 @model_options
-def command(port: int | None, model: str | None, device: str | None, precision: str, mirrored: bool | None) -> None:
+def command(
+    port: int | None, model: str | None, backend: str, device: str | None, precision: str, mirrored: bool | None
+) -> None:
     """Open the demo page on this machine: give it a photo, see its caption and maps. Nobody else can reach it."""
     from wordgaze.demo import check_gradio, launch
 
@@ -18,4 +20,4 @@ def command(port: int | None, model: str | None, device: str | None, precision: 
 
     from wordgaze.captioner import Captioner
 
-    launch(Captioner.from_pretrained(model, device, precision, mirrored), port)
+    launch(Captioner.from_pretrained(model, device, precision, mirrored, backend=backend), port)

@@ -73,6 +73,7 @@ def command(
     html_path: str | None,
     strict: bool,
     model: str | None,
+    backend: str,
     device: str | None,
     precision: str,
     mirrored: bool | None,
@@ -101,7 +102,7 @@ def command(
     else:
         from wordgaze.captioner import Captioner
 
-        captioner = Captioner.from_pretrained(model, device, precision, mirrored)
+        captioner = Captioner.from_pretrained(model, device, precision, mirrored, backend=backend)
         generation = captioner.generation_options(**given(**options))
         sized = given(batch_size=batch_size)
         with progress(len(photos), lines=False) as advance:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 @click.option(
     "--method",
     metavar="NAME",
-    help="How attention becomes a map: gradient (the default), rollout, contrast, last, mean, layer-0, "
-    "layer-0-head-0, ..., or several joined by +.",
+    help="How attention becomes a map: gradient (the default), rollout, contrast (the default of an exported model, "
+    "which has no gradients), last, mean, layer-0, layer-0-head-0, ..., or several joined by +.",
 )
 @click.option("--raw", is_flag=True, help="Show the softmax rows of the method's layers as they are.")
 @model_options
@@ -44,6 +44,7 @@ def command(
     method: str | None,
     raw: bool,
     model: str | None,
+    backend: str,
     device: str | None,
     precision: str,
     mirrored: bool | None,
@@ -73,7 +74,7 @@ def command(
 
     from wordgaze.captioner import Captioner
 
-    captioner = Captioner.from_pretrained(model, device, precision, mirrored)
+    captioner = Captioner.from_pretrained(model, device, precision, mirrored, backend=backend)
     results = explain_files(
         captioner, photos, output, text, method, raw=raw, strict=photo_values.strict, **given(**options)
     )

@@ -41,6 +41,7 @@ def command(
     faithfulness: int | None,
     json_path: str | None,
     model: str | None,
+    backend: str,
     device: str | None,
     precision: str,
     mirrored: bool | None,
@@ -71,7 +72,7 @@ def command(
     for note in references.notes:
         click.echo(f"wordgaze: {note}", err=True)
     photos = with_boxes(references, captions, instances)
-    captioner = Captioner.from_pretrained(model, device, precision, mirrored)
+    captioner = Captioner.from_pretrained(model, device, precision, mirrored, backend=backend)
     generation = captioner.generation_options(**given(**options))
     sized = given(batch_size=batch_size)
     with progress(len(photos), lines=False) as advance:

@@ -122,18 +122,30 @@ def photo_options(command: Callable[..., None]) -> Callable[..., None]:
     )(with_values)
 
 
-def model_options(command: Command) -> Command:
-    """Add ``--model``, ``--device``, ``--precision``, ``--mirrored``, ``--threads`` and ``--debug``.
+def backend_option(command: Command) -> Command:
+    """Add ``--backend``; the command's function gets ``backend``."""
+    return click.option(
+        "--backend",
+        type=click.Choice(["auto", "torch", "onnx"]),
+        default="auto",
+        show_default=True,
+        help="What runs the model: onnx, on the CPU, what `wordgaze export` has written; torch any other.",
+    )(command)
 
-    The function gets ``model, device, precision, mirrored``.
+
+def model_options(command: Command) -> Command:
+    """Add ``--model``, ``--backend``, ``--device``, ``--precision``, ``--mirrored``, ``--threads`` and ``--debug``.
+
+    The function gets ``model, backend, device, precision, mirrored``.
     """
     return _all(
         click.option(
             "--model",
             metavar="DIR_OR_ID",
-            help="A model folder, or a name on the Hugging Face Hub; also of a BLIP or ViT-GPT2 checkpoint. "
-            "[default: the bundled model]",
+            help="A model folder, or a name on the Hugging Face Hub; also of a BLIP or ViT-GPT2 checkpoint, or what "
+            "`wordgaze export` has written. [default: the bundled model]",
         ),
+        backend_option,
         click.option("--device", help="cpu, cuda, cuda:1, mps, ... [default: the best available]"),
         click.option(
             "--precision",

@@ -200,16 +200,14 @@ def _upload_class(gradio: Any) -> Any:
 
 def _default_options(captioner: Captioner) -> tuple[int, int, int, str]:
     """Return the model's own number of beams, shortest and longest caption, and the default method."""
-    from wordgaze.explanation.methods import DEFAULT_METHOD
-
     defaults = captioner.parts.generation
-    return defaults.num_beams, defaults.min_length, defaults.max_length, DEFAULT_METHOD
+    return defaults.num_beams, defaults.min_length, defaults.max_length, captioner.methods[0]
 
 
 def _options(gradio: Any, captioner: Captioner) -> tuple[Any, Any, Any, Any]:
     """Return the sliders of the beams, the shortest and the longest caption, and the list of methods."""
     num_beams, min_length, max_length, method = _default_options(captioner)
-    longest = captioner.model.config.decoder.positions
+    longest = captioner.parts.config.decoder.positions
     return (
         gradio.Slider(1, _MOST_BEAMS, num_beams, step=1, label="Beams"),
         gradio.Slider(0, longest, min_length, step=1, label="Shortest, in tokens"),

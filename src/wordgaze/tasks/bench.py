@@ -29,7 +29,7 @@ from wordgaze.data.photos import open_photo
 from wordgaze.device import arithmetic, default_allocation, find_device
 from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions
-from wordgaze.generation.torch_stepper import TorchStepper
+from wordgaze.generation.torch_stepper import fast_stepper
 from wordgaze.tasks.bench_clock import Rounds, peak_memory, synchronizer, take_turns
 from wordgaze.tasks.bench_decoders import TransformersDecoder, transformers_decoder
 from wordgaze.tasks.bench_models import SHAPES, random_parts
@@ -176,7 +176,7 @@ class Bench:
         return torch.stack([self.captioner.transform(image)[0] for image in images])
 
     def _generate(self, states: Tensor, beams: int) -> list[list[int]]:
-        stepper = TorchStepper(self.captioner.model, states)
+        stepper = fast_stepper(self.captioner.model, states)
         generated = generate_captions(self.captioner.parts, stepper, replace(self.greedy, num_beams=beams))
         return [list(captions[0].token_ids) for captions in generated]
 

@@ -23,6 +23,7 @@ from wordgaze.evaluation.calibration import (
 from wordgaze.evaluation.chair import chair
 from wordgaze.evaluation.ptb import tokenize_all
 from wordgaze.files import AnyPath, model_files, one_line
+from wordgaze.folder import refuse_foreign
 from wordgaze.generation.confidence import FEATURES, Confidence
 
 if TYPE_CHECKING:
@@ -143,13 +144,14 @@ def _calibration_photo(name: str, row: dict[str, Any]) -> CalibrationPhoto:
 
 
 def check_model_folder(folder: AnyPath) -> None:
-    """Raise ModelError where ``folder`` can't get a confidence: it is missing, or a link to the bundled model."""
+    """Raise ModelError where ``folder`` can't get a confidence: missing, foreign, or a link to the bundled model."""
     path = Path(folder)
     if not path.is_dir():
         raise ModelError(
             f"There is no model folder {one_line(path)}; name a folder on this machine, as `wordgaze train` and "
             "`wordgaze convert` write."
         )
+    refuse_foreign(path)
     if path.is_symlink() and path.samefile(model_files(None)[0].parent):
         raise ModelError(
             f"{one_line(path)} is a link to the bundled model, which stays as it is; calibrate a copy of it."

@@ -26,7 +26,6 @@ from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.errors import DataError, PhotoWarning, warn
 from wordgaze.evaluation.categories import ObjectMention, find_objects
 from wordgaze.evaluation.grounding import PointingTrial, Target, View, mean_over_photos, summary
-from wordgaze.explanation.methods import DEFAULT_METHOD
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.tasks.references import check_categories, files_of, photos_to_caption
 
@@ -157,7 +156,7 @@ def measure_grounding(
             f"No caption of these {len(photos)} photos names a thing with a box in its photo; name other photos."
         )
     return Grounding(
-        method=DEFAULT_METHOD if method is None else method,
+        method=captioner.methods[0] if method is None else method,
         raw=raw,
         references=tuple(on_references),
         generated=tuple(on_generated),
@@ -215,7 +214,7 @@ def batches(
                     raise DataError(f"{path}: {photo.error} (one of {len(photos)} photos to measure).") from photo.error
                 pixels, geometry = photo.content
                 pixel_values.append(pixels)
-                scenes.append(scene_of(photo.label, geometry, captioner.model.grid))
+                scenes.append(scene_of(photo.label, geometry, captioner.grid))
             yield [photo.label for photo in batch], torch.stack(pixel_values), scenes
 
 
@@ -348,7 +347,7 @@ def measure_faithfulness(
             for share in SHARES:
                 first = np.isin(np.arange(shown.size), order[: round(share * len(order))])
                 for kind, blank in (("deletion", first), ("insertion", ~first)):
-                    inputs.append(_blanked(pixel_values[0], blank.reshape(captioner.model.grid)))
+                    inputs.append(_blanked(pixel_values[0], blank.reshape(captioner.grid)))
                     keys.append((kind, name))
         probabilities = _probabilities(captioner, torch.stack(inputs), text, mention)
         by_key: dict[tuple[str, str], list[float]] = defaultdict(list)
