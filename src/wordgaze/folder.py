@@ -246,9 +246,10 @@ def read_parts(folder: str | os.PathLike[str], *others: str) -> FolderParts:
     for file in (CONFIG, *others, TOKENIZER, PREPROCESSOR, GENERATION):
         if not (folder / file).is_file():
             raise ModelError(f"{folder} has no {file}, so it is not a whole model folder; {_AGAIN}.")
+    config = _read(folder / CONFIG, CaptionModelConfig.from_dict)
     generation, special_ids = _read(folder / GENERATION, _generation_from_dict)
     parts = FolderParts(
-        config=_read(folder / CONFIG, CaptionModelConfig.from_dict),
+        config=config,
         tokenizer=CaptionTokenizer.load(folder / TOKENIZER, special_ids),
         preprocessing=_read(folder / PREPROCESSOR, Preprocessing.from_dict),
         generation=generation,

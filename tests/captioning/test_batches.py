@@ -110,7 +110,7 @@ def test_the_command_prints_the_first_caption_at_once(
         return real(pixel_values, options)
 
     monkeypatch.setattr(captioner, "caption_pixels", caption_pixels)
-    monkeypatch.setattr(Captioner, "from_pretrained", lambda *_: captioner)
+    monkeypatch.setattr(Captioner, "from_pretrained", lambda *_, **__: captioner)
     result = CliRunner().invoke(command, [str(photos[0].parent), "--batch-size", "4"])
     assert result.exit_code == 0 and len(result.stdout.splitlines()) == 6
     assert sizes == [1, 2, 3]

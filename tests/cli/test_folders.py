@@ -22,7 +22,7 @@ HIDDEN_HINT = " (--hidden takes what is hidden)"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, captioner: Captioner) -> Path:
     """The current folder, with one photo in it; every command gets the same small model."""
-    monkeypatch.setattr(Captioner, "from_pretrained", lambda *_: captioner)
+    monkeypatch.setattr(Captioner, "from_pretrained", lambda *_, **__: captioner)
     monkeypatch.chdir(tmp_path)
     draw_photo(tmp_path / "one.png", 1)
     return tmp_path
