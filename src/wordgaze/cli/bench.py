@@ -140,6 +140,7 @@ def train(model: str | None, photos: str | None, json_path: str | None, device: 
     from tempfile import TemporaryDirectory
 
     from wordgaze.files import check_outputs, model_files, write_text
+    from wordgaze.folder import ModelParts
     from wordgaze.tasks.bench import load_bench_captioner, machine
     from wordgaze.tasks.bench_models import photos_to_bench
     from wordgaze.tasks.bench_train import TrainBench, TrainBenchOptions
@@ -151,7 +152,8 @@ def train(model: str | None, photos: str | None, json_path: str | None, device: 
         files = photos_to_bench(photos, options.batch_size, Path(temporary))
         check_outputs(outputs, files)
         name, captioner = load_bench_captioner(model, device, "float32")
-        kind = captioner.device.type
+        assert isinstance(captioner.parts, ModelParts)
+        kind = str(captioner.device).partition(":")[0]
         bench = TrainBench(name, captioner.parts, files, options, Path(temporary), kind)
         click.echo(headline(name, kind, bench.precision, machine(kind)))
         click.echo(TRAIN_HEAD)

@@ -40,5 +40,5 @@ def compare(model: CaptionModel, size: tuple[int, int], folder: Path) -> Differe
     passes = zip(
         forced_passes(model, states[:1], captions), exported.forced_passes(states[:1].numpy(), captions), strict=True
     )
-    log_probs = [np.abs(ours.log_probabilities - theirs.log_probabilities.numpy()).max() for theirs, ours in passes]
+    log_probs = [np.abs(ours.log_probabilities - theirs.log_probabilities).max() for theirs, ours in passes]
     return Difference(float(moved), float(max(log_probs)))
