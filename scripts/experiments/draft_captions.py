@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageChops
-from torch import Tensor
 
 from scripts import SHARED_DATA
 from scripts.common.arguments import check_files, script_parser
@@ -84,22 +82,22 @@ class DraftTrial:
 
     def add(self, photos: Sequence[Path]) -> None:
         """Caption a batch of photos in every way."""
-        pixel_values: dict[str, list[Tensor]] = {way: [] for way in self.captions}
+        pixel_values: dict[str, list[np.ndarray]] = {way: [] for way in self.captions}
         for path in photos:
             file, other = large_jpegs(open_photo(path), self._grain, (_QUALITY, _OTHER_QUALITY))
             self.file_bytes.append(len(file))
             for way in self.captions:
                 pixel_values[way].append(self._pixel_values(other if way == OTHER else file, way))
         for way, batch in pixel_values.items():
-            captions = self._captioner.caption_pixels(torch.stack(batch), self._captioner.generation_options())
+            captions = self._captioner.caption_pixels(np.stack(batch), self._captioner.generation_options())
             self.captions[way] += map(str, captions)
 
-    def _pixel_values(self, file: bytes, way: str) -> Tensor:
+    def _pixel_values(self, file: bytes, way: str) -> np.ndarray:
         preprocessing, margin = self._captioner.transform.preprocessing, MARGINS.get(way)
         start = time.perf_counter()
         smaller = None if margin is None else lambda size: preprocessing.max_reduction(size) * 2 / margin
         photo = open_photo(file, max_reduction=smaller)
-        pixel_values = self._captioner.transform(photo)[0]
+        pixel_values = self._captioner.transform.array(photo)[0]
         self.milliseconds[way].append(1e3 * (time.perf_counter() - start))
         if isinstance(photo, DraftPhoto):
             self.scales[way].add(round(photo.size[0] / photo.image.width))
