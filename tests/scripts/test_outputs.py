@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scripts.bundled import make, measure
 from scripts.docs.cross_attention import __main__ as cross_attention
-from scripts.experiments import benchmark_cider, benchmark_latency
+from scripts.experiments import benchmark_cider, benchmark_latency, start_up
 from scripts.experiments.side_by_side.__main__ import main as side_by_side
 
 from wordgaze.files import MODEL_FILES
@@ -21,6 +21,7 @@ SCRIPTS = {
     "make": make.main,
     "cross_attention": cross_attention.main,
     "measure": measure.main,
+    "start_up": start_up.main,
 }
 
 
@@ -56,6 +57,8 @@ def test_all_files_of_a_model_folder_are_inputs() -> None:
         ("benchmark_cider --references references.json --results results.json --json results.json", "results.json"),
         ("benchmark_latency photo.png --json photo.png", "photo.png"),
         ("benchmark_latency photo.png --model one --json hard.json", "hard.json"),
+        ("start_up photo.png --json photo.png", "photo.png"),
+        ("start_up photo.png --exported one --json hard.json", "hard.json"),
         ("measure one data/out --data data", "captions_val.json"),
     ],
 )  # fmt: skip

@@ -149,8 +149,8 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
             return cls(load_exported(folder), mirrored=mirrored)
         if backend == "onnx":
             raise ConfigError(
-                f"ONNX Runtime runs exported models, and {folder} is none; make one with "
-                f"`wordgaze export {folder} OUT`, and name OUT."
+                f"ONNX Runtime runs exported models, and {name or 'the bundled model'} is none; make one with "
+                f"`wordgaze export {name or 'bundled'} OUT`, and name OUT."
             )
         from wordgaze.convert.load import load_resolved
 
