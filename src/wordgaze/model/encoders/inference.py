@@ -60,11 +60,11 @@ class InferenceEncoder:
         """Return the states of ``pixel_values`` (B, 3, H, W)."""
         if torch.is_grad_enabled() or self.encoder.training or pixel_values.device.type != "cpu":
             return self.encoder(pixel_values)
-        encoder = self._copy_for(_arithmetic_dtype(pixel_values))
+        encoder = self.copy_for(_arithmetic_dtype(pixel_values))
         groups = pixel_values.tensor_split(-(-len(pixel_values) // GROUP)) if len(pixel_values) > GROUP else ()
         return torch.cat([encoder(group) for group in groups]) if groups else encoder(pixel_values)
 
-    def _copy_for(self, dtype: torch.dtype) -> Any:
+    def copy_for(self, dtype: torch.dtype) -> Any:
         """Return the copy for arithmetic in ``dtype``, or the encoder itself where oneDNN can't compute in it."""
         if not _has_onednn(dtype):
             return self.encoder
@@ -115,6 +115,7 @@ class FoldedConv(nn.Module):
     """A convolution, the batch norm after it, and the activation after that: one operation of oneDNN on the CPU."""
 
     weight: Tensor
+    even_weight: Tensor
     bias: Tensor
 
     def __init__(self, conv: nn.Conv2d, norm: BatchNormAct2d, dtype: torch.dtype) -> None:
@@ -128,19 +129,30 @@ class FoldedConv(nn.Module):
         self.register_buffer("weight", weight.detach().contiguous(memory_format=torch.channels_last), persistent=False)
         self.register_buffer("bias", bias.detach().to(dtype), persistent=False)
         self.pads_by_size = isinstance(conv, Conv2dSame)
+        # TensorFlow pads an even map one pixel less before than after. So does a kernel with a row and a column of
+        # zeros before the others, and the map need not be copied.
+        self.even_padding: list[int] | None = None
+        odd_kernel = all(size % 2 for size in conv.kernel_size)
+        if self.pads_by_size and odd_kernel and conv.stride == (2, 2) and conv.dilation == (1, 1):
+            self.even_padding = [size // 2 for size in conv.kernel_size]
+            even = nn.functional.pad(self.weight, (1, 0, 1, 0)).contiguous(memory_format=torch.channels_last)
+            self.register_buffer("even_weight", even, persistent=False)
         self.kernel_size, self.groups = conv.kernel_size, conv.groups
         self.stride, self.padding, self.dilation = list(conv.stride), list(conv.padding), list(conv.dilation)
         self.fused, self.scalars = _FUSED_ACTIVATIONS.get(type(norm.act), ("none", []))
         self.activation = nn.Identity() if type(norm.act) in _FUSED_ACTIVATIONS else norm.act
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        if self.pads_by_size:
+        weight, padding = self.weight, self.padding
+        if self.even_padding is not None and not any(side % 2 for side in feature_map.shape[2:]):
+            weight, padding = self.even_weight, self.even_padding
+        elif self.pads_by_size:
             feature_map = pad_same(feature_map, self.kernel_size, self.stride, self.dilation)
         result = torch.ops.mkldnn._convolution_pointwise(
-            feature_map.to(self.weight.dtype),
-            self.weight,
+            feature_map.to(weight.dtype),
+            weight,
             self.bias,
-            self.padding,
+            padding,
             self.stride,
             self.dilation,
             self.groups,
