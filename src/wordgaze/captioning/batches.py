@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from wordgaze.errors import is_out_of_memory
 
 AUTO = "auto"
-# On a CPU more photos at a time are no faster; scripts/experiments/many_photos.py measures it.
+# On a CPU more photos at a time are hardly faster, as `wordgaze bench` shows.
 _MOST_ON_CPU, _MOST = 16, 64
 _SHARE_OF_FREE_MEMORY = 0.5
 
