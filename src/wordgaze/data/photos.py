@@ -16,11 +16,11 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from wordgaze.data.colors import from_array, from_tensor, is_tensor, to_rgb
 from wordgaze.data.cut_short import fill_up, jpeg_kind, webp_size
 from wordgaze.data.draft import Draft, MaxReduction, Photo, set_draft
-from wordgaze.data.listing import holds_photos, why_missing
+from wordgaze.data.exif_bombs import defused_jpeg, holds_bomb, is_bomb
 from wordgaze.data.no_photo import kind_of_file
 from wordgaze.data.png import fill_up_png, read_deep_png, read_plain_png
 from wordgaze.data.quiet import open_with_pillow, quiet_pillow
-from wordgaze.data.streams import is_special, open_special, read_stream
+from wordgaze.data.streams import open_file, read_stream, reason_of
 from wordgaze.data.tiff import TiffLayout, ends_before_layout, read_layout, read_tiff
 from wordgaze.errors import PhotoError, PhotoWarning
 
@@ -54,6 +54,8 @@ _ENOUGH_ROWS = 0.95  # of a photo that is cut short, to be read all the same
 _MAX_FILLED_PIXELS = 400_000_000  # to decode in all, of a file that is filled up in several ways
 _NOT_SUPPORTED = re.compile(r"unsupported|not supported|unknown|can(not|'t) handle", re.IGNORECASE)
 _TOO_LARGE = "needs more memory than there is; make it smaller first"
+_BOMB = "has EXIF tags that claim far more than there is; save it again without metadata"
+_HAS_EXIF_IN_ONE_PIECE = re.compile(rb"RIFF....WEBP|....ftyp", re.DOTALL)
 _DAMAGED_HEADER = "is damaged or cut short in its header; get the file again from its source"
 
 
@@ -129,7 +131,7 @@ def _open(source: PhotoSource, request: _Request) -> Photo:
     if isinstance(source, bytes | bytearray | memoryview):
         return _read(io.BytesIO(source), request)
     if isinstance(source, str | os.PathLike):
-        with _open_file(source) as file:
+        with open_file(source) as file:
             return _read(file, request)
     if hasattr(source, "read"):
         return _read(cast(BinaryIO, source), request)
@@ -142,28 +144,6 @@ def _open(source: PhotoSource, request: _Request) -> Photo:
     raise PhotoError(
         f"is {article} {kind}; pass a path, bytes, a binary file, a PIL image, a NumPy array or a torch tensor"
     )
-
-
-def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
-    try:
-        return open_special(path) if is_special(path) else open(path, "rb")
-    except (FileNotFoundError, NotADirectoryError):
-        raise PhotoError(why_missing(path)) from None
-    except IsADirectoryError:
-        if os.access(path, os.R_OK | os.X_OK):
-            if holds_photos(path):
-                raise PhotoError("is a folder, not a photo; name a photo inside it") from None
-            raise PhotoError("is a folder without photos; name photos") from None
-        raise PhotoError("is a folder that can't be read; check its permissions") from None
-    except PermissionError:
-        raise PhotoError("can't be read; check the file's permissions") from None
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        raise PhotoError(f"can't be opened ({_reason(error)}); check the path") from None
-
-
-def _reason(error: Exception) -> str:
-    """Return what an error of the system says, without its number and the file's name."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 # From a file to a loaded picture
@@ -193,7 +173,7 @@ def _read(file: BinaryIO, request: _Request) -> Photo:
         beginning = file.read(16)
         file.seek(0)
     except (OSError, ValueError) as error:  # a broken disk or connection
-        raise PhotoError(f"can't be read ({_reason(error)}); try again, or get the file again") from None
+        raise PhotoError(f"can't be read ({reason_of(error)}); try again, or get the file again") from None
     if not beginning:
         raise PhotoError("is empty (0 bytes); get the file again from its source")
     load = _LOADERS.get(next((name for name, begins in _BEGINNINGS.items() if begins.match(beginning)), ""), _load)
@@ -205,7 +185,7 @@ def _read(file: BinaryIO, request: _Request) -> Photo:
     except MemoryError:
         raise PhotoError(_TOO_LARGE) from None
     except OSError as error:  # of the system, in the middle of the file
-        raise PhotoError(f"can't be read ({_reason(error)}); try again, or get the file again") from None
+        raise PhotoError(f"can't be read ({reason_of(error)}); try again, or get the file again") from None
 
 
 def _read_all(file: BinaryIO) -> bytes:
@@ -222,6 +202,15 @@ def _load(file: BinaryIO, request: _Request) -> _Loaded:
     """Return a picture of any format, filled up where the file ended too early."""
     image = None
     size = webp_size(file.read(30))
+    file.seek(0)
+    beginning = file.read(12)
+    if beginning.startswith(b"\xff\xd8"):
+        file = defused_jpeg(file)
+    elif _HAS_EXIF_IN_ONE_PIECE.match(beginning):
+        file.seek(0)
+        if holds_bomb(file.read()):
+            raise PhotoError(_BOMB)
+    file.seek(0)
     if size is not None and min(size) > 0:
         _check_size(size, request)
     try:
@@ -271,6 +260,8 @@ def _load_png(file: BinaryIO, request: _Request) -> _Loaded:
 
 
 def _load_tiff(file: BinaryIO, request: _Request) -> _Loaded:
+    if is_bomb(file):
+        raise PhotoError("has tags that claim far more than there is; save it again")
     layout = read_layout(file)
     if layout is None and ends_before_layout(file):
         raise PhotoError(
@@ -459,6 +450,10 @@ def _finish(image: Image.Image, request: _Request, loaded: _Loaded | None = None
         raise PhotoError(_TOO_LARGE) from None
     except ValueError as error:
         raise PhotoError(f"has colors that can't be read ({error}); convert it to JPEG or PNG") from None
+    except Exception as error:  # of a palette that is missing: an AssertionError
+        if loaded is None:
+            raise
+        raise _damaged(error, image) from None
     is_one_of_many = loaded is not None and (clear or _is_uniform(rgb)) and _is_animated(loaded)
     what = f"{clear}, so that only white is seen" if clear else "of a single color"
     if is_one_of_many:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from wordgaze.data.colors import to_8_bits, usual_range
+from wordgaze.data.exif_bombs import is_bomb, is_text_bomb
 from wordgaze.data.quiet import open_with_pillow
 from wordgaze.errors import PhotoError
 
@@ -87,7 +88,7 @@ def read_plain_png(file: BinaryIO) -> PlainPng:
 def _side_chunk(name: bytes, data: bytes) -> bytes:
     """Return a chunk as Pillow reads it without inflating, or nothing for one that is broken or a bomb."""
     if name in (b"tRNS", b"eXIf"):
-        return _chunk(name, data)
+        return b"" if name == b"eXIf" and is_bomb(io.BytesIO(data)) else _chunk(name, data)
     key, _, text = data.partition(b"\0")
     is_deflated = name == b"zTXt"
     if name == b"zTXt":
@@ -103,6 +104,8 @@ def _side_chunk(name: bytes, data: bytes) -> bytes:
             return b""
         if inflate.unconsumed_tail:
             return b""
+    if key == _KEYS[0] and is_text_bomb(text):
+        return b""
     if key.startswith(b"XML"):
         return _chunk(b"iTXt", key + b"\0\0\0\0\0" + text)
     return _chunk(b"tEXt", key + b"\0" + text)

@@ -1,4 +1,4 @@
-"""Photos that are no regular files: stdin and named pipes, read whole, with bounds on size and waiting."""
+"""A photo's bytes: files opened; stdin and named pipes read whole, with bounds on size and waiting."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import time
 from typing import BinaryIO
 
+from wordgaze.data.listing import holds_photos, why_missing
 from wordgaze.errors import PhotoError
 
 MAX_BYTES = 1024**3
@@ -80,3 +81,26 @@ def _first_bytes(handle: int) -> bytes:
             return beginning
         time.sleep(0.02)
     raise PhotoError("is a pipe that nothing is written to; name a file")
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error of the system says, without its number and the file's name."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """Return a photo's file, or the content of a pipe; raises PhotoError."""
+    try:
+        return open_special(path) if is_special(path) else open(path, "rb")
+    except (FileNotFoundError, NotADirectoryError):
+        raise PhotoError(why_missing(path)) from None
+    except IsADirectoryError:
+        if os.access(path, os.R_OK | os.X_OK):
+            if holds_photos(path):
+                raise PhotoError("is a folder, not a photo; name a photo inside it") from None
+            raise PhotoError("is a folder without photos; name photos") from None
+        raise PhotoError("is a folder that can't be read; check its permissions") from None
+    except PermissionError:
+        raise PhotoError("can't be read; check the file's permissions") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise PhotoError(f"can't be opened ({reason_of(error)}); check the path") from None
