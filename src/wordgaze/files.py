@@ -16,11 +16,17 @@ from wordgaze.errors import ConfigError, shown, wrong_kind
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 
-_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+# The other control characters, and what some readers take for a line break: a name must not clear the terminal.
+_ESCAPES = str.maketrans(
+    {chr(code): f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+    | {"\u2028": r"\u2028", "\u2029": r"\u2029", "\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
+)
 
 
 def one_line(path: AnyPath) -> str:
     r"""Return a file's name for a line of text: its tabs, line breaks and backslashes as ``\t \n \r \\``.
+
+    Other control characters are ``\x1b``, ``\x85``, ..., and Unicode's line and paragraph separators ``\u2028 \u2029``.
 
     On Windows names hold none of them, and backslashes separate folders, so the name stays as it is.
     """

@@ -290,5 +290,10 @@ def _printed(path: Path, lines: list[tuple[int, str]]) -> Iterator[Result]:
         name, caption, *more = line.rstrip("\r").split("\t")
         if len(more) > 1 or (more and not re.fullmatch(r"[01]?\.\d+|[01]|-", more[0].strip())):
             raise DataError(f"{path}: line {number} has {2 + len(more)} fields, but no line names them; {RESULTS}.")
-        file = re.sub(r"\\[\\tnr]", lambda match: _ESCAPES[match[0]], name)
+        file = re.sub(r"\\([\\tnr]|x[01789][0-9a-f]|u202[89])", _unescaped, name)
         yield Result(Spelled(file, is_name=True), caption, f"line {number}")
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    """Return the character that :func:`wordgaze.files.one_line` wrote so."""
+    return _ESCAPES.get(match[0]) or chr(int(match[1][1:], 16))
