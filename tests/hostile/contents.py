@@ -19,6 +19,7 @@ HEADER = f"is damaged or cut short in its header; {AGAIN}"
 NO_PHOTO = "not a photo in a format that can be read (JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF, JPEG 2000, PPM)"
 CONVERT = "convert it to JPEG or PNG"
 TOO_MANY = "has {} x {} = N pixels, more than the 178,956,970 allowed; make it smaller first"
+TAGS = "has tags that claim far more than there is; save it again"
 LINES = b"".join(b"\0" + row.tobytes() for row in SUBJECT)
 JPEG = encoded("JPEG", quality=92)
 
@@ -41,9 +42,11 @@ def cut() -> Iterator[Kind]:
             yield refused(f"a {name} cut in the middle", data[: len(data) // 2], FEW)
     data = whole["progressive JPEG"]
     how = "whole, in less detail"
-    yield captioned(f"a progressive JPEG of its first 90 percent", data[: len(data) * 9 // 10], how, words=_all())
+    yield captioned("a progressive JPEG of its first 90 percent", data[: len(data) * 9 // 10], how, words=_all())
     yield captioned("a JPEG without its last 2 bytes", JPEG[:-2], "whole", words=END)
-    yield captioned("a JPEG without its last 2 percent", JPEG[: -len(JPEG) // 50], "the rows that are there", words=SHORT)
+    yield captioned(
+        "a JPEG without its last 2 percent", JPEG[: -len(JPEG) // 50], "the rows that are there", words=SHORT
+    )
     yield captioned("a PNG without its last 12 bytes", whole["PNG"][:-12], "whole", words=END)
     half = len(JPEG) // 2
     yield refused("a JPEG whose second half is zeros, as of a broken download", JPEG[:half] + bytes(half), FEW)
@@ -57,7 +60,7 @@ def cut() -> Iterator[Kind]:
     )
     yield captioned("a JPEG with 5,000 zeros behind it", JPEG + bytes(5000), "as without them")
     yield captioned("a JPEG with a second one behind it", JPEG + JPEG, "the first one")
-    yield captioned("a PNG with a megabyte of garbage behind it", encoded("PNG") + b"garbage" * 150_000, "as without it")
+    yield captioned("a PNG with a megabyte of garbage behind it", encoded("PNG") + b"trash" * 200_000, "as without it")
 
 
 def _not(kind: str = "", advice: str = CONVERT) -> str:
@@ -87,7 +90,9 @@ def no_photos() -> Iterator[Kind]:
     yield refused("an archive", b"PK\3\4" + bytes(20), _not("an archive", "unpack it first"))
     video = b"\0\0\0\x18ftypmp42" + bytes(20)
     yield refused("a video", video, _not("a video", "save a frame of it"))
-    yield refused("an icon, which may hold a larger photo", b"\0\0\1\0\1\0" + bytes(16) + encoded("PNG"), _not("an icon"))
+    yield refused(
+        "an icon, which may hold a larger photo", b"\0\0\1\0\1\0" + bytes(16) + encoded("PNG"), _not("an icon")
+    )
     zeros = _not("a file that begins with zeros", "get it again from its source")
     yield refused("5,000 zeros", bytes(5000), zeros)
     noise = b"\x07" + np.random.default_rng(3).bytes(4999)
@@ -113,7 +118,9 @@ def zeros_png(width: int, height: int, depth: int, color: int, extra: bytes = b"
     block = deflate.compress(bytes(2**20)) + deflate.flush(zlib.Z_FULL_FLUSH)
     rest = deflate.compress(bytes(total % 2**20)) + deflate.flush()
     checksum = struct.pack(">I", (total % 65521) << 16 | 1)
-    return png(b"", extra, depth, color, size=(width, height), pixels=b"\x78\xda" + block * (total // 2**20) + rest + checksum)
+    return png(
+        b"", extra, depth, color, size=(width, height), pixels=b"\x78\xda" + block * (total // 2**20) + rest + checksum
+    )
 
 
 def bombs() -> Iterator[Kind]:
@@ -148,7 +155,12 @@ def bombs() -> Iterator[Kind]:
     yield captioned("a PNG whose pixels inflate to 64 MiB more than it has", more, "as without them")
     for data, name in ((tag_bomb(200), "TIFF"), (_with_exif(tag_bomb(200)), "JPEG")):
         what = f"a {name} of one megabyte, 200 tags of which hold all of it"
-        yield captioned(what, data, "as without them") if name == "JPEG" else refused(what, data, HEADER)
+        yield captioned(what, data, "as without them") if name == "JPEG" else refused(what, data, TAGS)
+    exif = chunk(b"eXIf", tag_bomb(200))
+    yield captioned("a PNG whose EXIF is such a bomb", png(LINES, exif), "as without it")
+    webp = encoded("WEBP", quality=90, exif=tag_bomb(200))
+    words = "has EXIF tags that claim far more than there is; save it again without metadata"
+    yield refused("a WebP whose EXIF is such a bomb", webp, words)
 
 
 def tag_bomb(tags: int, size: int = 1_000_000) -> bytes:
@@ -193,7 +205,9 @@ def shapes_and_colors() -> Iterator[Kind]:
     wrong = encoded("JPEG", PHOTO.convert("CMYK"), quality=95, icc_profile=profile)
     yield captioned("a CMYK JPEG with a profile for RGB", wrong, "in its colors, without the profile")
     yield captioned("a CMYK JPEG with a profile of garbage", _cmyk(icc_profile=b"x" * 999), "in its colors")
-    yield captioned("a JPEG with half of a profile", JPEG[:2] + segment(0xE2, b"ICC_PROFILE\0\1\2xx") + JPEG[2:], "as without it")
+    yield captioned(
+        "a JPEG with half of a profile", JPEG[:2] + segment(0xE2, b"ICC_PROFILE\0\1\2xx") + JPEG[2:], "as without it"
+    )
     yield captioned("a PNG with a profile of garbage", png(LINES, chunk(b"iCCP", b"icc\0\0data")), "as without it")
     lab = ImageCms.buildTransform(profile_of("sRGB"), profile_of("LAB"), "RGB", "LAB")
     yield captioned("a TIFF in L*a*b*", encoded("TIFF", ImageCms.applyTransform(PHOTO, lab)), "in its colors")
@@ -240,9 +254,13 @@ def frames() -> Iterator[Kind]:
     yield captioned("a JPEG with an MPO index of garbage", JPEG[:2] + mpf + JPEG[2:], "as without it")
     options["append_images"] = [PHOTO]
     clear = Image.new("RGBA", PHOTO.size, (0, 0, 0, 0))
-    words = "has a first frame that is wholly transparent, so that only white is seen; save the frame you mean as a photo"
+    words = (
+        "has a first frame that is wholly transparent, so that only white is seen; save the frame you mean as a photo"
+    )
     white = np.full_like(SUBJECT, 255)
-    yield captioned("a GIF whose first frame is empty", encoded("GIF", clear, **options), "as white", shows=white, words=words)
+    yield captioned(
+        "a GIF whose first frame is empty", encoded("GIF", clear, **options), "as white", shows=white, words=words
+    )
     many = encoded("GIF", PHOTO.quantize(8).resize((16, 12)), save_all=True,
                    append_images=[Image.new("P", (16, 12), n % 9) for n in range(2000)])  # fmt: skip
     small = np.asarray(PHOTO.quantize(8).resize((16, 12)).convert("RGB"))
@@ -267,7 +285,9 @@ _STORED = {
 def metadata() -> Iterator[Kind]:
     yield captioned("EXIF orientation 1", _oriented(SUBJECT, 1), "as it is", tolerance=5)
     for orientation, stored in _STORED.items():
-        yield captioned(f"EXIF orientation {orientation}", _oriented(stored(SUBJECT), orientation), "upright", tolerance=5)
+        yield captioned(
+            f"EXIF orientation {orientation}", _oriented(stored(SUBJECT), orientation), "upright", tolerance=5
+        )
     for orientation in (0, 9, 65_535):
         yield captioned(f"EXIF orientation {orientation}", _oriented(SUBJECT, orientation), "as it is", tolerance=5)
     garbage = {
@@ -316,5 +336,5 @@ def tiffs() -> Iterator[Kind]:
     entries = struct.unpack("<H", loop[at : at + 2])[0]
     loop[at + 2 + 12 * entries : at + 6 + 12 * entries] = struct.pack("<I", at)
     yield captioned("a TIFF whose next page is its first", bytes(loop), "its first page", tolerance=0)
-    yield refused("a TIFF of a camera's raw mosaic", tiff(GRAY.astype("u2"), 32_803),
-                  f"is a kind of TIFF that can't be read (…a camera's raw mosaic, compression none); {CONVERT}")  # fmt: skip
+    words = f"is a kind of TIFF that can't be read (…a camera's raw mosaic, compression none); {CONVERT}"
+    yield refused("a TIFF of a camera's raw mosaic", tiff(GRAY.astype("u2"), 32_803), words)

@@ -31,8 +31,10 @@ def not_files() -> Iterator[Kind]:
     yield Kind("a link that leads nowhere", _link("nowhere.jpg"), REFUSED, words=nowhere)
     yield Kind("a link to a photo", _to_a_photo, CAPTIONED, "as the photo")
     yield Kind("a link to its own folder", _link("."), LEFT_OUT, name="itself.jpg",
-               words="is a folder, not a photo; name a photo inside it")  # fmt: skip
-    yield Kind("a folder called x.jpg", Path.mkdir, LEFT_OUT, words="is a folder without photos; name photos", name="x.jpg")
+               words="is a folder without photos; name photos")  # fmt: skip
+    yield Kind(
+        "a folder called x.jpg", Path.mkdir, LEFT_OUT, words="is a folder without photos; name photos", name="x.jpg"
+    )
 
 
 def _socket(path: Path) -> None:
@@ -51,7 +53,7 @@ def _link(target: str) -> Callable[[Path], None]:
 
 
 def _loop(path: Path) -> None:
-    other = path.with_name("loop-" + path.name)
+    other = path.with_name(".loop")
     path.symlink_to(other.name)
     other.symlink_to(path.name)
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from scripts import ROOT
 from tests.hostile import contents, files
 from tests.hostile.kind import CAPTIONED, LEFT_OUT, REFUSED, Kind
 
+from scripts import ROOT
 from wordgaze.files import write_text
 
 PAGE = ROOT / "docs/hostile-photos.md"
@@ -27,20 +27,13 @@ SECTIONS: dict[str, Callable[[], Iterator[Kind]]] = {
     "Names": files.names,
     "Files that change": files.changing,
 }
-KINDS = [kind for make in SECTIONS.values() for kind in make()]
-
-_INTRODUCTION = """# Hostile photos
-
-What happens to a file that is not what its name says. Each kind below is made by
-[`tests/hostile`](https://github.com/wordgaze/wordgaze), opened, and captioned among good photos by `wordgaze caption FOLDER`; the
-tests hold its outcome, and that these tables say it.
-"""
+KINDS = {title: list(make()) for title, make in SECTIONS.items()}
 
 
 def page() -> str:
     """Return docs/hostile-photos.md."""
     head, _, _ = PAGE.read_text(encoding="utf-8").partition("\n## ")
-    return head + "".join(_section(title, list(make())) for title, make in SECTIONS.items())
+    return head + "".join(_section(title, kinds) for title, kinds in KINDS.items())
 
 
 def _section(title: str, kinds: list[Kind]) -> str:
