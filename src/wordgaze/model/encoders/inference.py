@@ -18,6 +18,7 @@ from timm.models.efficientnet import EfficientNet, EfficientNetFeatures
 from torch import Tensor, nn
 
 from wordgaze.model.encoders.build import Encoder
+from wordgaze.model.versions import versions
 
 GROUP = 8
 """Photos that pass through the networks together: more of them have feature maps larger than a processor's cache."""
@@ -68,7 +69,7 @@ class InferenceEncoder:
         """Return the copy for arithmetic in ``dtype``, or the encoder itself where oneDNN can't compute in it."""
         if not _has_onednn(dtype):
             return self.encoder
-        key = (dtype, [_version(tensor) for tensor in _tensors(self.encoder)])
+        key = (dtype, versions(self.encoder))
         # Read once: another thread may replace it.
         made = self._copy
         if made is None or made[0] != key:
@@ -190,8 +191,3 @@ def _arithmetic_dtype(pixel_values: Tensor) -> torch.dtype:
 def _tensors(network: nn.Module) -> Iterator[Tensor]:
     yield from network.parameters()
     yield from network.buffers()
-
-
-def _version(tensor: Tensor) -> tuple[int, int]:
-    """Return what changes with the numbers of ``tensor``: its place in memory and torch's count of changes."""
-    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
