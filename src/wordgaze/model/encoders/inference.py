@@ -139,7 +139,8 @@ class FoldedConv(nn.Module):
             even = nn.functional.pad(self.weight, (1, 0, 1, 0)).contiguous(memory_format=torch.channels_last)
             self.register_buffer("even_weight", even, persistent=False)
         self.kernel_size, self.groups = conv.kernel_size, conv.groups
-        self.stride, self.padding, self.dilation = list(conv.stride), list(conv.padding), list(conv.dilation)
+        self.stride, self.dilation = list(conv.stride), list(conv.dilation)
+        self.padding: list[int] = [int(size) for size in conv.padding]
         self.fused, self.scalars = _FUSED_ACTIVATIONS.get(type(norm.act), ("none", []))
         self.activation = nn.Identity() if type(norm.act) in _FUSED_ACTIVATIONS else norm.act
 
