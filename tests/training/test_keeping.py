@@ -18,7 +18,7 @@ from wordgaze.tasks.train import describe, train
 from wordgaze.training import load_data
 from wordgaze.training import module as training_module
 from wordgaze.training import self_critical as step_module
-from wordgaze.training.run_folder import load_checkpoint
+from wordgaze.training.checkpoint_file import load_checkpoint
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from wordgaze.data.captions import Source
 from wordgaze.errors import ConfigError, DataError, ModelError
 from wordgaze.folder import load_folder
 from wordgaze.tasks.train import describe, parse_config, train
+from wordgaze.training.checkpoint_file import load_checkpoint
 from wordgaze.training.config import (
     DataOptions,
     DecoderOptions,
@@ -26,7 +27,7 @@ from wordgaze.training.config import (
     TrainingConfig,
     TrainOptions,
 )
-from wordgaze.training.run_folder import RunFolder, drop_rows_after, load_checkpoint
+from wordgaze.training.run_folder import RunFolder, drop_rows_after
 
 
 def contents(folder):

@@ -1,8 +1,8 @@
 """``wordgaze``: finds the command, and turns what goes wrong into a sentence and an exit status.
 
 0: all done; 1: some photo failed, the rest is done; 2: the command or its arguments are wrong;
-130: interrupted; 141: whoever read the output has gone. A command is imported when it is called, so that
-``wordgaze --help`` waits for no torch.
+130: interrupted, by SIGINT itself; 141: whoever read the output has gone. A command is imported when it is called, so
+that ``wordgaze --help`` waits for no torch.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -126,6 +127,12 @@ class LazyGroup(click.Group):
         _open_closed_streams()
         try:
             return super().main(*args, **extra)
+        except SystemExit as error:
+            # A shell's loop ends with Ctrl-C only where the signal itself has ended the command.
+            if error.code == 130 and not args and extra.get("args") is None and sys.platform != "win32":
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+                signal.raise_signal(signal.SIGINT)
+            raise
         # Of --help and --version, which invoke does not see.
         except OSError as error:
             _complain(_sentence(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 
 from wordgaze.errors import ModelError, first_line
-
-STATE_KEY = "Checkpoints"  # the name of the state in a checkpoint
+from wordgaze.training.checkpoint_file import BEST, LAST, PREVIOUS, STATE_KEY, take_place
 
 
 class SaveCheckpoints(Callback):
     """Writes ``last.ckpt`` every ``every`` steps, at the end of each epoch and of the run, and ``best.ckpt``.
 
     The best is the one with the highest CIDEr; epochs are validated every ``validate_every``, or never (0). A file is
-    written beside the old one and then takes its place, so that there is always a whole one; none is written of weights
-    that are not finite.
+    written beside the old one and then takes its place, so that there is always a whole one; of the last, the one
+    before it stays as ``previous.ckpt``. None is written of weights that are not finite.
     """
 
     def __init__(self, folder: Path, every: int, validate_every: int) -> None:
@@ -27,6 +27,7 @@ class SaveCheckpoints(Callback):
         self.validate_every = validate_every
         self.best: float | None = None
         self._between_steps = False
+        self._saved = False  # whether the state as it is has been saved
         self._validating = False
         self._averaged = False  # whether the module has the average's weights, for a validation
 
@@ -38,10 +39,11 @@ class SaveCheckpoints(Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
+        # Without its file a worse one is the best that there is.
+        self.best = state_dict["best"] if (self.folder / BEST).exists() else None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._between_steps = False
+        self._between_steps = self._saved = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -73,7 +75,7 @@ class SaveCheckpoints(Callback):
         better = self.best is None or cider > self.best
         if better:
             self.best = cider
-            self.save(trainer, "best.ckpt")
+            self.save(trainer, BEST)
         if trainer.state.fn == "fit":  # the first weights' own score is no step to resume from
             self.save(trainer)
 
@@ -87,7 +89,7 @@ class SaveCheckpoints(Callback):
                     callback._swap_models(pl_module)
             self.save(trainer)
         elif self._between_steps and trainer.training:
-            self.save(trainer)
+            self.keep(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._validating:
@@ -101,14 +103,28 @@ class SaveCheckpoints(Callback):
                 if tensor.is_floating_point() and not tensor.isfinite().all():
                     raise not_finite(f"The weights {name.removeprefix('model.')} are", trainer.global_step)
 
-    def save(self, trainer: Trainer, name: str = "last.ckpt") -> None:
+    @property
+    def can_save(self) -> bool:
+        """Return whether a run could resume from the state as it is, and lose no step and no validation."""
+        return self._between_steps or self._saved
+
+    def keep(self, trainer: Trainer) -> None:
+        """Write ``last.ckpt`` unless it holds the state as it is."""
+        if not self._saved:
+            self.save(trainer)
+
+    def save(self, trainer: Trainer, name: str = LAST) -> None:
         """Write a checkpoint, whole or not at all; raise ModelError where that fails."""
         new = self.folder / f"{name}.new"
+        self._saved = self._saved or name == LAST
         try:
             trainer.save_checkpoint(new)
             if trainer.is_global_zero:
-                new.replace(self.folder / name)
-        except (OSError, RuntimeError) as error:  # torch's, of a full disk
+                take_place(new, self.folder / name, self.folder / PREVIOUS if name == LAST else None)
+        # torch's RuntimeError, of a full disk.
+        except (OSError, RuntimeError) as error:
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
             raise ModelError(
                 f"The checkpoint {self.folder / name} can't be written ({first_line(error)}), but the one before "
                 "is kept; free space, and the same command resumes from it."

@@ -21,6 +21,7 @@ from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.training.augmentation import TrainTransform
 from wordgaze.training.callbacks import OnMessage
+from wordgaze.training.checkpoint_file import best_cider, load_checkpoint
 from wordgaze.training.config import EncoderOptions, TrainOptions
 from wordgaze.training.data_module import CaptionDataModule
 from wordgaze.training.dataset import PhotoViews, Views
@@ -31,9 +32,10 @@ from wordgaze.training.inputs import CachedInputs, ModelInputs, PixelInputs
 from wordgaze.training.load_data import TrainingData
 from wordgaze.training.module import CaptionModule
 from wordgaze.training.objectives import CiderReward
-from wordgaze.training.run_folder import RunFolder, best_cider, load_checkpoint
+from wordgaze.training.run_folder import RunFolder
 from wordgaze.training.self_critical import SelfCriticalStep
 from wordgaze.training.starting_model import StartingModel
+from wordgaze.training.stop import StopSignals
 from wordgaze.training.trainer import make_trainer
 
 
@@ -53,6 +55,7 @@ def fit(
     train: TrainOptions,
     generation: GenerationOptions,
     on_message: OnMessage,
+    signals: StopSignals,
     callbacks: Sequence[pl.Callback] = (),
 ) -> Fitted:
     """Teach ``start``'s model, which has the best weights afterwards, else those of the last step.
@@ -67,7 +70,7 @@ def fit(
     if encoder.cache is not None and not frozen:
         raise ConfigError("encoder.cache stores the output of frozen layers, but none is frozen; set cache to null.")
     self_critical = _self_critical_step(parts, data, train) if train.objective == "scst" else None
-    trainer = make_trainer(train, data, folder, on_message, callbacks)
+    trainer = make_trainer(train, data, folder, on_message, signals, callbacks)
     data.drawn.check()
     folder.begin(None if start.is_initial else parts.tokenizer)
     data.drawn.move()
@@ -107,6 +110,8 @@ def _describe_run(parts: ModelParts, data: TrainingData, folder: RunFolder, epoc
     if sentence := busy(torch.get_num_threads()):
         yield sentence
     if folder.checkpoint is not None:
+        if folder.damage is not None:
+            yield f"WARNING: {folder.damage}; the one before it takes its place"
         yield (
             f"resuming from {folder.last}: epoch {folder.checkpoint['epoch'] + 1}, "
             f"step {folder.checkpoint['global_step']}"
@@ -182,7 +187,7 @@ def _run(
         warnings.filterwarnings("ignore", category=FutureWarning)
         if validate_first and module.validation and resumed is None:
             trainer.validate(module, data, verbose=False)  # what the run has to beat
-        trainer.fit(module, data, ckpt_path=resumed, weights_only=False)
+        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
         if module.validation and module.validated_step != trainer.global_step:  # it ended within an epoch
             trainer.validate(module, data, verbose=False)
 

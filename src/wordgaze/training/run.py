@@ -20,6 +20,7 @@ from wordgaze.training.fit import Fitted, fit
 from wordgaze.training.load_data import TrainingData, load_data
 from wordgaze.training.run_folder import RunFolder
 from wordgaze.training.starting_model import starting_model
+from wordgaze.training.stop import StopSignals
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,19 @@ def train(
     config.check()
     if not folder.first:
         on_message = _silent
-    with DrawnSources(folder) as drawn:
+    signals = StopSignals()
+    with signals.caught(), DrawnSources(folder) as drawn:
         data = load_data(config.data, drawn, on_message)
         pl.seed_everything(config.train.seed, workers=True, verbose=False)
         # That a feature map's network has weights for a head it has not is no news.
         logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
         start = starting_model(data, folder.tokenizer(), config.encoder, config.decoder, config.tokenizer, config.train)
         data = data.without_empty(start.parts.tokenizer, on_message)
-        fitted = fit(start, data, folder, config.encoder, config.train, config.generation, on_message, callbacks)
-    if folder.first:
-        save(start.parts, config.generation, folder.path, _card(config, data, fitted))
+        fitted = fit(
+            start, data, folder, config.encoder, config.train, config.generation, on_message, signals, callbacks
+        )
+        if folder.first:
+            save(start.parts, config.generation, folder.path, _card(config, data, fitted))
     return TrainingResult(folder.path, fitted.cider, fitted.steps, folder.first)
 
 

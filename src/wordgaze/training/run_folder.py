@@ -1,7 +1,8 @@
 """A run's folder: what is in it, whose it is, and what a run may write and delete there.
 
-``log.csv``, ``samples.csv`` and ``training.yaml`` are the run's; ``checkpoints`` holds ``last.ckpt``, ``best.ckpt`` and
-the run's ``tokenizer.json``. At the end the folder is a model folder, too: an older model in it stays whole until then.
+``log.csv``, ``samples.csv`` and ``training.yaml`` are the run's; ``checkpoints`` holds ``last.ckpt``,
+``previous.ckpt`` (the last but one), ``best.ckpt`` and the run's ``tokenizer.json``. At the end the folder is a model
+folder, too: an older model in it stays whole until then.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
-from wordgaze.errors import ConfigError, ModelError, first_line
+from wordgaze.errors import ConfigError
 from wordgaze.files import MODEL_FILES, AnyPath, check_outputs, write_text
 from wordgaze.hub import resolve
 from wordgaze.text.tokenizer import CaptionTokenizer
-from wordgaze.training.checkpoints import STATE_KEY
+from wordgaze.training.checkpoint_file import BEST, CHECKPOINTS, LAST, PREVIOUS, DamagedCheckpoint, load_checkpoint
 from wordgaze.training.config import TrainingConfig
 from wordgaze.training.config_file import describe, parse_config
 from wordgaze.training.settings import settings_of
@@ -29,9 +29,7 @@ from wordgaze.training.settings import settings_of
 CONFIG_FILE, LOG, SAMPLES = "training.yaml", "log.csv", "samples.csv"
 _COLUMNS = {LOG: ["step", "epoch", "seconds"], SAMPLES: ["step", "set", "photo"]}  # the first ones of ours
 _MODEL = ("config.json", "model.safetensors")
-_CHECKPOINTS = ("last.ckpt", "best.ckpt")
 _GROUPS = {"data", "tokenizer", "encoder", "decoder", "train"}  # which a training.yaml of ours has, each
-_IN_A_CHECKPOINT = ("epoch", "global_step", "loops", "state_dict", "callbacks")
 # What systems and a shell's redirection leave in a folder that is otherwise new.
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "lost+found"}
 _REDIRECTED = {".log", ".out", ".err"}
@@ -58,17 +56,19 @@ class RunFolder:
         self.restart = restart and self.first
         self.names = {"checkpoints", LOG, SAMPLES, CONFIG_FILE, *MODEL_FILES}  # what a run may write
         self.checkpoints = self.path / "checkpoints"
-        self.last, self.best = (self.checkpoints / name for name in _CHECKPOINTS)
+        self.last, self.previous, self.best = (self.checkpoints / name for name in (LAST, PREVIOUS, BEST))
         self.log, self.samples = self.path / LOG, self.path / SAMPLES
         self.description = self.path / CONFIG_FILE
         self.checkpoint: dict[str, Any] | None = None  # from which the run resumes
+        self.damage: str | None = None  # why that is the one before the last
         self._tokenizer = self.checkpoints / "tokenizer.json"
 
     def open(self) -> None:
         """Find the checkpoint to resume from; raise an error where the run may not begin or resume here.
 
         It may in a new or an empty folder, and in one that a run of ours has begun; never where a file that it would
-        write is one of its inputs. Raise ModelError where a checkpoint is damaged.
+        write is one of its inputs. Where the last checkpoint is damaged, the one before it is taken; raise ModelError
+        where that is damaged, too, or the best one.
         """
         if self.first:
             self._check_initial_model()
@@ -79,9 +79,24 @@ class RunFolder:
             return
         if self.best.exists():
             load_checkpoint(self.best, mmap=True)
-        if self.last.exists():
-            self.checkpoint = load_checkpoint(self.last)
+        self.checkpoint = self._load()
+        if self.checkpoint is not None:
             self._check_length(self.checkpoint)
+
+    def _load(self) -> dict[str, Any] | None:
+        try:
+            if self.last.exists():
+                return load_checkpoint(self.last)
+        except DamagedCheckpoint as error:
+            if not self.previous.exists():
+                raise
+            self.damage = str(error).partition("; ")[0]
+            try:
+                return load_checkpoint(self.previous)
+            except DamagedCheckpoint:
+                raise error from None
+        # Killed between the two renames of a file system without hard links.
+        return load_checkpoint(self.previous) if self.previous.exists() else None
 
     @property
     def begins_run(self) -> bool:
@@ -113,18 +128,28 @@ class RunFolder:
             if tokenizer is not None:
                 tokenizer.save(self._tokenizer)
         else:
+            if self.damage is not None or not self.last.exists():
+                # Where the next checkpoint would make the damaged one the previous.
+                self.previous.replace(self.last)
             # What was logged after the checkpoint will be logged again.
             for path in (self.log, self.samples):
                 drop_rows_after(path, self.checkpoint["global_step"])
-        for name in _CHECKPOINTS:
-            (self.checkpoints / f"{name}.new").unlink(missing_ok=True)  # a killed process left it
+        self._delete_leftovers()
         # A run that is described by its own training.yaml: what the user has given stays as it is.
         if not any(_is_same_file(self.description, path) for path in self.inputs):
             write_text(self.description, describe(self.config))
 
+    def _delete_leftovers(self) -> None:
+        """Delete what a process that was killed while it wrote has left."""
+        for name in CHECKPOINTS:
+            (self.checkpoints / f"{name}.new").unlink(missing_ok=True)
+        for folder in (self.path, self.checkpoints):
+            for path in folder.glob(".wordgaze-*.tmp"):
+                path.unlink(missing_ok=True)
+
     def _delete_earlier_run(self) -> None:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        for name in _CHECKPOINTS:
+        for name in CHECKPOINTS:
             (self.checkpoints / name).unlink(missing_ok=True)
         for path in (self.log, self.samples, self._tokenizer):
             path.unlink(missing_ok=True)
@@ -157,7 +182,7 @@ class RunFolder:
             return
         outputs = [self.path / name for name in sorted(self.names - {"checkpoints"})]
         if self.checkpoints.is_dir():
-            outputs += [self.checkpoints / name for name in (*_CHECKPOINTS, "tokenizer.json")]
+            outputs += [self.checkpoints / name for name in (*CHECKPOINTS, "tokenizer.json")]
         # Its own description may be the config: it is then left alone.
         check_outputs(outputs, [path for path in self.inputs if not _is_same_file(self.description, path)])
 
@@ -170,7 +195,7 @@ class RunFolder:
             _check_columns(path, columns)
         if self.restart:
             return
-        if self.last.exists():
+        if self.last.exists() or self.previous.exists():
             self._check_same_settings()
         elif self.best.exists() or all((self.path / name).exists() for name in _MODEL):
             raise ConfigError(
@@ -226,26 +251,6 @@ class RunFolder:
                 f"{self.path} has trained {step} steps already, but train.max_steps is {train.max_steps}; give more "
                 "steps to resume, another --out, or --restart to start over."
             )
-
-
-def load_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
-    """Return a checkpoint of ours; raise ModelError where it can't be read, or is another program's.
-
-    ``mmap``: leave its tensors on the disk until they are used.
-    """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=False, mmap=mmap)
-    except Exception as error:  # torch raises many kinds for a broken file
-        raise ModelError(f"The checkpoint {path} can't be read ({first_line(error)}); use --restart.") from error
-    known = isinstance(checkpoint, dict) and all(name in checkpoint for name in _IN_A_CHECKPOINT)
-    if not known or STATE_KEY not in checkpoint["callbacks"]:
-        raise ModelError(f"{path} is not a checkpoint of `wordgaze train`; choose another --out.")
-    return checkpoint
-
-
-def best_cider(checkpoint: Mapping[str, Any]) -> float:
-    """Return the best CIDEr of the run up to a checkpoint."""
-    return float(checkpoint["callbacks"][STATE_KEY]["best"])
 
 
 def drop_rows_after(path: Path, step: int) -> None:

@@ -18,12 +18,14 @@ from wordgaze.training.callbacks import (
     SampleCaptions,
     TrainingLog,
 )
+from wordgaze.training.checkpoint_file import CheckpointFiles
 from wordgaze.training.checkpoints import SaveCheckpoints
 from wordgaze.training.config import TrainOptions
 from wordgaze.training.devices import choose_precision
 from wordgaze.training.load_data import TrainingData
 from wordgaze.training.run_folder import RunFolder
 from wordgaze.training.self_critical import MEASURES
+from wordgaze.training.stop import StopAfterCheckpoint, StopSignals
 from wordgaze.training.watch import BrokenPhotos, FiniteLoss
 
 
@@ -32,6 +34,7 @@ def make_trainer(
     data: TrainingData,
     folder: RunFolder,
     on_message: OnMessage,
+    signals: StopSignals,
     more: Sequence[pl.Callback] = (),
 ) -> pl.Trainer:
     """Return a Trainer, with ``more`` callbacks; raise ConfigError where its devices don't work here."""
@@ -46,9 +49,10 @@ def make_trainer(
             check_val_every_n_epoch=train.validate_every,
             gradient_clip_val=train.gradient_clip or None,
             accumulate_grad_batches=train.accumulate,
-            callbacks=_callbacks(train, data, folder, on_message, more),
+            callbacks=_callbacks(train, data, folder, on_message, signals, more),
             logger=False,
             enable_checkpointing=False,  # SaveCheckpoints does it, and writes nothing outside the run's folder
+            plugins=[CheckpointFiles()],
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -67,6 +71,7 @@ def _callbacks(
     data: TrainingData,
     folder: RunFolder,
     on_message: OnMessage,
+    signals: StopSignals,
     more: Sequence[pl.Callback],
 ) -> list[pl.Callback]:
     photos, names = data.validation_photos, list(data.validation)
@@ -86,4 +91,5 @@ def _callbacks(
     checkpoints = SaveCheckpoints(folder.checkpoints, train.checkpoint_every, validate_every)
     stop = data.options.on_broken == "stop"
     broken = BrokenPhotos(photos, checkpoints, on_message, stop, train.log_every)
-    return [*callbacks, *more, checkpoints, broken]
+    stopping = StopAfterCheckpoint(signals, checkpoints, on_message, train.log_every)
+    return [*callbacks, *more, checkpoints, broken, stopping]
