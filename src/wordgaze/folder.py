@@ -41,6 +41,11 @@ FILES = (WEIGHTS, TOKENIZER, PREPROCESSOR, GENERATION, CARD, CONFIG)
 """What a model folder holds, in the order of saving: a folder without its config is not yet a model.
 A calibrated one's ``CONFIDENCE`` comes beside them; an exported one has ``EXPORT`` and ONNX files for ``WEIGHTS``."""
 
+_MOST_BYTES = {TOKENIZER: 2**27, CARD: 2**24}
+_MOST_BYTES_OF_OTHERS = 2**24
+"""Many times what they ever hold: a folder of strangers must not fill the memory."""
+_MOST_PIXELS = 4096**2  # of the encoder's input
+
 _SPECIAL_IDS = ("decoder_start_token_id", "eos_token_id", "pad_token_id")
 """``SpecialIds`` in ``GENERATION``, by transformers' names; without them the tokenizer finds its own by name."""
 
@@ -183,8 +188,10 @@ def is_ours(folder: str | os.PathLike[str]) -> bool:
 def _keys(path: Path) -> set[str]:
     """Return the names in a JSON object; none where it can't be read, or is no object."""
     try:
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES_OF_OTHERS:
+            return set()
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return set()
     return set(values) if isinstance(values, dict) else set()
 
@@ -218,6 +225,7 @@ def load_folder(folder: str | os.PathLike[str], device: str | torch.device = "cp
     parts = read_parts(folder, WEIGHTS)
     from wordgaze.model.weights import load_weights
 
+    _check_claims(parts.config, folder / WEIGHTS)
     model = _build(parts.config, folder / CONFIG)
     loaded = ModelParts(model, parts.tokenizer, parts.preprocessing, parts.generation, parts.card, parts.confidence)
     _check_size(loaded, folder)
@@ -242,6 +250,7 @@ def read_parts(folder: str | os.PathLike[str], *others: str) -> FolderParts:
             "is a file, not a model folder; name the folder" if folder.exists() else "does not exist; check the path"
         )
         raise ModelError(f"The model folder {folder} {problem}.")
+    _check_files(folder)
     refuse_foreign(folder)
     for file in (CONFIG, *others, TOKENIZER, PREPROCESSOR, GENERATION):
         if not (folder / file).is_file():
@@ -258,6 +267,56 @@ def read_parts(folder: str | os.PathLike[str], *others: str) -> FolderParts:
     )
     _check_fit(parts, folder)
     return parts
+
+
+def _check_files(folder: Path) -> None:
+    """Raise ModelError for files that lie outside the folder, through a link, and for those larger than can be."""
+    home = folder.resolve()
+    # Where the hub's cache keeps the files that its folders link to.
+    homes = [home, *([home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [])]
+    for name in (*FILES, CONFIDENCE):
+        path = folder / name
+        try:
+            outside = not any(path.resolve().is_relative_to(inside) for inside in homes)
+            size = path.stat().st_size if path.is_file() else 0
+        except (OSError, RuntimeError):  # links that lead to each other
+            continue
+        if path.is_symlink() and outside:
+            raise ModelError(
+                f"{path} is a link out of the model folder, which is not followed; put the file itself there."
+            )
+        most = _MOST_BYTES.get(name, _MOST_BYTES_OF_OTHERS)
+        if name != WEIGHTS and size > most:
+            raise ModelError(f"{path} has {size:,} bytes, more than the {most:,} of any such file; {_AGAIN}.")
+
+
+def _check_claims(config: CaptionModelConfig, weights: Path) -> None:
+    """Raise ModelError for sizes in ``config`` that the file of weights can't hold: building them may take for ever."""
+    path, there = weights.with_name(CONFIG), weights.stat().st_size
+    height, width = config.encoder.image_size or (1, 1)
+    if height * width > _MOST_PIXELS:
+        raise ModelError(
+            f"{path} says photos of {shown(height)} x {shown(width)} pixels, more than the {_MOST_PIXELS:,} allowed; "
+            f"{_AGAIN}."
+        )
+    needed = _least_numbers(config)
+    if needed > there:
+        raise ModelError(
+            f"{path} describes a model of at least {shown(needed)} numbers, and {WEIGHTS} has only {there:,} bytes; "
+            f"{_SAME}, or download it again."
+        )
+
+
+def _least_numbers(config: CaptionModelConfig) -> int:
+    """Return how many numbers a model has at least; a file holds each in a byte or more."""
+    vit, encoder, decoder = config.encoder.vit, config.encoder, config.decoder
+    # A layer's attention has four matrices, and its MLP two.
+    needed = decoder.width * (decoder.vocab_size + decoder.positions)
+    needed += decoder.layers * decoder.width * (4 * decoder.width + 2 * (decoder.mlp_width or 0) + decoder.states_width)
+    needed += encoder.blocks * 4 * encoder.width**2
+    if vit is not None:
+        needed += vit.layers * vit.width * (4 * vit.width + 2 * vit.mlp_width) + vit.num_prefix_tokens * vit.width
+    return int(needed)
 
 
 def _generation_from_dict(values: dict[str, Any]) -> tuple[GenerationOptions, SpecialIds | None]:
@@ -284,7 +343,7 @@ def _read(path: Path, parse: Callable[[dict[str, Any]], _Value]) -> _Value:
         raise ModelError(f"{path} can't be read ({error.strerror or error}); check its permissions.") from error
     except ConfigError as error:
         raise ModelError(f"{path} does not describe a model: {_with_remedy(error)}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelError(f"{path} is damaged: not valid JSON ({first_line(error)}); {_AGAIN}.") from error
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a value of the wrong kind
         raise ModelError(f"{path} is damaged: a value makes no sense ({first_line(error)}); {_AGAIN}.") from error

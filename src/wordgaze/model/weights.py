@@ -14,6 +14,8 @@ from wordgaze.errors import ModelError, first_line
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.empty import assign
 
+_MOST_HEADER = 2**24  # of names and shapes: 100 bytes a tensor
+
 
 def weights_file(model: CaptionModel, dtype: str) -> bytes:
     """Return the file of a model's tensors, floats as ``float32`` or ``float16``; the state holds tied ones once.
@@ -36,6 +38,9 @@ def weights_file(model: CaptionModel, dtype: str) -> bytes:
 def load_weights(model: CaptionModel, path: Path) -> None:
     """Give ``model`` the tensors of ``path``, converted to float32, one after the other; raise ModelError."""
     try:
+        with path.open("rb") as beginning:
+            if int.from_bytes(beginning.read(8), "little") > _MOST_HEADER:
+                raise ValueError(f"its header is to have more than {_MOST_HEADER:,} bytes")
         # Not mapped into memory: pages of the file would stay there beside the model.
         file: Any = safe_open(path, framework="pt", backend="pread")
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
