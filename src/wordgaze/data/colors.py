@@ -16,8 +16,13 @@ _NEARLY = 10_000
 """A picture shows nothing if at most one in this many of its pixels shows something."""
 
 
-def to_rgb(image: Image.Image) -> tuple[Image.Image, str]:
-    """Return a picture of any mode as RGB, transparency on white, and what made all of it white ("" if it is not)."""
+def to_rgb(image: Image.Image, *, is_ours: bool = False) -> tuple[Image.Image, str]:
+    """Return a picture of any mode as RGB, transparency on white, and what made all of it white ("" if it is not).
+
+    A picture that ``is_ours`` need not be copied.
+    """
+    if is_ours and image.mode == "RGB" and not image.has_transparency_data:
+        return image._new(image.im), ""
     if image.mode == "La":  # premultiplied
         image = image.convert("LA")
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):

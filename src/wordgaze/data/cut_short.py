@@ -6,13 +6,16 @@ there. Here the missing end is added instead, in several ways: pixels that depen
 
 from __future__ import annotations
 
+import io
 import random
 import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import numpy as np
+from PIL import Image
 
 Pixels = Callable[[bytes], np.ndarray | None]
 """Decodes a file to (H, W, channels), or to None where it can't."""
@@ -34,6 +37,19 @@ class FilledUp:
     file: bytes
     rows: int
     note: str = ""
+
+
+def ends_in_zeros(file: BinaryIO) -> bool:
+    """Return whether a file ends in so many zeros that its end was perhaps never written."""
+    end = file.seek(0, io.SEEK_END)
+    file.seek(max(end - _ZEROS + 1, 0))
+    return not file.read(_ZEROS + 1).strip(b"\0")
+
+
+def ends_in_gray(image: Image.Image) -> bool:
+    """Return whether a JPEG's last pixel is the gray that libjpeg writes where data are missing."""
+    last = image.getpixel((image.width - 1, image.height - 1))
+    return all(value in (127, 128) for value in (last if isinstance(last, tuple) else (last,)))
 
 
 def fill_up(data: bytes, format: str, pixels: Pixels) -> FilledUp | None:

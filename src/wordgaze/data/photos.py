@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -14,9 +15,10 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from wordgaze.data.colors import from_array, from_tensor, is_tensor, to_rgb
-from wordgaze.data.cut_short import fill_up, jpeg_kind, webp_size
+from wordgaze.data.cut_short import ends_in_gray, ends_in_zeros, fill_up, jpeg_kind, webp_size
 from wordgaze.data.draft import Draft, MaxReduction, Photo, set_draft
 from wordgaze.data.exif_bombs import defused_jpeg, holds_bomb, is_bomb
+from wordgaze.data.memory import DEEP, FILLED_UP, LARGE, TURN, bytes_to_decode, check_bytes, may_take
 from wordgaze.data.no_photo import kind_of_file
 from wordgaze.data.png import fill_up_png, read_deep_png, read_plain_png
 from wordgaze.data.quiet import open_with_pillow, quiet_pillow
@@ -50,6 +52,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_MANY_PIXELS = LARGE // 8
 _ENOUGH_ROWS = 0.95  # of a photo that is cut short, to be read all the same
 _MAX_FILLED_PIXELS = 400_000_000  # to decode in all, of a file that is filled up in several ways
 _NOT_SUPPORTED = re.compile(r"unsupported|not supported|unknown|can(not|'t) handle", re.IGNORECASE)
@@ -123,6 +126,18 @@ class _Request:
     strict: bool
     max_reduction: MaxReduction | None
     messages: list[str] = field(default_factory=list)
+    large: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)  # holds the turn of a large photo
+
+    def check_memory(self, image: Image.Image, file: BinaryIO, scale: int = 1, factor: int = 0) -> None:
+        """Raise PhotoError where decoding takes too much memory; wait for a turn where it takes much."""
+        # Asked for EXIF that it has not, a PNG decodes its pixels.
+        turned = (image.format != "PNG" or "exif" in image.info) and _orientation(image) in _UPRIGHT
+        progressive = "progressive" in image.info
+        needed = bytes_to_decode(image, scale, is_progressive=progressive, is_turned=turned)
+        needed = max(needed, factor * image.width * image.height)
+        check_bytes(needed, image.size, file)
+        if needed > LARGE:
+            self.large.enter_context(TURN)
 
 
 def _open(source: PhotoSource, request: _Request) -> Photo:
@@ -178,8 +193,9 @@ def _read(file: BinaryIO, request: _Request) -> Photo:
         raise PhotoError("is empty (0 bytes); get the file again from its source")
     load = _LOADERS.get(next((name for name, begins in _BEGINNINGS.items() if begins.match(beginning)), ""), _load)
     try:
-        loaded = load(file, request)
-        return _finish(loaded.image, request, loaded)
+        with request.large:
+            loaded = load(file, request)
+            return _finish(loaded.image, request, loaded)
     except PhotoError:
         raise
     except MemoryError:
@@ -219,8 +235,9 @@ def _load(file: BinaryIO, request: _Request) -> _Loaded:
         is_jpeg, draft = image.format in ("JPEG", "MPO"), None
         if is_jpeg and request.max_reduction is not None:
             draft = set_draft(image, file, _orientation(image), request.max_reduction)
+        request.check_memory(image, file, draft.scale if draft else 1)
         image.load()
-        if is_jpeg and (_ends_in_zeros(file) or _ends_in_gray(image)):
+        if is_jpeg and (ends_in_zeros(file) or ends_in_gray(image)):
             return _fill_up(file, image.format, request) or _Loaded(image, draft=draft)
         return _Loaded(image, draft=draft)
     except (PhotoError, MemoryError):
@@ -243,18 +260,19 @@ def _load_png(file: BinaryIO, request: _Request) -> _Loaded:
     except Exception:
         raise PhotoError(_DAMAGED_HEADER) from None
     _check_size(image.size, request)
+    request.check_memory(image, file)
     try:
         image.load()
     except MemoryError:
         raise
     except Exception as error:
-        filled = fill_up_png(png)
+        filled = fill_up_png(png) if may_take(FILLED_UP * image.width * image.height, file) else None
         if filled is None:
             raise _damaged(error, image) from None
         image = open_with_pillow(filled.file, _FORMATS)
         image.load()
         return _Loaded(image, filled.rows, is_damaged=filled.is_damaged, is_animated=png.is_animated)
-    deep = read_deep_png(png, image)
+    deep = read_deep_png(png, image, lambda: request.check_memory(image, file, factor=DEEP))
     image = image if deep is None else deep
     return _Loaded(image, None if png.is_whole else image.height, is_animated=png.is_animated)
 
@@ -276,9 +294,10 @@ def _load_tiff(file: BinaryIO, request: _Request) -> _Loaded:
     image = None
     try:
         image = open_with_pillow(file, _FORMATS)
+        request.check_memory(image, file)
         image.load()
         return _Loaded(image)
-    except MemoryError:
+    except (PhotoError, MemoryError):
         raise
     except Exception as error:
         if image is None or layout.is_of_bytes:
@@ -352,18 +371,6 @@ def _check_size(size: tuple[int, int], request: _Request) -> None:
 # Files that end too early
 
 
-def _ends_in_zeros(file: BinaryIO) -> bool:
-    end = file.seek(0, io.SEEK_END)
-    file.seek(max(end - 65, 0))
-    return not file.read(65).strip(b"\0")
-
-
-def _ends_in_gray(image: Image.Image) -> bool:
-    """Return whether a JPEG's last pixel is the gray that libjpeg writes where data are missing."""
-    last = image.getpixel((image.width - 1, image.height - 1))
-    return all(value in (127, 128) for value in (last if isinstance(last, tuple) else (last,)))
-
-
 def _fill_up(file: BinaryIO, format: str | None, request: _Request) -> _Loaded | None:
     file.seek(0)
     data = file.read()
@@ -383,7 +390,7 @@ def _fill_up(file: BinaryIO, format: str | None, request: _Request) -> _Loaded |
             image = open_with_pillow(io.BytesIO(data), _FORMATS)
             width, height = image.size
             _check_size(image.size, request)
-            if width * height > left:
+            if width * height > left or not may_take(FILLED_UP * width * height, file):
                 return None
             array = np.asarray(image)
             return array if array.ndim == 3 else array[..., None]
@@ -445,7 +452,7 @@ def _finish(image: Image.Image, request: _Request, loaded: _Loaded | None = None
     if loaded is not None:
         _judge_cut(loaded, request)
     try:
-        rgb, clear = to_rgb(image)
+        rgb, clear = to_rgb(image, is_ours=loaded is not None)
     except MemoryError:
         raise PhotoError(_TOO_LARGE) from None
     except ValueError as error:
@@ -464,7 +471,12 @@ def _finish(image: Image.Image, request: _Request, loaded: _Loaded | None = None
     if turn is not None:
         rgb = rgb.transpose(turn)
     rgb.info = {}  # with its EXIF left in, opening the result again would turn it twice
-    return rgb if loaded is None or loaded.draft is None else loaded.draft.photo(rgb)
+    draft = None if loaded is None else loaded.draft
+    if draft is None and loaded is not None and request.max_reduction and rgb.width * rgb.height > _MANY_PIXELS:
+        # While this thread has its turn: what waits for the model must be small.
+        scale = int(max(1, min(request.max_reduction(rgb.size), *rgb.size)))
+        draft, rgb = Draft(rgb.size, scale, 1), rgb.reduce(scale)
+    return rgb if draft is None else draft.photo(rgb)
 
 
 def _is_uniform(rgb: Image.Image) -> bool:

@@ -6,6 +6,7 @@ import io
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -115,18 +116,20 @@ _LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 """What Pillow's decoder calls samples of 16 bits: read the wrong way round, what it keeps is the lower byte."""
 
 
-def read_deep_png(png: PlainPng, image: Image.Image) -> Image.Image | None:
+def read_deep_png(png: PlainPng, image: Image.Image, before: Callable[[], None]) -> Image.Image | None:
     """Return a PNG's colors of 16 bits on the scale that they use, where all are dark on the full one, else None.
 
-    ``image``: as Pillow reads it, which keeps the upper byte.
+    ``image``: as Pillow reads it, which keeps the upper byte. ``before`` is called first where it is read again.
     """
     depth, color = png.chunks[len(SIGNATURE) + 16 : len(SIGNATURE) + 18]
     colors = {2: 3, 6: 3}.get(color, 0)
     if depth != 16 or not colors or "transparency" in image.info:
         return None
-    upper = np.asarray(image)
-    if upper[..., :colors].max() > _DARK:
+    extrema: Any = image.getextrema()
+    if max(highest for _, highest in extrema[:colors]) > _DARK:
         return None
+    before()
+    upper = np.asarray(image)
     lower: Any = open_with_pillow(png.file(), ["PNG"])
     tile = lower.tile[0]
     if tile.args not in _LOW_BYTES:

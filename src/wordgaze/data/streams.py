@@ -95,12 +95,14 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
     except (FileNotFoundError, NotADirectoryError):
         raise PhotoError(why_missing(path)) from None
     except IsADirectoryError:
-        if os.access(path, os.R_OK | os.X_OK):
-            if holds_photos(path):
-                raise PhotoError("is a folder, not a photo; name a photo inside it") from None
-            raise PhotoError("is a folder without photos; name photos") from None
-        raise PhotoError("is a folder that can't be read; check its permissions") from None
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise PhotoError("is a folder that can't be read; check its permissions") from None
+        if holds_photos(path):
+            raise PhotoError("is a folder, not a photo; name a photo inside it") from None
+        raise PhotoError("is a folder without photos; name photos") from None
     except PermissionError:
+        if os.path.isdir(path):
+            raise PhotoError("is a folder that can't be read; check its permissions") from None
         raise PhotoError("can't be read; check the file's permissions") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise PhotoError(f"can't be opened ({reason_of(error)}); check the path") from None
