@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms
 from tests.data.odd_photos import BOMB, GRAY, HEIGHT, PHOTO, WIDTH, chunk, encoded, png, tiff
-from tests.hostile.kind import SUBJECT, Kind, captioned, refused
+from tests.hostile.kind import CAPTIONED, REFUSED, SUBJECT, Kind, captioned, refused
 
 AGAIN = "get the file again from its source"
 FEW = f"is damaged or cut short: only N of 120 rows can be read; {AGAIN}"
@@ -35,7 +36,7 @@ def cut() -> Iterator[Kind]:
         "TIFF": encoded("TIFF"),
     }
     yield refused("an empty file, 0 bytes", b"", f"is empty (0 bytes); {AGAIN}")
-    for bytes_ in (1, 3, 20):
+    for bytes_ in (2, 3, 20):
         yield refused(f"a JPEG of its first {bytes_} bytes", JPEG[:bytes_], HEADER if bytes_ > 2 else _not())
     for name, data in whole.items():
         if name != "progressive JPEG":
@@ -161,6 +162,37 @@ def bombs() -> Iterator[Kind]:
     webp = encoded("WEBP", quality=90, exif=tag_bomb(200))
     words = "has EXIF tags that claim far more than there is; save it again without metadata"
     yield refused("a WebP whose EXIF is such a bomb", webp, words)
+
+
+SIDE = 13_300
+
+
+def large_bombs() -> Iterator[Kind]:
+    """Yield files of a few megabytes that hold as many pixels as are allowed, or nearly; each takes seconds."""
+    words = "has N x N pixels of a kind that takes N.N GB to decode, which is more than the N.N GB allowed for so "
+    words += "small a file; make it smaller first"
+    colors = chunk(b"PLTE", bytes(range(6))) + chunk(b"tRNS", b"\0")
+    for what, data in (
+        ("an RGBA PNG", lambda: zeros_png(SIDE, SIDE, 8, 6)),
+        ("a gray PNG of 16 bits", lambda: zeros_png(SIDE, SIDE, 16, 0)),
+        ("a black RGB PNG of 16 bits", lambda: zeros_png(SIDE, SIDE, 16, 2)),
+        ("a palette PNG with transparency", lambda: zeros_png(SIDE, SIDE, 8, 3, colors)),
+    ):
+        yield Kind(f"{what} of {SIDE:,} x {SIDE:,}", _lazy(data), REFUSED, words=words, is_large=True)
+    for what, data in (
+        ("an RGB PNG", lambda: zeros_png(SIDE, SIDE, 8, 2)),
+        ("a PNG of 1 bit", lambda: zeros_png(SIDE, SIDE, 1, 0)),
+        ("a GIF", lambda: encoded("GIF", Image.new("P", (SIDE, SIDE)))),
+        ("a TIFF", lambda: encoded("TIFF", Image.new("RGB", (SIDE, SIDE)), compression="tiff_deflate")),
+    ):
+        yield Kind(f"{what} of {SIDE:,} x {SIDE:,}", _lazy(data), CAPTIONED, "as it is", is_large=True)
+    short = _lazy(lambda: zeros_png(SIDE, SIDE, 8, 2, share=0.97))
+    words = "is damaged or cut short…"
+    yield Kind(f"an RGB PNG of {SIDE:,} x {SIDE:,}, 3 percent cut off", short, REFUSED, words=words, is_large=True)
+
+
+def _lazy(data: Callable[[], bytes]) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(data())
 
 
 def tag_bomb(tags: int, size: int = 1_000_000) -> bytes:

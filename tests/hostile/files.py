@@ -63,6 +63,23 @@ def _to_a_photo(path: Path) -> None:
     path.symlink_to(".target")
 
 
+def permissions() -> Iterator[Kind]:
+    yield Kind("a photo that may not be read", _forbidden, REFUSED, for_root=True,
+               words="can't be read; check the file's permissions")  # fmt: skip
+    yield Kind("a folder that may not be listed", _closed, REFUSED, name="closed", for_root=True,
+               words="is a folder that can't be read; check its permissions")  # fmt: skip
+
+
+def _forbidden(path: Path) -> None:
+    path.write_bytes(JPEG)
+    path.chmod(0)
+
+
+def _closed(path: Path) -> None:
+    path.mkdir()
+    path.chmod(0)
+
+
 def names() -> Iterator[Kind]:
     for what, name, shown in (
         ("a line feed", "a\nb.jpg", r"`a\nb.jpg`"),

@@ -21,9 +21,9 @@ class Kind:
 
     ``make`` writes it at a path; ``name``: the file's, where it matters. ``outcome``: one of the constants above.
     ``how``: as what it is captioned. ``words``: of the warning or the refusal; N stands for a number and … for what
-    depends on the decoder. ``shows``: the pixels, and how far from them the photo may be on average. ``is_file``:
-    whether a folder's search takes it. ``is_large``: whether it takes seconds. ``during``: what happens to the file
-    while it is being read.
+    depends on the decoder. ``shows``: the pixels, and how far from them the photo may be on average. ``is_large``:
+    whether it takes seconds. ``for_root``: whether root may read it. ``during``: what happens to the file while it is
+    being read.
     """
 
     what: str
@@ -35,11 +35,8 @@ class Kind:
     shows: np.ndarray | None = field(default=None, repr=False)
     tolerance: float = 0
     is_large: bool = False
+    for_root: bool = False
     during: Callable[[Path], object] | None = None
-
-    @property
-    def is_file(self) -> bool:
-        return self.outcome != LEFT_OUT
 
     @property
     def is_captioned(self) -> bool:

@@ -19,11 +19,13 @@ SECTIONS: dict[str, Callable[[], Iterator[Kind]]] = {
     "Files that end too early": contents.cut,
     "Files that are no photos": contents.no_photos,
     "Bombs": contents.bombs,
+    "Large bombs": contents.large_bombs,
     "Shapes and colors": contents.shapes_and_colors,
     "Several frames": contents.frames,
     "EXIF and other metadata": contents.metadata,
     "TIFF": contents.tiffs,
     "What is no regular file": files.not_files,
+    "Permissions": files.permissions,
     "Names": files.names,
     "Files that change": files.changing,
 }

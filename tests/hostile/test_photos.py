@@ -22,8 +22,12 @@ from wordgaze.data import streams
 from wordgaze.data.photos import open_photo
 from wordgaze.errors import PhotoError
 
-ALL = [kind for kinds in KINDS.values() for kind in kinds]
+ALL = [kind for kinds in KINDS.values() for kind in kinds if not kind.for_root]
 FAST = [kind for kind in ALL if not kind.is_large]
+
+
+def _slow_if_large(kind: Kind) -> Any:
+    return pytest.param(kind, marks=pytest.mark.slow if kind.is_large else ())
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +86,7 @@ def test_the_page_says_what_the_tests_hold() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m tests.hostile.table`"
 
 
-@pytest.mark.parametrize("kind", FAST, ids=lambda kind: kind.what)
+@pytest.mark.parametrize("kind", [_slow_if_large(kind) for kind in ALL], ids=lambda kind: kind.what)
 def test_a_kind_has_its_outcome(kind: Kind, tmp_path: Path, changing: dict[str, Kind]) -> None:
     path = made(kind, tmp_path)
     before = sorted(os.listdir(os.fsencode(tmp_path)))
