@@ -63,7 +63,7 @@ def main() -> None:
             if block.output is not None:
                 text = _with_output(text, block, _run(block))
         for marker, table in _tables(text):
-            text = _between(text, marker, table)
+            text = between(text, marker, table)
         write_text(page, text)
 
 
@@ -97,7 +97,7 @@ def _tables(text: str) -> Iterator[tuple[str, str]]:
         yield "side by side", _print_of(f"{sys.executable} -m scripts.experiments.side_by_side table")
 
 
-def _between(text: str, marker: str, body: str) -> str:
+def between(text: str, marker: str, body: str) -> str:
     """Return ``text`` with ``body`` between the comment that begins with ``marker`` and the next ``<!-- end -->``."""
     pattern = re.compile(rf"(<!-- {re.escape(marker)}[^\n]*-->\n).*?(<!-- end -->)", re.DOTALL)
     return pattern.sub(lambda match: f"{match[1]}{body.rstrip()}\n{match[2]}", text)

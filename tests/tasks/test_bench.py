@@ -66,7 +66,8 @@ def test_the_values_are_json(values):
     assert list(read) == ["rows", "whole", "machine", "settings"]
     schema = {"model", "device", "batch", "num_beams", "phase", "seconds", "captions_per_second", "ratio", "peak_bytes"}
     assert all(schema <= set(row) for row in read["rows"])
-    assert read["settings"] == {"batch_sizes": [1, 3], "num_beams": [1, 2], "words": 5, "rounds": 2}
+    settings = {"batch_sizes": [1, 3], "num_beams": [1, 2], "words": 5, "rounds": 2, "generation_only": False}
+    assert read["settings"] == settings
     assert read["machine"]["threads"] == torch.get_num_threads()
     assert read["machine"]["torch"] and read["machine"]["processor"]
 
@@ -78,6 +79,13 @@ def test_without_transformers_there_is_no_ratio(tmp_path, monkeypatch):
     values = Bench("small", Captioner(make_parts(), "cpu"), photos, options).measure(lambda _: None, lambda _: None)
     assert values.rows[-1].ratio is None and values.rows[-1].same_captions is None
     assert values.whole[0].amdahl_limit is None
+
+
+def test_generation_alone_needs_no_photos():
+    options = BenchOptions((2,), (1, 2), words=3, rounds=1, generation_only=True)
+    values = Bench("small", Captioner(make_parts(), "cpu"), [], options).measure(lambda _: None, lambda _: None)
+    assert [(row.num_beams, row.phase) for row in values.rows] == [(1, "generate"), (2, "generate")]
+    assert values.whole == []
 
 
 def test_captions_longer_than_the_model_reads_are_refused():

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--num-beams", type=click.IntRange(min=1), multiple=True, help="May be repeated. [default: 1, 3 and 5]")
 @click.option("--words", type=click.IntRange(min=1), help="Tokens of each caption that is timed. [default: 16]")
 @click.option("--rounds", type=click.IntRange(min=1), help="The most rounds of a measurement. [default: 5]")
+@click.option("--generation-only", is_flag=True, help="Measure nothing but generation, of random encoder states.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps, ... [default: the best available]")
 @click.option(
     "--precision",
@@ -48,6 +49,7 @@ def command(
     num_beams: tuple[int, ...],
     words: int | None,
     rounds: int | None,
+    generation_only: bool,
     device: str | None,
     precision: str,
 ) -> None:
@@ -62,6 +64,7 @@ def command(
         _refuse_flags(context)
         return
     options = given(words=words, rounds=rounds, batch_sizes=batch_size or None, num_beams=num_beams or None)
+    options["generation_only"] = generation_only
 
     from wordgaze.files import check_outputs, model_files, write_text
 
@@ -191,7 +194,7 @@ def phases_line(rows: Sequence[PhaseRow]) -> str:
     ratio = "-"
     if last.ratio is not None:
         ratio = f"{last.ratio:.2f} ({last.ratio_low:.2f} to {last.ratio_high:.2f}; {last.same_captions}/{last.batch})"
-    columns = "".join(f" {1e3 * row.seconds:>14.1f}" for row in rows)
+    columns = "".join(f" {1e3 * row.seconds:>14.1f}" for row in rows).rjust(15 * len(_COLUMNS))
     return f"{last.batch:>5} {last.num_beams:>5}{columns} {last.captions_per_second:>10.1f} {peak:>8}  {ratio}"
 
 

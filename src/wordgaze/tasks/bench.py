@@ -43,12 +43,16 @@ _MOST_BATCHES = 4  # of a run of whole captioning, which decodes one batch while
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """``words``: tokens of every caption whose generation is timed; ``rounds``: the most of any measurement."""
+    """``words``: tokens of every caption whose generation is timed; ``rounds``: the most of any measurement.
+
+    ``generation_only``: the encoder states are random, and nothing but generation is measured.
+    """
 
     batch_sizes: tuple[int, ...] = BATCH_SIZES
     num_beams: tuple[int, ...] = NUM_BEAMS
     words: int = 16
     rounds: int = 5
+    generation_only: bool = False
 
     def most_photos(self) -> int:
         return max(photos_of_whole(batch) for batch in self.batch_sizes)
@@ -157,7 +161,7 @@ class Bench:
                     ]
                     on_phase(cell)
                     rows += cell
-        for batch in self.options.batch_sizes:
+        for batch in () if self.options.generation_only else self.options.batch_sizes:
             for beams in self.options.num_beams:
                 cell = [row for row in rows if (row.batch, row.num_beams) == (batch, beams)]
                 whole.append(self._whole(batch, beams, cell))
@@ -183,15 +187,28 @@ class Bench:
     def _measure_memory(self, batch: int) -> None:
         """Note the peak of each phase; these are the first runs, too, which are slower than later ones."""
         peaks = self._peaks
-        peaks[batch, 0, "open"], images = peak_memory(self.device, partial(self._open, batch))
-        peaks[batch, 0, "preprocess"], pixels = peak_memory(self.device, partial(self._preprocess, images))
-        peaks[batch, 0, "encode"], states = peak_memory(self.device, partial(self.captioner.encode, pixels))
+        states = self._random_states(batch) if self.options.generation_only else self._measure_memory_before(batch)
         for beams in self.options.num_beams:
             generate = partial(self._generate, states, beams)
             peaks[batch, beams, "generate"], _ = peak_memory(self.device, generate)
 
+    def _measure_memory_before(self, batch: int) -> Tensor:
+        peaks = self._peaks
+        peaks[batch, 0, "open"], images = peak_memory(self.device, partial(self._open, batch))
+        peaks[batch, 0, "preprocess"], pixels = peak_memory(self.device, partial(self._preprocess, images))
+        peaks[batch, 0, "encode"], states = peak_memory(self.device, partial(self.captioner.encode, pixels))
+        return states
+
+    def _random_states(self, batch: int) -> Tensor:
+        model = self.captioner.model
+        patches = model.num_prefix + model.grid[0] * model.grid[1]
+        torch.manual_seed(batch)
+        return torch.randn(batch, patches, model.config.decoder.states_width).to(self.device)
+
     def _before_generation(self, batch: int) -> tuple[list[PhaseRow], Tensor]:
         """Return the rows of the phases before generation, which no number of beams changes, and encoder states."""
+        if self.options.generation_only:
+            return [], self._random_states(batch)
         images = self._open(batch)
         pixels = self._preprocess(images)
         works: dict[str, Callable[[], Any]] = {
