@@ -19,7 +19,7 @@ from wordgaze.captioning.captions import generate_captions
 from wordgaze.data.photos import open_photo
 from wordgaze.export.session import OnnxModel
 from wordgaze.export.write import export_folder
-from wordgaze.generation.search import search
+from wordgaze.generation.torch_stepper import fast_stepper
 from wordgaze.tasks.bench import BATCH_SIZES, machine
 from wordgaze.tasks.bench_models import photos_to_bench
 
@@ -94,24 +94,17 @@ def make_backends(captioner: Captioner, folder: Path, quick: bool) -> list[Backe
 def _torch(captioner: Captioner, encode: Callable[[Tensor], Tensor]) -> Caption:
     def caption(pixels: Tensor) -> list[list[int]]:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=captioner.precision == "bfloat16"):
-            generated = generate_captions(captioner.parts, encode(pixels), captioner.parts.generation)
+            stepper = fast_stepper(captioner.model, encode(pixels))
+            generated = generate_captions(captioner.parts, stepper, captioner.parts.generation)
         return [list(captions[0].token_ids) for captions in generated]
 
     return caption
 
 
 def _onnx(captioner: Captioner, model: OnnxModel) -> Caption:
-    tokenizer = captioner.tokenizer
-
     def caption(pixels: Tensor) -> list[list[int]]:
-        states = model.encode(np.ascontiguousarray(pixels.numpy()))
-        generated = search(
-            model.stepper(states),
-            captioner.parts.generation,
-            bos_id=tokenizer.bos_id,
-            eos_id=tokenizer.eos_id,
-            pad_id=tokenizer.pad_id,
-        )
+        stepper = model.stepper(model.encode(np.ascontiguousarray(pixels.numpy())))
+        generated = generate_captions(captioner.parts, stepper, captioner.parts.generation)
         return [list(captions[0].token_ids) for captions in generated]
 
     return caption

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from statistics import median
@@ -101,7 +100,10 @@ def search_memory(
     """
     config = captioner.model.config.decoder
     options = GenerationOptions(num_beams=beams, min_length=words, max_length=words, no_repeat_ngram_size=0)
-    ours: Callable[[], Any] = partial(generate_captions, captioner.parts, states, options)
+
+    def ours() -> Any:
+        return generate_captions(captioner.parts, fast_stepper(captioner.model, states), options)
+
     ours()
     theirs = None if partner is None else peak_bytes(partial(partner.generate, states, replace(options)))
     return {
