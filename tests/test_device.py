@@ -136,6 +136,6 @@ def test_auto_is_the_precision_that_a_device_is_fastest_in(
 
 def test_the_speed_of_bfloat16_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     # Each reading of the clock is later by one second, those around the second product by two.
-    steps = iter([0, 1, 1, 3] * 5)
+    steps = iter([0, 1, 1, 3] * 10)
     monkeypatch.setattr("time.perf_counter", lambda: next(steps))
     assert device._bfloat16_speedup() == 0.5

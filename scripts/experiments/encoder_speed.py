@@ -32,6 +32,7 @@ from wordgaze.data.photos import open_photo
 from wordgaze.device import default_allocation
 from wordgaze.files import model_files, write_text
 from wordgaze.model.encoders.fused import FusedEncoder
+from wordgaze.model.encoders.inference import InferenceEncoder
 from wordgaze.tasks.references import photos_to_caption
 
 WAYS = ("before", "now", "bfloat16", "compiled")
@@ -43,11 +44,12 @@ def work(connection: Connection, way: str, threads: int) -> None:
     """Encode noise in one way, and send the seconds, for each batch size that is received."""
     torch.set_num_threads(threads)
     captioner = Captioner.from_pretrained(device="cpu", precision="bfloat16" if way == "bfloat16" else "float32")
+    backend = captioner._backend
     encode = {"before": captioner.model.encode, "compiled": captioner.model.encode}.get(way, captioner.encode)
     if way == "compiled":
         encode = torch.compile(encode)
     height, width = captioner.parts.preprocessing.size
-    with default_allocation() if way == "before" else nullcontext(), captioner._inference():
+    with default_allocation() if way == "before" else nullcontext(), backend.inference():
         while (batch := connection.recv()) is not None:
             pixels = torch.randn(batch, 3, height, width)
             encode(pixels)
@@ -91,7 +93,7 @@ def peak(captioner: Captioner, batch: int = 8, rounds: int = 7) -> dict[str, flo
     one, other = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
     pixels = torch.randn(batch, 3, *captioner.parts.preprocessing.size)
     captioner.encode(pixels)
-    encoder = captioner._encoder.copy_for(torch.float32)
+    encoder = InferenceEncoder(captioner.model.encoder).copy_for(torch.float32)
     assert isinstance(encoder, FusedEncoder)
     product = 2 * SIDE**3
     works = {

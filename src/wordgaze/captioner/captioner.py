@@ -63,10 +63,10 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         captioner.explain("photo.jpg").save("maps.png")
 
     ``device``: ``auto`` (CUDA, then Apple's MPS, then the CPU) or a torch device. ``precision``: ``float32``,
-    ``bfloat16`` or ``float16``, of the arithmetic; weights stay float32; ``auto`` is the one that encodes photos
-    fastest on the device, and ``Captioner.precision`` says which. ``mirrored``: whether to look at a photo a second
-    time, mirrored, for perhaps better captions in about 1.4 times the time; None: the model's own setting. Raises
-    ConfigError for a device or precision that can't be had.
+    ``bfloat16`` or ``float16``, of the arithmetic, on a CPU of the encoder's alone; weights stay float32. ``auto`` is
+    the one that encodes photos fastest on the device, and ``Captioner.precision`` says which. ``mirrored``: whether to
+    look at a photo a second time, mirrored, for perhaps better captions in about 1.4 times the time; None: the model's
+    own setting. Raises ConfigError for a device or precision that can't be had.
 
     Of an exported model ONNX Runtime runs on the CPU, in the precision that it was exported in, and torch is not
     imported; it makes maps by the methods that need no gradient, and its states are arrays where those of other models

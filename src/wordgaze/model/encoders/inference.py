@@ -145,7 +145,8 @@ class FoldedConv(nn.Module):
         self.activation = nn.Identity() if type(norm.act) in _FUSED_ACTIVATIONS else norm.act
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        weight, padding = self.weight, self.padding
+        weight: Tensor = self.weight
+        padding: Any = self.padding
         if self.even_padding is not None and not any(side % 2 for side in feature_map.shape[2:]):
             weight, padding = self.even_weight, self.even_padding
         elif self.pads_by_size:
