@@ -39,7 +39,8 @@ def run(folder: Path, **does: str) -> subprocess.CompletedProcess[str]:
             echo "3.{version} $1"
             case "$1" in {" ".join(lines)} esac"""
         write_script(folder / "bin" / name, script)
-    write_script(folder / "bin" / "chromium", "")
+    for program in ("chromium", "exiftool"):
+        write_script(folder / "bin" / program, "")
     (folder / "tmp").mkdir()
     for tool in ("pip", "pytest", "ruff", "mypy"):
         write_script(folder / "tmp" / "tools" / tool, does.get(tool, ""))

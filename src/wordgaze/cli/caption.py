@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wordgaze.cli.options import PhotoOptions, generation_options, given, model_options, photo_options
 from wordgaze.cli.output import json_line, progress, tell, tell_left_out
 from wordgaze.files import one_line
+
+if TYPE_CHECKING:
+    from wordgaze.captioner import Captioner
+    from wordgaze.captioning.xmp.merge import Existing
+    from wordgaze.captioning.xmp.write import Where
+    from wordgaze.data.listing import Photo
+    from wordgaze.generation.options import GenerationOptions
 
 
 @click.command()
@@ -19,6 +27,21 @@ from wordgaze.files import one_line
     is_flag=True,
     help="Also print how likely each caption is to be right, from 0 to 1; the model card says how well that holds.",
 )
+@click.option(
+    "--xmp",
+    type=click.Choice(["sidecar", "embed"]),
+    help="Write each caption as alt text into PHOTO.xmp, or into the photo itself, and print nothing.",
+)
+@click.option(
+    "--existing",
+    type=click.Choice(["skip", "overwrite"]),
+    help="Of --xmp: leave alt texts of ours as they are (the default), or replace them; a person's always stay.",
+)
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    help="Of --xmp: leave captions of less confidence out of the metadata, and list them.",
+)
 @model_options
 @generation_options
 @click.pass_context
@@ -28,6 +51,9 @@ def command(
     photo_values: PhotoOptions,
     as_json: bool,
     confidence: bool,
+    xmp: Where | None,
+    existing: Existing | None,
+    min_confidence: float | None,
     model: str | None,
     backend: str,
     device: str | None,
@@ -38,12 +64,14 @@ def command(
 ) -> None:
     r"""Caption photos and folders of photos, one per line: PATH, a tab, the caption.
 
-    With --confidence, another tab and a number follow. Folders are searched recursively; - reads one photo from stdin.
-    In these lines, a tab, line break or backslash in a file name is written as \t, \n, \r or \\; --json leaves names as
-    they are. Whatever else the folders hold is counted on stderr. A photo that can't be read is reported there (with
-    --json, in its own object), and the others are still captioned; the exit status is then 1. A photo that can be read,
-    but is probably not as it should be, is reported there too.
+    With --confidence, another tab and a number follow. With --xmp, captions go into the photos' metadata instead.
+    Folders are searched recursively; - reads one photo from stdin. In these lines, a tab, line break or backslash in a
+    file name is written as \t, \n, \r or \\; --json leaves names as they are. Whatever else the folders hold is counted
+    on stderr. A photo that can't be read is reported there (with --json, in its own object), and the others are still
+    captioned; the exit status is then 1. A photo that can be read, but is probably not as it should be, is reported
+    there too.
     """
+    _check_flags(xmp, as_json or confidence, existing is not None or min_confidence is not None)
     listing = photo_values.listing()
 
     from wordgaze.captioner import Captioner
@@ -51,11 +79,14 @@ def command(
 
     captioner = Captioner.from_pretrained(model, device, precision, mirrored, backend=backend)
     generation = captioner.generation_options(**given(**options))
-    if confidence:
-        require_confidence(captioner, generation)
+    if confidence or min_confidence is not None:
+        require_confidence(captioner, generation, "--confidence" if confidence else "--min-confidence")
     tell_left_out(listing)
     photos = listing.photos
     strict, sized = photo_values.strict, given(batch_size=batch_size)
+    if xmp is not None:
+        settings = xmp, existing or "skip", min_confidence
+        context.exit(_write_alt_texts(captioner, photos, generation, settings, model, strict=strict, **sized))
     results = caption_files(captioner, photos, generation, strict=strict, first_at_once=True, **sized)
     failed = False
     with progress(len(photos)) as advance:
@@ -72,3 +103,35 @@ def command(
                 click.echo("\t".join([one_line(result.file), one_line(str(result.caption)), *sure]))
             advance()
     context.exit(1 if failed else 0)
+
+
+def _check_flags(xmp: str | None, prints: bool, has_flags_of_xmp: bool) -> None:
+    if xmp is not None and prints:
+        raise click.UsageError("--xmp prints nothing; leave out --json and --confidence.")
+    if xmp is None and has_flags_of_xmp:
+        raise click.UsageError("--existing and --min-confidence are for --xmp; add --xmp sidecar or --xmp embed.")
+
+
+def _write_alt_texts(
+    captioner: Captioner,
+    photos: Sequence[Photo],
+    generation: GenerationOptions,
+    settings: tuple,
+    *rest: Any,
+    **more: Any,
+) -> int:
+    """Say on stderr what people should know of each photo, and a summary; return the exit status."""
+    from wordgaze.tasks.alt_texts import AltTextSettings, write_alt_texts
+
+    results = write_alt_texts(captioner, photos, generation, AltTextSettings(*settings), *rest, **more)
+    found = dict.fromkeys(("written", "skipped", "kept", "unsure", "failed"), 0)
+    with progress(len(photos), lines=False) as advance:
+        for result in results:
+            for message in result.messages:
+                tell(result.file, message)
+            found[result.status] += 1
+            advance()
+    named = {"skipped": "skipped (captioned before)", "kept": "kept (a person's)", "unsure": "not sure enough"}
+    parts = [f"{number:,} {named.get(status, status)}" for status, number in found.items() if number]
+    click.echo(f"wordgaze: alt text: {', '.join(parts) or 'no photos'}", err=True)
+    return 1 if found["failed"] else 0

@@ -40,13 +40,13 @@ class CaptionedFile:
         return {"file": str(self.file), **values, **warnings}
 
 
-def require_confidence(captioner: Captioner, options: GenerationOptions) -> None:
+def require_confidence(captioner: Captioner, options: GenerationOptions, flag: str = "--confidence") -> None:
     """Raise ConfigError where captions would have no confidence: samples, and those of a model without calibration."""
     if options.sample:
-        raise ConfigError("A sampled caption has no confidence; give --no-sample, or leave out --confidence.")
+        raise ConfigError(f"A sampled caption has no confidence; give --no-sample, or leave out {flag}.")
     if captioner.parts.confidence is None:
         raise ConfigError(
-            "The model's folder has no confidence.json; make it with `wordgaze calibrate`, or leave out --confidence."
+            f"The model's folder has no confidence.json; make it with `wordgaze calibrate`, or leave out {flag}."
         )
 
 

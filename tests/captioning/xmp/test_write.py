@@ -208,6 +208,15 @@ def test_a_broken_other_place_says_nothing(photo: Path) -> None:
         write_alt_text(photo, ALT, "sidecar")
 
 
+@pytest.mark.parametrize("where", ["embed", "sidecar"])
+def test_a_dry_run_says_what_would_happen(where: Where, photo: Path) -> None:
+    before = photo.read_bytes()
+    assert write_alt_text(photo, ALT, where, dry_run=True).status == "written"
+    assert photo.read_bytes() == before and names(photo.parent) == ["a.jpg"]
+    write_alt_text(photo, ALT, where)
+    assert write_alt_text(photo, ALT, where, dry_run=True).status == "skipped"
+
+
 @pytest.mark.parametrize("kind", ["missing", "folder", "fifo", "loop"])
 def test_what_is_no_file_is_refused(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"

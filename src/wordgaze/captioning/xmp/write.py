@@ -47,12 +47,15 @@ class Container(Protocol):
     def splices(self, merged: Xmp) -> list[Splice]: ...
 
 
-def write_alt_text(photo: AnyPath, alt: AltText, where: Where = "embed", existing: Existing = "skip") -> Outcome:
+def write_alt_text(
+    photo: AnyPath, alt: AltText, where: Where = "embed", existing: Existing = "skip", *, dry_run: bool = False
+) -> Outcome:
     """Write an alt text into a photo, or into ``PHOTO.xmp`` beside it, unless there is one.
 
     ``where``: ``embed`` takes the sidecar too for what is no JPEG, PNG or WebP. ``existing``: ``overwrite`` replaces
-    text of ours; a person's always stays, in whichever of the two places it is. Raises PhotoError for a photo or
-    sidecar that can't be written into, and OSError; both are then as they were.
+    text of ours; a person's always stays, in whichever of the two places it is. ``dry_run``: say what would happen,
+    and write nothing. Raises PhotoError for a photo or sidecar that can't be written into, and OSError; both are then
+    as they were.
     """
     path = Path(photo)
     target = Path(os.path.realpath(path))
@@ -60,13 +63,19 @@ def write_alt_text(photo: AnyPath, alt: AltText, where: Where = "embed", existin
         raise PhotoError("is no file that alt text can be written to; name a photo")
     sidecar = path.with_name(f"{path.name}.xmp")
     with target.open("rb") as file:
-        if where == "embed":
-            container = _container(file)
-            if container is not None:
-                elsewhere = _packets(lambda: _read_sidecar(sidecar))
-                return Outcome(_embed(target, file, container, elsewhere, alt, existing), path)
+        before = os.fstat(file.fileno())
+        if where == "embed" and (container := _container(file)) is not None:
+            merged = merge(container.xmp, alt, existing, _packets(lambda: _read_sidecar(sidecar)))
+            if merged.xmp is not None and not dry_run:
+                _embed(target, file, before, container.splices(merged.xmp))
+            return Outcome(_status(merged), path)
         message = None if where == "sidecar" else _NO_PLACE.format(one_line(sidecar))
-        return _beside(sidecar, _packets(lambda: _embedded(file)), alt, existing, message)
+        merged = _merge_sidecar(sidecar, alt, existing, _packets(lambda: _embedded(file)))
+        if merged.xmp is not None and not dry_run:
+            data = merged.xmp.standard
+            assert data is not None
+            write_whole(sidecar, lambda file: file.write(data))
+        return Outcome(_status(merged), sidecar, message)
 
 
 def _container(file: BinaryIO) -> Container | None:
@@ -95,16 +104,9 @@ def _packets(read: Callable[[], Xmp]) -> list[Packet]:
         return []
 
 
-def _embed(
-    target: Path, file: BinaryIO, container: Container, elsewhere: list[Packet], alt: AltText, existing: Existing
-) -> Status:
-    before = os.fstat(file.fileno())
-    merged = merge(container.xmp, alt, existing, elsewhere)
-    if merged.xmp is None:
-        return _status(merged)
+def _embed(target: Path, file: BinaryIO, before: os.stat_result, splices: list[Splice]) -> None:
     if not os.access(target, os.W_OK):
         raise PhotoError("is not writable, so no alt text is written into it; change its permissions")
-    splices = container.splices(merged.xmp)
 
     def write(out: BinaryIO) -> None:
         copy_spliced(file, splices, out)
@@ -115,24 +117,17 @@ def _embed(
         os.utime(out.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
 
     write_whole(target, write)
-    return "written"
 
 
-def _beside(sidecar: Path, elsewhere: list[Packet], alt: AltText, existing: Existing, message: str | None) -> Outcome:
+def _merge_sidecar(sidecar: Path, alt: AltText, existing: Existing, elsewhere: list[Packet]) -> Merged:
     try:
-        merged = merge(_read_sidecar(sidecar), alt, existing, elsewhere)
+        return merge(_read_sidecar(sidecar), alt, existing, elsewhere)
     except PhotoError as error:
         raise PhotoError(f"has the sidecar {one_line(sidecar)}, which {error}") from None
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
         raise PhotoError("has a name too long for a sidecar's, with .xmp behind it; give it a shorter one") from None
-    if merged.xmp is None:
-        return Outcome(_status(merged), sidecar, message)
-    data = merged.xmp.standard
-    assert data is not None
-    write_whole(sidecar, lambda file: file.write(data))
-    return Outcome("written", sidecar, message)
 
 
 def _read_sidecar(sidecar: Path) -> Xmp:
@@ -148,6 +143,8 @@ def _read_sidecar(sidecar: Path) -> Xmp:
 
 
 def _status(merged: Merged) -> Status:
+    if merged.xmp is not None:
+        return "written"
     return "kept" if merged.owner is Owner.PERSON else "skipped"
 
 
