@@ -49,6 +49,11 @@ def cut() -> Iterator[Kind]:
         "a JPEG without its last 2 percent", JPEG[: -len(JPEG) // 50], "the rows that are there", words=SHORT
     )
     yield captioned("a PNG without its last 12 bytes", whole["PNG"][:-12], "whole", words=END)
+    lines = png(LINES[: 60 * (1 + 3 * WIDTH)])
+    yield refused("a PNG that is whole, but of half its rows", lines, FEW)
+    lines = png(LINES[: 118 * (1 + 3 * WIDTH)])
+    words = f"is damaged: N of 120 rows can be read; {AGAIN}"
+    yield captioned("a PNG that is whole, but without its last two rows", lines, "the rows that are there", words=words)
     half = len(JPEG) // 2
     yield refused("a JPEG whose second half is zeros, as of a broken download", JPEG[:half] + bytes(half), FEW)
     yield refused("an AVIF cut in the middle", _half(encoded("AVIF", quality=90)), "is damaged or cut short…")

@@ -20,7 +20,7 @@ from wordgaze.data.draft import Draft, MaxReduction, Photo, set_draft
 from wordgaze.data.exif_bombs import defused_jpeg, holds_bomb, is_bomb
 from wordgaze.data.memory import DEEP, FILLED_UP, LARGE, TURN, bytes_to_decode, check_bytes, may_take
 from wordgaze.data.no_photo import kind_of_file
-from wordgaze.data.png import fill_up_png, read_deep_png, read_plain_png
+from wordgaze.data.png import fill_up_png, lacks_rows, read_deep_png, read_plain_png
 from wordgaze.data.quiet import open_with_pillow, quiet_pillow
 from wordgaze.data.streams import open_file, read_stream, reason_of
 from wordgaze.data.tiff import TiffLayout, ends_before_layout, read_layout, read_tiff
@@ -263,6 +263,8 @@ def _load_png(file: BinaryIO, request: _Request) -> _Loaded:
     request.check_memory(image, file)
     try:
         image.load()
+        if lacks_rows(png, image):
+            raise OSError("its pixels end too early")
     except MemoryError:
         raise
     except Exception as error:

@@ -149,6 +149,34 @@ def read_deep_png(png: PlainPng, image: Image.Image, before: Callable[[], None])
     return deep
 
 
+def _lines(png: PlainPng) -> list[tuple[range, int]]:
+    """Return of each pass its rows, and how many bytes one takes; nothing for no known kind of pixels."""
+    width, height, depth, color, _, _, interlace = struct.unpack_from(">IIBBBBB", png.chunks, len(SIGNATURE) + 8)
+    bits = depth * _SAMPLES.get(color, 0)
+    passes = _ADAM7 if interlace else ((0, 0, 1, 1),)
+    return [(range(y, height, dy), 1 + (-(-(width - x) // dx) * bits + 7) // 8) for x, y, dx, dy in passes
+            if x < width and bits]  # fmt: skip
+
+
+def _size(lines: list[tuple[range, int]]) -> int:
+    return sum(len(rows) * line for rows, line in lines)
+
+
+def lacks_rows(png: PlainPng, image: Image.Image) -> bool:
+    """Return whether a PNG's pixels end too early, though as deflated data should; ``image``: what Pillow made of it.
+
+    Pillow leaves such rows black, and says nothing.
+    """
+    last_rows = np.asarray(image.crop((0, max(image.height - 2, 0), image.width, image.height)))
+    if last_rows.reshape(len(last_rows), -1).any(axis=1).all():
+        return False
+    missing, inflate, deflated = _size(_lines(png)), zlib.decompressobj(), png.pixels
+    while missing > 0 and deflated and not inflate.eof:
+        missing -= len(inflate.decompress(deflated, min(missing, 2**20)))
+        deflated = inflate.unconsumed_tail
+    return missing > 0
+
+
 class FilledPng(NamedTuple):
     file: BinaryIO
     rows: int  # that are there
@@ -157,15 +185,10 @@ class FilledPng(NamedTuple):
 
 def fill_up_png(png: PlainPng) -> FilledPng | None:
     """Return a PNG file whose missing rows repeat the last one."""
-    width, height, depth, color, _, _, interlace = struct.unpack_from(">IIBBBBB", png.chunks, len(SIGNATURE) + 8)
-    bits = depth * _SAMPLES.get(color, 0)
-    if not bits:
+    lines = _lines(png)
+    if not lines:
         return None
-    passes = _ADAM7 if interlace else ((0, 0, 1, 1),)
-    lines = [  # of each pass: its rows, and how many bytes one takes
-        (range(y, height, dy), 1 + (-(-(width - x) // dx) * bits + 7) // 8) for x, y, dx, dy in passes if x < width
-    ]
-    size = sum(len(rows) * line for rows, line in lines)
+    size, height = _size(lines), int.from_bytes(png.chunks[len(SIGNATURE) + 12 : len(SIGNATURE) + 16], "big")
     raw, is_damaged = _inflate(png.pixels, size)
     is_damaged |= png.is_whole
     there, position = [True] * height, 0
