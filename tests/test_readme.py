@@ -107,12 +107,14 @@ FAILING = {"doctor": (0, 1), "nowhere.jpg": (1,)}
 
 
 @pytest.mark.parametrize("line", COMMANDS_SHOWN)
-def test_every_command_runs(line, folder):
+def test_every_command_runs(line, folder, request):
     if line.startswith("wordgaze train "):
         check_training(line)
         return
-    if line.startswith("wordgaze bench"):
-        # It takes minutes; tests/cli/test_bench.py runs it on a small model.
+    if "--model exported" in line:
+        (folder / "exported").symlink_to(request.getfixturevalue("exported_folder"))
+    if line.startswith(("wordgaze bench", "wordgaze export")):
+        # They take long; tests/cli/test_bench.py and tests/export run them on a small model.
         name, *arguments = shlex.split(line)[1:]
         main.get_command(None, name).make_context(name, arguments)
         return
