@@ -31,6 +31,7 @@ from wordgaze.captioning.captions import generate_captions
 from wordgaze.data.photos import open_photo
 from wordgaze.device import default_allocation
 from wordgaze.files import model_files, write_text
+from wordgaze.generation.torch_stepper import fast_stepper
 from wordgaze.model.encoders.fused import FusedEncoder
 from wordgaze.model.encoders.inference import InferenceEncoder
 from wordgaze.tasks.references import photos_to_caption
@@ -136,7 +137,8 @@ def compare_captions(captioner: Captioner, photos: Sequence[Path], batch: int = 
         pixels = torch.stack([captioner.transform(open_photo(path))[0] for path in paths])
         plain, now = captioner.model.encode(pixels), captioner.encode(pixels)
         largest = max(largest, float((plain - now).abs().max()))
-        captions = [generate_captions(captioner.parts, states, captioner.parts.generation) for states in (plain, now)]
+        steppers = [fast_stepper(captioner.model, states) for states in (plain, now)]
+        captions = [generate_captions(captioner.parts, stepper, captioner.parts.generation) for stepper in steppers]
         for path, (one, *_), (other, *_) in zip(paths, *captions, strict=True):
             if one.token_ids != other.token_ids:
                 texts = [captioner.tokenizer.decode(result.token_ids) for result in (one, other)]
