@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.training.runs import rows_of, untimed
 
+from wordgaze.data.captions import Source
+from wordgaze.data.shapes import write_shapes
 from wordgaze.folder import load_folder
 from wordgaze.tasks.train import describe
+from wordgaze.training.config import DecoderOptions, EncoderOptions, TokenizerOptions
 from wordgaze.training.devices import choose_precision, device_ids
 
 
@@ -75,6 +79,35 @@ def test_two_processes_end_together(tmp_path, small_config, options, sentence):
         assert re.search(sentence, done.stderr), done.stderr
         assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() or "not finite" in sentence
         assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_scores_of_one(tmp_path, small_config):
+    """Sets that two don't share evenly, and one that leaves a process without a photo; scored by the bundled model."""
+    sets = {
+        name: Source(str(write_shapes(tmp_path / name, count, seed=3, size=64)))
+        for name, count in (("seven", 7), ("one", 1))
+    }
+    config = small_config(
+        train={"initial_model": "bundled", "max_steps": 1, "learning_rate": 0.0, "precision": "float32"},
+        data={"validation": sets, "batch_size": 4},
+    )
+    sizes = {"tokenizer": TokenizerOptions(), "decoder": DecoderOptions()}
+    config = replace(config, encoder=EncoderOptions(learning_rate=0.0), **sizes)
+    (tmp_path / "config.yaml").write_text(describe(config))
+    rows, captions = {}, {}
+    for devices in (1, 2):
+        out = tmp_path / str(devices)
+        command = [sys.executable, "-m", "wordgaze", "train", "--config", str(tmp_path / "config.yaml")]
+        done = subprocess.run(
+            [*command, "--out", str(out), f"--train.devices={devices}"], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        rows[devices] = [untimed(row) for row in rows_of(out / "log.csv") if row["CIDEr"]]
+        captions[devices] = rows_of(out / "samples.csv")
+    assert rows[1] == rows[2]
+    assert captions[1] == captions[2]
+    assert len(rows[1]) == 2 and float(rows[1][0]["CIDEr/seven"]) > 0
 
 
 @pytest.mark.parametrize(

@@ -93,12 +93,19 @@ class CaptionDataModule(LightningDataModule):
             collate_fn=partial(collate_training, pad_id=self.pad_id, max_length=self.max_length),
         )
 
+    def _share(self, photos: int) -> range:
+        """Return the indices of this device's validation photos: its own ones, or the last where there is none for it.
+
+        Lightning refuses a loader without photos. A photo's caption counts once, however many have written it.
+        """
+        return range(self.sampler.rank, photos, self.sampler.world_size) or range(photos - 1, photos)
+
     def val_dataloader(self) -> list[DataLoader]:
         return [
             DataLoader(
                 photos,
                 batch_size=2 * self.batch_size,
-                sampler=range(self.sampler.rank, len(photos), self.sampler.world_size),
+                sampler=self._share(len(photos)),
                 num_workers=self.workers,
                 generator=torch.Generator(),
                 collate_fn=collate_photos,
