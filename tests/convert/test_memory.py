@@ -13,7 +13,7 @@ from tests.convert import published
 # Before loading: all that is imported, and torch's own first work. After: the most that was ever held.
 MEASURE = """
 import re, sys
-from wordgaze.captioner import Captioner
+from wordgaze.captioner import Captioner, torch_backend  # with torch and timm, which a captioner imports when it must
 import torch
 
 def kilobytes(what):
