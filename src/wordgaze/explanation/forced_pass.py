@@ -7,7 +7,6 @@ E tokens of the encoder's own attention.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +20,7 @@ from wordgaze.errors import ConfigError
 from wordgaze.explanation.attentions import ForcedPass
 from wordgaze.model.caption_model import with_hflip
 from wordgaze.model.config import DecoderConfig
+from wordgaze.model.sharing import copy_modules
 
 if TYPE_CHECKING:
     from wordgaze.model.caption_model import CaptionModel
@@ -169,8 +169,7 @@ def open_encoder(encoder: nn.Module) -> tuple[nn.Module, list[Tensor]]:
     The weights are those of its blocks (1, heads, E, E). Only the modules are copied: the model keeps its fused kernel
     and gets no hook.
     """
-    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*encoder.parameters(), *encoder.buffers())}
-    opened = copy.deepcopy(encoder, shared)
+    opened = copy_modules(encoder)
     read: list[Tensor] = []
     for layer in (*opened.layers(), *opened.head_modules()):  # type: ignore[operator]
         attention = getattr(layer, "attn", None)

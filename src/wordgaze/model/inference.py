@@ -19,7 +19,7 @@ from wordgaze.model.attention import Attention
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.decoder import Decoder, DecoderBlock
 from wordgaze.model.packed_linear import PackedLinear
-from wordgaze.model.versions import versions
+from wordgaze.model.sharing import versions
 
 # As many captions of a photo read its states; for more, keys and values are cheaper.
 _UNPROJECTED = 3

@@ -21,6 +21,12 @@ _OTHERS: dict[str, Callable[[Tensor], Tensor]] = {
 _ROWS = 8
 
 
+def has_onednn() -> bool:
+    """Return whether this torch has oneDNN, and its operations by the names that are used here."""
+    names = ("_convolution_pointwise", "_linear_pointwise", "_reorder_linear_weight")
+    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
+
+
 class PackedLinear:
     """``activation(x Wᵀ + b)`` of float32 rows on a CPU; ``weight`` (out, in) is copied, and later changes not seen.
 
@@ -29,7 +35,7 @@ class PackedLinear:
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None = None) -> None:
         self._bias = None if bias is None else bias.detach()
-        self._packs = torch.backends.mkldnn.is_available()
+        self._packs = has_onednn()
         self._fused = _FUSED.get(activation) if self._packs else None
         self._activation = None if activation is None or self._fused else _OTHERS[activation]
         self._weight = weight.detach()

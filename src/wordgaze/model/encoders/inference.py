@@ -5,8 +5,6 @@ Training, and maps that follow gradients, run the plain encoder, as does each de
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +16,8 @@ from timm.models.efficientnet import EfficientNet, EfficientNetFeatures
 from torch import Tensor, nn
 
 from wordgaze.model.encoders.build import Encoder
-from wordgaze.model.versions import versions
+from wordgaze.model.packed_linear import has_onednn
+from wordgaze.model.sharing import copy_modules, versions
 
 GROUP = 8
 """Photos that pass through the networks together: more of them have feature maps larger than a processor's cache."""
@@ -67,7 +66,7 @@ class InferenceEncoder:
 
     def copy_for(self, dtype: torch.dtype) -> Any:
         """Return the copy for arithmetic in ``dtype``, or the encoder itself where oneDNN can't compute in it."""
-        if not _has_onednn(dtype):
+        if not _can_compute(dtype):
             return self.encoder
         key = (dtype, versions(self.encoder))
         # Read once: another thread may replace it.
@@ -83,7 +82,7 @@ def inference_copy(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn
     Each of these, its batch norm with the statistics learned and its activation are one operation, in ``dtype``. The
     linear layers of a ViT's blocks are oneDNN's.
     """
-    network = copy.deepcopy(network, {id(tensor): tensor for tensor in _tensors(network)})
+    network = copy_modules(network)
     _fold_batch_norms(network, dtype)
     if dtype == torch.float32:
         _replace_linears(network)
@@ -178,18 +177,12 @@ class OneDnnLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(tokens, self.weight, self.bias, self.activation, [], "none")
 
 
-def _has_onednn(dtype: torch.dtype) -> bool:
+def _can_compute(dtype: torch.dtype) -> bool:
     """Return whether this torch has oneDNN's operations, for numbers of ``dtype``."""
-    names = ("_convolution_pointwise", "_linear_pointwise")
-    if not torch.backends.mkldnn.is_available() or not all(hasattr(torch.ops.mkldnn, name) for name in names):
+    if not has_onednn():
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _arithmetic_dtype(pixel_values: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else pixel_values.dtype
-
-
-def _tensors(network: nn.Module) -> Iterator[Tensor]:
-    yield from network.parameters()
-    yield from network.buffers()
