@@ -16,9 +16,9 @@ from tests.model_folder import make_parts
 from wordgaze.cli.main import main
 from wordgaze.errors import ModelError
 from wordgaze.export import write
-from wordgaze.export.manifest import GRAPHS, MANIFEST, read_manifest
+from wordgaze.export.manifest import GRAPHS, read_manifest
 from wordgaze.export.session import OnnxModel
-from wordgaze.folder import CARD, CONFIG, GENERATION, PREPROCESSOR, TOKENIZER, load_folder, save_folder
+from wordgaze.folder import CARD, CONFIG, EXPORT, GENERATION, PREPROCESSOR, TOKENIZER, load_folder, save_folder
 
 TEXTS = {CARD, CONFIG, GENERATION, PREPROCESSOR, TOKENIZER}
 
@@ -51,7 +51,7 @@ def test_the_command_writes_all_but_the_weights(model_folder: Path, traced: None
     result = run("export", model_folder, out)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.startswith(f"{out}: float32, ") and "log-probabilities within" in result.stdout
-    assert {path.name for path in out.iterdir()} == {*TEXTS, *GRAPHS, MANIFEST}
+    assert {path.name for path in out.iterdir()} == {*TEXTS, *GRAPHS, EXPORT}
     assert all((out / name).read_bytes() == (model_folder / name).read_bytes() for name in TEXTS)
     manifest = read_manifest(out)
     assert manifest.fingerprint == write.fingerprint(load_folder(model_folder).model)
@@ -83,7 +83,7 @@ def test_a_failed_export_leaves_what_was_there(
         with pytest.raises(KeyboardInterrupt):
             write.export_folder(parts, out)
     assert not (tmp_path / "new").exists()
-    assert {path.name for path in (tmp_path / "old").iterdir()} == {*TEXTS, *GRAPHS, MANIFEST}
+    assert {path.name for path in (tmp_path / "old").iterdir()} == {*TEXTS, *GRAPHS, EXPORT}
     OnnxModel.load(tmp_path / "old")
 
 
@@ -165,7 +165,7 @@ def spoil_a_graph(folder: Path) -> None:
 
 
 def spoil_the_manifest(folder: Path) -> None:
-    (folder / MANIFEST).write_text("{")
+    (folder / EXPORT).write_text("{")
 
 
 def lose_a_name(folder: Path) -> None:
@@ -177,8 +177,8 @@ def come_from_tomorrow(folder: Path) -> None:
 
 
 def change(folder: Path, **values: object) -> None:
-    text = json.loads((folder / MANIFEST).read_text()) | values
-    (folder / MANIFEST).write_text(json.dumps({name: value for name, value in text.items() if value is not None}))
+    text = json.loads((folder / EXPORT).read_text()) | values
+    (folder / EXPORT).write_text(json.dumps({name: value for name, value in text.items() if value is not None}))
 
 
 @pytest.mark.parametrize(

@@ -77,10 +77,7 @@ class OnnxReader:
         self.grid, self.num_prefix = model.manifest.grid, model.manifest.num_prefix
 
     def forced_passes(self, states: np.ndarray, captions: Sequence[Sequence[int]]) -> list[ForcedPass]:
-        return [
-            ForcedPass(forced.cross_attentions, forced.attentions, forced.log_probabilities)
-            for forced in self._model.forced_passes(states, captions)
-        ]
+        return self._model.forced_passes(states, captions)
 
     def with_gradients(self, states: np.ndarray, ids: Sequence[int], forced: ForcedPass) -> NoReturn:
         raise AssertionError("checked by the explainer")

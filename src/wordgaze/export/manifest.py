@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from wordgaze.errors import ModelError, first_line, shown
+from wordgaze.folder import EXPORT
 
-MANIFEST = "onnx.json"
 ENCODER, PATCHES, DECODER = "encoder.onnx", "patches.onnx", "decoder.onnx"
 GRAPHS = (ENCODER, PATCHES, DECODER)
 """Pixels → states; states → the decoder's keys and values of the patches; tokens and both → the next token."""
@@ -43,14 +43,9 @@ class Manifest:
         return json.dumps({"format_version": FORMAT_VERSION, **asdict(self)}, indent=2) + "\n"
 
 
-def is_export(folder: str | os.PathLike[str]) -> bool:
-    """Return whether a folder is an exported one: it has an ``onnx.json``."""
-    return Path(folder, MANIFEST).is_file()
-
-
 def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     """Return what an exported folder says of itself; raise ModelError where it is damaged or of another version."""
-    path = Path(folder, MANIFEST)
+    path = Path(folder, EXPORT)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
@@ -63,7 +58,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
             )
         manifest = _from_dict(values)
     except FileNotFoundError:
-        raise ModelError(f"{folder} has no {MANIFEST}, so it is no exported model; {_AGAIN}.") from None
+        raise ModelError(f"{folder} has no {EXPORT}, so it is no exported model; {_AGAIN}.") from None
     except OSError as error:
         raise ModelError(f"{path} can't be read ({error.strerror or error}); check its permissions.") from error
     except (LookupError, TypeError, ValueError) as error:
@@ -73,7 +68,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         if not file.is_file():
             raise ModelError(f"{folder} has no {name}, so it is not a whole exported model; {_AGAIN}.")
         if file.stat().st_size != size:
-            raise ModelError(f"{file} has {file.stat().st_size} bytes where {MANIFEST} says {size}; {_AGAIN}.")
+            raise ModelError(f"{file} has {file.stat().st_size} bytes where {EXPORT} says {size}; {_AGAIN}.")
     return manifest
 
 

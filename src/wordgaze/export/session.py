@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wordgaze.errors import ModelError, first_line
+from wordgaze.explanation.attentions import ForcedPass
 from wordgaze.export.log_probs import NumpyLogProbs
 from wordgaze.export.manifest import DECODER, ENCODER, GRAPHS, PATCHES, Manifest, read_manifest
 
@@ -22,19 +22,6 @@ _GROUP = 8  # photos that are encoded together: more of them have feature maps l
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-
-
-@dataclass(frozen=True, eq=False)
-class NumpyForcedPass:
-    """What the model computed while it read a caption of T ids; entry p of P = T - 1 predicts token p + 1.
-
-    ``cross_attentions``, ``attentions``: per layer (heads, P, N), prefix tokens first, and (heads, P, P) over the
-    tokens read so far; ``log_probabilities`` (P,), natural logarithm, of the ids that the caption has.
-    """
-
-    cross_attentions: tuple[np.ndarray, ...]
-    attentions: tuple[np.ndarray, ...]
-    log_probabilities: np.ndarray
 
 
 class OnnxModel:
@@ -99,9 +86,7 @@ class OnnxModel:
         """Return for each caption, over one photo's states (1, N, D), its weights per layer, (heads, P, N)."""
         return [forced.cross_attentions for forced in self.forced_passes(encoder_hidden_states, token_ids)]
 
-    def forced_passes(
-        self, encoder_hidden_states: np.ndarray, captions: Sequence[Sequence[int]]
-    ) -> list[NumpyForcedPass]:
+    def forced_passes(self, encoder_hidden_states: np.ndarray, captions: Sequence[Sequence[int]]) -> list[ForcedPass]:
         """Read the ids of each caption, except the last id, over one photo's states (1, N, D).
 
         As :func:`wordgaze.explanation.forced_pass.forced_passes`: all at once, the shorter ones padded at their end.
@@ -116,7 +101,7 @@ class OnnxModel:
         for row, caption in enumerate(captions):
             length = len(caption) - 1
             passes.append(
-                NumpyForcedPass(
+                ForcedPass(
                     tuple(layer[0, :, row, :length] for layer in weights[:layers]),
                     tuple(layer[0, row, :, :length, :length] for layer in weights[layers:]),
                     of_ids[row, :length],

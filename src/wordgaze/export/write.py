@@ -15,9 +15,9 @@ import torch
 from wordgaze.errors import ConfigError, ModelError, shown
 from wordgaze.explanation.methods import METHODS, available_methods
 from wordgaze.export.compare import Difference, compare
-from wordgaze.export.manifest import GRAPHS, MANIFEST, PRECISIONS, Manifest
+from wordgaze.export.manifest import GRAPHS, PRECISIONS, Manifest
 from wordgaze.files import AnyPath, check_output_folder, checked_path, one_line
-from wordgaze.folder import CONFIDENCE, CONFIG, WEIGHTS, ModelParts, save_folder
+from wordgaze.folder import CONFIDENCE, CONFIG, EXPORT, WEIGHTS, ModelParts, save_folder
 from wordgaze.model.caption_model import CaptionModel
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -76,7 +76,7 @@ def check_out(out: AnyPath) -> None:
     if not out.is_dir():
         return
     others = [path.name for path in out.iterdir() if not path.name.startswith(_TEMPORARY)]
-    if others and (MANIFEST not in others or WEIGHTS in others):
+    if others and (EXPORT not in others or WEIGHTS in others):
         raise ModelError(
             f"{one_line(out)} is not empty, and no exported model; choose another folder, or an empty one."
         )
@@ -126,7 +126,7 @@ def _write(parts: ModelParts, out: Path, precision: str) -> Export:
             image_size=size,
             files={name: (new / name).stat().st_size for name in GRAPHS},
         )
-        (new / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        (new / EXPORT).write_text(manifest.to_json(), encoding="utf-8")
         difference = compare(model, size, new)
         if precision == "float32" and not difference.largest < _TOLERANCE:
             raise ModelError(
@@ -146,5 +146,5 @@ def _replace_all(new: Path, out: Path) -> None:
     (out / CONFIDENCE).unlink(missing_ok=True)
     names = sorted(path.name for path in new.iterdir())
     # An interrupted export leaves its manifest, by which the next one knows the folder.
-    for name in sorted(names, key=lambda name: (name != MANIFEST, name == CONFIG)):
+    for name in sorted(names, key=lambda name: (name != EXPORT, name == CONFIG)):
         os.replace(new / name, out / name)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from wordgaze.convert.load import load_model
 from wordgaze.errors import ModelError
-from wordgaze.export.manifest import is_export
 from wordgaze.export.write import Export, check_out, check_packages, export_folder
 from wordgaze.files import AnyPath, checked_path, one_line
+from wordgaze.folder import is_exported
 from wordgaze.hub import resolve
 
 BUNDLED = "bundled"
@@ -26,7 +26,7 @@ def export_model(source: AnyPath, out: AnyPath, precision: str = "float32") -> E
     check_packages()
     name = None if source == BUNDLED and not Path(BUNDLED).exists() else source
     folder = resolve(name)
-    if is_export(folder):
+    if is_exported(folder):
         raise ModelError(
             f"{one_line(folder)} is an exported model already; name the model folder that it was made from."
         )
