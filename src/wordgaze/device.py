@@ -73,13 +73,12 @@ def choose_precision(precision: str, device: str) -> str:
     That is bfloat16 on a CPU that has instructions for it and measures faster with them, bfloat16 or float16 on a GPU,
     and float32 elsewhere.
     """
-    import torch
 
     kind = device.partition(":")[0]
     if precision != AUTO:
         return precision
     if kind == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+        return "bfloat16" if fastest_precision("cuda") == "bfloat16" else "float16"
     if kind == "mps":
         return "float16"
     has_instructions = kind == "cpu" and fastest_precision("cpu") == "bfloat16"

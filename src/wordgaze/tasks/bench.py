@@ -173,8 +173,8 @@ class Bench:
         ids = SpecialIds(tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id)
         return transformers_decoder(self.captioner.model.decoder, ids)
 
-    def _open(self, batch: int) -> list[Any]:
-        return [open_photo(path) for path in self.photos[:batch]]
+    def _open(self, photos: Sequence[Path]) -> list[Any]:
+        return [open_photo(path) for path in photos]
 
     def _preprocess(self, images: Sequence[Any]) -> Tensor:
         return torch.stack([self.captioner.transform(image)[0] for image in images])
@@ -194,7 +194,7 @@ class Bench:
 
     def _measure_memory_before(self, batch: int) -> Tensor:
         peaks = self._peaks
-        peaks[batch, 0, "open"], images = peak_memory(self.device, partial(self._open, batch))
+        peaks[batch, 0, "open"], images = peak_memory(self.device, partial(self._open, self.photos[:batch]))
         peaks[batch, 0, "preprocess"], pixels = peak_memory(self.device, partial(self._preprocess, images))
         peaks[batch, 0, "encode"], states = peak_memory(self.device, partial(self.captioner.encode, pixels))
         return states
@@ -209,10 +209,10 @@ class Bench:
         """Return the rows of the phases before generation, which no number of beams changes, and encoder states."""
         if self.options.generation_only:
             return [], self._random_states(batch)
-        images = self._open(batch)
+        images = self._open(self.photos[:batch])
         pixels = self._preprocess(images)
         works: dict[str, Callable[[], Any]] = {
-            "open": partial(self._open, batch),
+            "open": partial(self._open, self.photos[:batch]),
             "preprocess": partial(self._preprocess, images),
             "encode": partial(self.captioner.encode, pixels),
         }
@@ -251,7 +251,7 @@ class Bench:
         """Measure captioning of a few batches from file to text, and encoding the same photos plainly, in turns."""
         photos = list(self.photos[: photos_of_whole(batch)])
         with torch.inference_mode():
-            batches = [self._preprocess(self._open_some(photos[i : i + batch])) for i in range(0, len(photos), batch)]
+            batches = [self._preprocess(self._open(photos[i : i + batch])) for i in range(0, len(photos), batch)]
         whole = partial(self.captioner.caption, photos, batch_size=batch, num_beams=beams)
         plain = partial(self._encode_plainly, batches)
         whole()
@@ -275,9 +275,6 @@ class Bench:
             amdahl_limit=limit,
             amdahl_reached=reached,
         )
-
-    def _open_some(self, photos: Sequence[Path]) -> list[Any]:
-        return [open_photo(path) for path in photos]
 
     def _encode_plainly(self, batches: Sequence[Tensor]) -> None:
         """Encode as before there was an ``InferenceEncoder``: timm's own forward pass, glibc's own allocation."""
