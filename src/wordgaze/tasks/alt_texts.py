@@ -15,7 +15,7 @@ from wordgaze.data.listing import STDIN, Photo, as_photo
 from wordgaze.errors import ConfigError, PhotoError
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.hub import local_folder
-from wordgaze.tasks.caption_files import CaptionedFile, caption_files
+from wordgaze.tasks.caption_files import CaptionedFile, caption_files, model_fingerprint
 
 Status = Literal["written", "skipped", "kept", "unsure", "failed"]
 
@@ -70,16 +70,6 @@ def write_alt_texts(
             yield result
     for captioned in caption_files(captioner, wanted, options, **others):
         yield _result(captioned, settings, named, digest)
-
-
-def model_fingerprint(captioner: Captioner) -> str:
-    """Return what tells a model's weights from others; an exported model has that of the one it was made from."""
-    manifest = getattr(captioner.model, "manifest", None)
-    if manifest is not None:
-        return str(manifest.fingerprint)
-    from wordgaze.export.write import fingerprint
-
-    return fingerprint(captioner.model)
 
 
 def _result(captioned: CaptionedFile, settings: AltTextSettings, model: str, digest: str) -> WrittenFile:

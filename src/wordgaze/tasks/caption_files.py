@@ -13,6 +13,7 @@ import numpy as np
 
 from wordgaze.captioner import Caption, Captioner
 from wordgaze.captioning.batches import AUTO
+from wordgaze.captioning.identity import RunIdentity
 from wordgaze.captioning.pipeline import caption_photos, read_photos
 from wordgaze.data.draft import Photo as LoadedPhoto
 from wordgaze.data.listing import STDIN, Photo, as_photo
@@ -48,6 +49,25 @@ def require_confidence(captioner: Captioner, options: GenerationOptions, flag: s
         raise ConfigError(
             f"The model's folder has no confidence.json; make it with `wordgaze calibrate`, or leave out {flag}."
         )
+
+
+def model_fingerprint(captioner: Captioner) -> str:
+    """Return what tells a model's weights from others; an exported model has that of the one it was made from."""
+    manifest = getattr(captioner.model, "manifest", None)
+    if manifest is not None:
+        return str(manifest.fingerprint)
+    from wordgaze.export.write import fingerprint
+
+    return fingerprint(captioner.model)
+
+
+def run_identity(captioner: Captioner, options: GenerationOptions, *, strict: bool = False) -> RunIdentity:
+    """Return what tells a run's captions from those of other models and options; ``strict``: as of caption_files."""
+    defaults = GenerationOptions().to_dict()
+    changed = {name: value for name, value in options.to_dict().items() if value != defaults.get(name)}
+    changed |= {"mirrored": True} if captioner.parts.preprocessing.hflip_tta else {}
+    changed |= {"strict": True} if strict else {}
+    return RunIdentity(model_fingerprint(captioner), captioner.precision, changed)
 
 
 def caption_files(
