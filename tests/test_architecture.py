@@ -23,6 +23,7 @@ GROUND: dict[str, set[str]] = {
     "compat": set(),
     "files": {"errors"},
     "device": {"errors"},
+    "signals": set(),
 }
 
 

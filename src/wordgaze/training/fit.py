@@ -19,6 +19,7 @@ from wordgaze.errors import ConfigError, DataError
 from wordgaze.folder import ModelParts
 from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions
+from wordgaze.signals import StopSignals
 from wordgaze.training.augmentation import TrainTransform
 from wordgaze.training.callbacks import OnMessage
 from wordgaze.training.checkpoint_file import best_cider, load_checkpoint
@@ -35,7 +36,6 @@ from wordgaze.training.objectives import CiderReward
 from wordgaze.training.run_folder import RunFolder
 from wordgaze.training.self_critical import SelfCriticalStep
 from wordgaze.training.starting_model import StartingModel
-from wordgaze.training.stop import StopSignals
 from wordgaze.training.trainer import make_trainer
 
 

@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 
 from wordgaze.folder import ModelParts, save_folder
 from wordgaze.generation.options import GenerationOptions
+from wordgaze.signals import StopSignals
 from wordgaze.training.callbacks import OnMessage
 from wordgaze.training.config import TrainingConfig
 from wordgaze.training.config_file import describe
@@ -20,7 +21,6 @@ from wordgaze.training.fit import Fitted, fit
 from wordgaze.training.load_data import TrainingData, load_data
 from wordgaze.training.run_folder import RunFolder
 from wordgaze.training.starting_model import starting_model
-from wordgaze.training.stop import StopSignals
 
 
 @dataclass(frozen=True)

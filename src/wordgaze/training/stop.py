@@ -1,70 +1,16 @@
-"""How a run ends by SIGTERM or Ctrl-C: after a checkpoint, and then by the signal itself."""
+"""How a run of training ends by SIGTERM or Ctrl-C: after a checkpoint, and then by the signal itself."""
 
 from __future__ import annotations
 
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from wordgaze.signals import StopSignals
 from wordgaze.training.callbacks import OnMessage
 from wordgaze.training.checkpoint_file import LAST
 from wordgaze.training.checkpoints import SaveCheckpoints
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class StopSignals:
-    """Keeps SIGINT and SIGTERM back while a step or a validation's batch is computed; a second one ends that, too.
-
-    Lightning's own handler of SIGTERM leaves an exit status of 0, and lets several processes talk within a handler.
-    """
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self.waits = False
-        """Whether somebody looks at ``received`` before long."""
-        self._before: dict[int, Any] = {}
-
-    @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Raise KeyboardInterrupt for a signal; at the end let it do what it would have done without us."""
-        # Python allows handlers in the main thread alone; what a shell ignores for a background job stays ignored.
-        if threading.current_thread() is threading.main_thread():
-            before = {number: signal.getsignal(number) for number in _SIGNALS}
-            self._before = {n: handler for n, handler in before.items() if handler not in (None, signal.SIG_IGN)}
-        try:
-            self.install()
-            yield
-        except KeyboardInterrupt:
-            self._release()
-            raise
-        finally:
-            self._restore()
-        self._release()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-    def _release(self) -> None:
-        self._restore()
-        if self.received is not None:
-            signal.raise_signal(self.received)
-
-    def install(self) -> None:
-        """Take the signals over, from Lightning, too, which takes them whenever it begins something."""
-        for number in self._before:
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: Any) -> None:
-        second, self.received = self.received is not None, self.received or number
-        if second or not self.waits:
-            raise KeyboardInterrupt
 
 
 class StopAfterCheckpoint(Callback):

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from wordgaze.errors import ConfigError, first_line
+from wordgaze.signals import StopSignals
 from wordgaze.training.callbacks import (
     EarlyStopping,
     OnMessage,
@@ -25,7 +26,7 @@ from wordgaze.training.devices import choose_precision
 from wordgaze.training.load_data import TrainingData
 from wordgaze.training.run_folder import RunFolder
 from wordgaze.training.self_critical import MEASURES
-from wordgaze.training.stop import StopAfterCheckpoint, StopSignals
+from wordgaze.training.stop import StopAfterCheckpoint
 from wordgaze.training.watch import BrokenPhotos, FiniteLoss
 
 
