@@ -14,8 +14,8 @@ from tests.model_folder import draw_photo
 
 from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.tasks.evaluate import CaptionEvaluator, Evaluation
-from wordgaze.tasks.evaluate_page import _LONGEST as LONGEST
 from wordgaze.tasks.evaluate_page import SHOWN, evaluation_page
+from wordgaze.tasks.page_parts import LONGEST
 
 
 class Page(HTMLParser):

@@ -38,6 +38,7 @@ COMMANDS = {
     "bench": "Measure how fast this machine captions.",
     "convert": "Save another library's checkpoint as a model folder.",
     "export": "Save a model as ONNX files, which run without PyTorch.",
+    "data": "Check captioned photos, or download COCO.",
     "demo": "Open the demo page on this machine.",
     "doctor": "Show what is installed, and what is missing for which feature.",
 }
@@ -93,7 +94,7 @@ def _open_closed_streams() -> None:
             setattr(sys, name, stream)
 
 
-_NAMES_OF_FILES = ("FILE", "DIR", "OUT", "DIR_OR_ID", "SRC")
+_NAMES_OF_FILES = ("FILE", "DIR", "OUT", "DIR_OR_ID", "PATH", "SRC")
 
 
 def _named(_: click.Context, parameter: click.Parameter, value: str | tuple[str, ...] | None) -> Any:
@@ -114,7 +115,8 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"wordgaze.cli.{cmd_name}").command
         command.short_help = COMMANDS[cmd_name]
-        for parameter in command.params:
+        nested = command.commands.values() if isinstance(command, click.Group) else ()
+        for parameter in (parameter for each in (command, *nested) for parameter in each.params):
             if parameter.metavar in _NAMES_OF_FILES and parameter.callback is None:
                 parameter.callback = _named
         return command

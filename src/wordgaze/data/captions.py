@@ -94,7 +94,7 @@ def read_captions(
     description. Raises DataError.
     """
     file = CaptionFile(path, root, split, needs_files)
-    reader = _reader(file, format)
+    reader = find_reader(file, format)
     if split is None and len(reader.splits(file)) > 1:
         file.split = default_split
     return _read(file, reader, check_files)
@@ -111,7 +111,7 @@ def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> Cap
     descriptions: list[str] = []
     for number, source in enumerate(sources, start=1):
         file = CaptionFile(source.captions, source.root, source.split)
-        reader = _reader(file, source.format)
+        reader = find_reader(file, source.format)
         if source.split is None and reader.splits(file):
             raise DataError(f"{file.path}: holds several splits, among them a test set; name one with split.")
         # A missing photo may be excluded for that very reason.
@@ -183,7 +183,8 @@ def _read(file: CaptionFile, reader: Reader, check_files: bool) -> CaptionSet:
     )
 
 
-def _reader(file: CaptionFile, format: str) -> Reader:
+def find_reader(file: CaptionFile, format: str) -> Reader:
+    """Return the reader of ``format``, or with ``auto`` the first that recognizes the file."""
     if format in READERS:
         return READERS[format]
     if format != "auto":

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import re
 from collections.abc import Sequence
 
-from wordgaze.data.photos import open_photo
-from wordgaze.errors import PhotoError
 from wordgaze.tasks.evaluate import Evaluation, ScoredPhoto
+from wordgaze.tasks.page_parts import STYLE, embedded_photo
 
 SHOWN = 24
 """Photos at either end."""
-
-_LONGEST = 320
-"""Pixels of a photo's longer side."""
 
 
 def evaluation_page(evaluation: Evaluation, title: str) -> str:
@@ -24,6 +18,7 @@ def evaluation_page(evaluation: Evaluation, title: str) -> str:
     worst = evaluation.photos[:SHOWN]
     best = evaluation.photos[len(worst) :][::-1][:SHOWN]
     parts = {
+        "STYLE": STYLE,
         "TITLE": html.escape(title),
         "SCORES": _table(("", "value", "95 % interval"), evaluation.rows()),
         "AGAINST": _against(evaluation),
@@ -68,20 +63,7 @@ def _article(photo: ScoredPhoto) -> str:
 def _picture(photo: ScoredPhoto) -> str:
     if photo.file is None:
         return ""
-    try:
-        # Warnings came when the photo was captioned.
-        picture = open_photo(photo.file, on_warning=lambda _: None)
-    except PhotoError:
-        # Scores need no pictures.
-        return ""
-    picture.thumbnail((_LONGEST, _LONGEST))
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=80, optimize=True)
-    data = base64.b64encode(file.getvalue()).decode()
-    return (
-        f'<img src="data:image/jpeg;base64,{data}" width="{picture.width}" height="{picture.height}" '
-        f'alt="{html.escape(photo.caption)}">\n'
-    )
+    return embedded_photo(photo.file, photo.caption)
 
 
 _PAGE = """<!doctype html>
@@ -93,29 +75,7 @@ _PAGE = """<!doctype html>
 <meta name="color-scheme" content="light dark">
 <title>wordgaze: @TITLE@</title>
 <style>
-:root { --paper: #fafafa; --card: #fff; --ink: #18181b; --quiet: #5f5f68; --line: #e4e4e7; --mark: #a33c00; }
-@media (prefers-color-scheme: dark) {
-  :root { --paper: #131316; --card: #1c1c20; --ink: #f4f4f5; --quiet: #a6a6b0; --line: #34343a; --mark: #f9a63f; }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 76rem; padding: 1.5rem 1rem 3rem; background: var(--paper); color: var(--ink);
-  font: 1rem/1.45 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.35rem; margin: 0 0 1rem; }
-h2 { font-size: 1.1rem; margin: 2rem 0 .75rem; }
-h3 { font-size: .8rem; font-weight: 500; color: var(--quiet); margin: 0 0 .5rem; }
-table { display: block; max-width: 100%; overflow-x: auto; white-space: nowrap; border-collapse: collapse;
-  font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .15rem 1rem .15rem 0; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; }
-th, .scores, li { color: var(--quiet); font-weight: 400; font-size: .85rem; }
-main { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1rem; }
-article { background: var(--card); border: 1px solid var(--line); border-radius: .75rem; padding: .9rem; }
-img { display: block; max-width: 100%; height: auto; border-radius: .4rem; margin: 0 auto; }
-.caption { font-weight: 600; margin: .6rem 0 .2rem; }
-.scores, .absent { margin: .2rem 0; }
-.absent { color: var(--mark); font-size: .85rem; }
-ul { margin: .4rem 0 0; padding-left: 1.1rem; }
-</style>
+@STYLE@</style>
 </head>
 <body>
 <h1>@TITLE@</h1>

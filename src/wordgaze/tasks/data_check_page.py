@@ -1,0 +1,110 @@
+"""A check of captioned photos as one HTML file, to keep or send: what is wrong, with pictures."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from wordgaze.data.check.findings import KINDS, Finding
+from wordgaze.files import one_line
+from wordgaze.tasks.data_check import DataCheck
+from wordgaze.tasks.page_parts import STYLE, embedded_photo
+
+SHOWN = 24
+"""Findings of a kind that are shown with their photos; more are listed by name, up to ``LISTED``."""
+
+LISTED = 1000
+
+_NO_PICTURE = ("missing-photo", "unreadable-photo", "broken-file", "broken-entry")
+_OF_ONE_CAPTION = 8
+
+
+def check_page(check: DataCheck) -> str:
+    """Return a page without scripts and external parts; it embeds the photos whose files can be read."""
+    contents = check.contents
+    summary = f"{len(contents.photos):,} photos, {check.captions:,} captions"
+    if check.against is not None:
+        summary += f"; against {len(check.against.photos):,} photos of {_name(str(check.against.path))}"
+    parts = {
+        "STYLE": STYLE,
+        "TITLE": html.escape(f"{_name(str(contents.path))}: {check.count(wrong=True):,} wrong"),
+        "HEADING": html.escape(_name(str(contents.path))),
+        "SUMMARY": html.escape(summary),
+        "COUNTS": _counts(check),
+        "KINDS": "".join(_section(check, kind, findings) for kind, findings in check.findings.items()),
+    }
+    # In one pass, so that a photo called @KINDS@ is only a name.
+    return re.sub("@([A-Z]+)@", lambda mark: parts[mark[1]], _PAGE)
+
+
+def _name(path: str) -> str:
+    # Bytes of a name that are no text can't be in a page.
+    return one_line(path).encode(errors="backslashreplace").decode()
+
+
+def _counts(check: DataCheck) -> str:
+    if not check.findings:
+        return "<p>Nothing is wrong.</p>"
+    rows = "".join(
+        f'<tr><td><a href="#{kind}">{html.escape(KINDS[kind].many)}</a></td><td>{len(findings):,}</td>'
+        f"<td>{'wrong' if KINDS[kind].wrong else 'doubtful'}</td></tr>\n"
+        for kind, findings in check.findings.items()
+    )
+    return f"<table>\n{rows}</table>"
+
+
+def _section(check: DataCheck, kind: str, findings: list[Finding]) -> str:
+    shown, listed = findings[:SHOWN], findings[SHOWN:LISTED]
+    more = len(findings) - len(shown) - len(listed)
+    parts = [f'<h2 id="{kind}">{html.escape(KINDS[kind].counted(len(findings)))}</h2>']
+    parts.append(f'<p class="scores">{html.escape(KINDS[kind].remedy)}</p>')
+    parts.append(f"<main>{''.join(_article(finding) for finding in shown)}</main>")
+    if listed:
+        rows = "".join(f"<li>{_sentence(finding)}</li>\n" for finding in listed)
+        rest = f"<p>and {more:,} more</p>" if more else ""
+        parts.append(f"<details><summary>{len(listed):,} more</summary>\n<ul>{rows}</ul>{rest}</details>")
+    return "\n".join(parts) + "\n"
+
+
+def _sentence(finding: Finding) -> str:
+    return html.escape(f"{_name(finding.file)}: {_name(finding.message)}")
+
+
+def _article(finding: Finding) -> str:
+    files = [finding.file, *([finding.other] if finding.other else [])]
+    if finding.photos:
+        files = list(finding.photos[:_OF_ONE_CAPTION])
+    pictures = [embedded_photo(Path(file), _name(file)) for file in files if finding.kind not in _NO_PICTURE]
+    return (
+        f'\n<article>\n<h3>{html.escape(_name(finding.file))}</h3>\n<div class="photos">{"".join(pictures)}</div>\n'
+        f'<p class="caption">{html.escape(_name(finding.message))}</p>\n</article>'
+    )
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="color-scheme" content="light dark">
+<title>wordgaze: @TITLE@</title>
+<style>
+@STYLE@a { color: var(--mark); }
+.photos { display: flex; flex-wrap: wrap; gap: .4rem; justify-content: center; }
+.photos img { flex: 0 1 auto; min-width: 0; max-width: calc(50% - .2rem); object-fit: contain; margin: 0; }
+.photos img:only-child { max-width: 100%; }
+.caption { font-weight: 400; font-size: .9rem; }
+h2::first-letter { text-transform: uppercase; }
+summary { cursor: pointer; }
+</style>
+</head>
+<body>
+<h1>@HEADING@</h1>
+<p>@SUMMARY@</p>
+@COUNTS@
+@KINDS@
+</body>
+</html>
+"""
