@@ -60,7 +60,8 @@ def read_photos(
 ) -> Generator[ReadPhoto[Label, Content]]:
     """Yield a result for each photo, in order; a photo that can't be read is a result, too, and stops nothing.
 
-    ``photos``: labels with what :func:`wordgaze.data.photos.open_photo` takes, or a PhotoError in its place. ``make``
+    ``photos``: labels with what :func:`wordgaze.data.photos.open_photo` takes, or a function that returns it (it is
+    called where the photo is read, perhaps in a thread), or a PhotoError in its place. ``make``
     turns a photo into its content. ``strict``: refuse photos that are cut short. ``ahead``: how many photos are
     read before they are asked for, files and bytes by threads. What may change or block (an open file, an array, a
     pipe) is read as soon as it is taken from ``photos``, and with ``ahead=0`` so is everything. At most
@@ -73,7 +74,8 @@ def read_photos(
         try:
             if isinstance(source, PhotoError):
                 raise source
-            photo = open_photo(source, strict=strict, on_warning=warnings.append, max_reduction=max_reduction)
+            read_source = source() if callable(source) else source
+            photo = open_photo(read_source, strict=strict, on_warning=warnings.append, max_reduction=max_reduction)
             content = make(photo)
             return ReadPhoto(label, content, None, tuple(warnings))
         except PhotoError as error:
@@ -157,9 +159,9 @@ def caption_photos(
 
 
 def _can_wait(source: Any) -> bool:
-    """Return whether a photo can be read later, and by another thread: bytes, and any path but a pipe's."""
+    """Return whether a photo can be read later, and by another thread: bytes, functions, any path but a pipe's."""
     if not isinstance(source, str | os.PathLike):
-        return isinstance(source, bytes)
+        return isinstance(source, bytes) or callable(source)
     try:
         return not is_special(source)
     except (OSError, ValueError):  # it is missing, as reading it will tell

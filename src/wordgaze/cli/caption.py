@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wordgaze.cli.caption_shards import ShardOptions, caption_shards, find_shards, shard_options
 from wordgaze.cli.options import PhotoOptions, generation_options, given, model_options, photo_options
 from wordgaze.cli.output import json_line, progress, tell, tell_left_out
+from wordgaze.data.listing import Listing
 from wordgaze.files import one_line
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1),
     help="Of --xmp: leave captions of less confidence out of the metadata, and list them.",
 )
+@shard_options
 @model_options
 @generation_options
 @click.pass_context
@@ -54,6 +57,7 @@ def command(
     xmp: Where | None,
     existing: Existing | None,
     min_confidence: float | None,
+    shard_values: ShardOptions,
     model: str | None,
     backend: str,
     device: str | None,
@@ -68,11 +72,11 @@ def command(
     Folders are searched recursively; - reads one photo from stdin. In these lines, a tab, line break or backslash in a
     file name is written as \t, \n, \r or \\; --json leaves names as they are. Whatever else the folders hold is counted
     on stderr. A photo that can't be read is reported there (with --json, in its own object), and the others are still
-    captioned; the exit status is then 1. A photo that can be read, but is probably not as it should be, is reported
-    there too.
+    captioned; the exit status is then 1. A photo that is probably not as it should be is reported there too.
     """
     _check_flags(xmp, as_json or confidence, existing is not None or min_confidence is not None)
-    listing = photo_values.listing()
+    shards = find_shards(shard_values, photo_values, as_json or confidence or xmp is not None)
+    listing = photo_values.listing() if shards is None else Listing()
 
     from wordgaze.captioner import Captioner
     from wordgaze.tasks.caption_files import caption_files, require_confidence
@@ -81,14 +85,15 @@ def command(
     generation = captioner.generation_options(**given(**options))
     if confidence or min_confidence is not None:
         require_confidence(captioner, generation, "--confidence" if confidence else "--min-confidence")
+    strict, sized = photo_values.strict, given(batch_size=batch_size)
+    if shards is not None:
+        context.exit(caption_shards(captioner, shards, generation, shard_values, strict=strict, **sized))
     tell_left_out(listing)
     photos = listing.photos
-    strict, sized = photo_values.strict, given(batch_size=batch_size)
     if xmp is not None:
         settings = xmp, existing or "skip", min_confidence
         context.exit(_write_alt_texts(captioner, photos, generation, settings, model, strict=strict, **sized))
-    results = caption_files(captioner, photos, generation, strict=strict, first_at_once=True, **sized)
-    failed = False
+    failed, results = False, caption_files(captioner, photos, generation, strict=strict, first_at_once=True, **sized)
     with progress(len(photos)) as advance:
         for result in results:
             failed = failed or result.caption is None
