@@ -186,6 +186,25 @@ def _stream(path: AnyPath) -> int | None:
     return None
 
 
+def lock_file(handle: int) -> bool:
+    """Lock an open file for this process, until it closes it; return False where another one has it.
+
+    Also True where the system has no locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    # Of file systems without locks.
+    except OSError:
+        pass
+    return True
+
+
 def write_text(path: AnyPath, text: str, errors: str = "strict") -> None:
     """Write ``text`` as UTF-8, whole or not at all; ``errors`` as in ``str.encode``. Raises OSError."""
     data = text.encode("utf-8", errors)

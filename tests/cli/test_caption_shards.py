@@ -79,7 +79,7 @@ def test_a_list_may_name_tars(model: list[str], tar: Path, tmp_path: Path) -> No
         (["TAR"], "00000.tar is a tar of photos; give --out-dir DIR"),
         (["TAR", "--claim"], "give --out-dir DIR"),
         (["photo.jpg", "--claim"], "are for --out-dir; add --out-dir DIR"),
-        (["photo.jpg", "--retry", "failed"], "are for --out-dir; add --out-dir DIR"),
+        (["photo.jpg", "--retry", "failed"], "--retry is for -o and --out-dir"),
         (["TAR", "--out-dir", "OUT", "--claim", "--shard", "0/2"], "give one of the two"),
         (["TAR", "--out-dir", "OUT", "--shard", "2/2"], "give i/n"),
         (["TAR", "--out-dir", "OUT", "--shard", "auto"], "needs the variables of SLURM or torchrun"),

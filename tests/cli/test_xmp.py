@@ -75,8 +75,8 @@ def test_unsure_captions_are_listed(model_folder: Path, photos: list[Path], tmp_
     ("flags", "words"),
     [
         (["--xmp", "embed", "--json"], "--xmp prints nothing"),
-        (["--existing", "overwrite"], "are for --xmp"),
-        (["--min-confidence", "0.5"], "are for --xmp"),
+        (["--existing", "overwrite"], "is for --sidecar and --xmp"),
+        (["--min-confidence", "0.5"], "is for --xmp"),
         (["--xmp", "embed", "--min-confidence", "0.5"], "leave out --min-confidence"),
         (["--xmp", "embed", "-"], "stdin"),
     ],

@@ -132,23 +132,30 @@ def read_named_photos(
             yield photo
 
 
+def never() -> bool:
+    """Return False: nobody asks a run to stop."""
+    return False
+
+
 def caption_photos(
     photos: Iterable[ReadPhoto[Label, np.ndarray]],
     caption: Callable[[np.ndarray], list[Caption]],
     batch_size: int | BatchSize,
     *,
     first_at_once: bool = False,
+    stopping: Callable[[], bool] = never,
 ) -> Iterator[CaptionResult[Label]]:
     """Yield a result for each photo, in order, captioned ``batch_size`` photos at a time.
 
     ``photos``: with their ``pixel_values`` (3, H, W). ``caption``: returns the captions of ``pixel_values``
     (B, 3, H, W). ``first_at_once``: begin with one photo, then two, four, ...; the sizes depend on nothing else, so
-    that another run gives the same captions to the last bit.
+    that another run gives the same captions to the last bit. ``stopping``: asked before each batch, whether to
+    end there.
     """
     size = BatchSize(batch_size) if isinstance(batch_size, int) else batch_size
     photos = iter(photos)
     for number in size.growing() if first_at_once else size.constant():
-        batch = list(islice(photos, number))
+        batch = [] if stopping() else list(islice(photos, number))
         if not batch:
             return
         pixel_values = [photo.content for photo in batch if photo.content is not None]

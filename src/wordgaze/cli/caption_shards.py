@@ -75,7 +75,7 @@ def shard_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option(
                 "--retry",
                 type=click.Choice(["failed"]),
-                help="Of --out-dir: caption again what got no caption, in shards that are done.",
+                help="Of -o and --out-dir: caption again the photos that failed in an earlier run, and replace their rows.",
             ),
         )
     ):
@@ -94,8 +94,8 @@ def find_shards(values: ShardOptions, photos: PhotoOptions, prints: bool = False
     if not values.wanted:
         if tar is not None:
             raise click.UsageError(f"{one_line(tar)} is a tar of photos; give --out-dir DIR for its captions.")
-        if values.rows or values.shard or values.claim or values.retry:
-            raise click.UsageError("--format, --shard, --claim and --retry are for --out-dir; add --out-dir DIR.")
+        if values.rows or values.shard or values.claim:
+            raise click.UsageError("--format, --shard and --claim are for --out-dir; add --out-dir DIR.")
         return None
     if prints:
         raise click.UsageError(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wordgaze.captioning.sinks import lines
 from wordgaze.data.listing import Listing
 from wordgaze.files import AnyPath, one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-# JSON allows these in texts, but some readers end a line at them, and terminals obey them.
-_LINE_BREAKS = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 MANY = 20
 """Fewer photos are done before a progress bar is of use."""
@@ -31,8 +27,7 @@ def json_line(values: Any) -> str:
     Bytes of a file name that are not text become escapes like ``\\udcff``, which ``os.fsencode`` turns back into bytes.
     """
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    line = json.dumps(values, ensure_ascii=not utf8).encode(errors="backslashreplace").decode()
-    return _LINE_BREAKS.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
+    return lines.json_line(values, ensure_ascii=not utf8)
 
 
 def tell(file: AnyPath, message: str) -> None:

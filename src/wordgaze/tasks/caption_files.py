@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from wordgaze.captioner import Caption, Captioner
+from wordgaze.captioner import Captioner
 from wordgaze.captioning.batches import AUTO
 from wordgaze.captioning.identity import RunIdentity
-from wordgaze.captioning.pipeline import caption_photos, read_photos
+from wordgaze.captioning.pipeline import caption_photos, never, read_photos
+from wordgaze.captioning.sinks.sink import CaptionedFile
 from wordgaze.data.draft import Photo as LoadedPhoto
 from wordgaze.data.listing import STDIN, Photo, as_photo
 from wordgaze.data.streams import read_stdin
 from wordgaze.errors import ConfigError, PhotoError
 from wordgaze.generation.options import GenerationOptions
-
-
-@dataclass(frozen=True)
-class CaptionedFile:
-    """A photo's file with its caption or its error; ``warnings`` tell what may be wrong.
-
-    ``file``: as :func:`wordgaze.data.listing.as_photo` returns it.
-    """
-
-    file: Photo
-    caption: Caption | None = None
-    error: str | None = None
-    warnings: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what ``wordgaze caption --json`` prints."""
-        values = {"error": self.error} if self.caption is None else self.caption.to_dict()
-        warnings = {"warnings": list(self.warnings)} if self.warnings else {}
-        return {"file": str(self.file), **values, **warnings}
 
 
 def require_confidence(captioner: Captioner, options: GenerationOptions, flag: str = "--confidence") -> None:
@@ -78,12 +59,14 @@ def caption_files(
     *,
     strict: bool = False,
     first_at_once: bool = False,
+    stopping: Callable[[], bool] = never,
 ) -> Iterator[CaptionedFile]:
     """Yield a result for each file, in order, also for a photo that can't be read.
 
     ``options``: by default the model's. ``batch_size``: as of :meth:`Captioner.caption`. ``strict``: refuse photos
     that are cut short. ``first_at_once``: the first batches are smaller, so that the first caption waits for no other
-    photo. At most two batches are held as pixels, however many files there are. Raises ConfigError for ``batch_size``.
+    photo. ``stopping``: asked before each batch, whether to end there. At most two batches are held as pixels, however
+    many files there are. Raises ConfigError for ``batch_size``.
     """
     options = captioner.parts.generation if options is None else options
     batches = captioner.batches(batch_size, files, options)
@@ -96,7 +79,7 @@ def caption_files(
     opened = read_photos(photos, pixel_values, strict=strict, ahead=batches.photos, max_reduction=smaller)
     with closing(opened):
         caption = partial(captioner.caption_pixels, options=options)
-        for photo in caption_photos(opened, caption, batches, first_at_once=first_at_once):
+        for photo in caption_photos(opened, caption, batches, first_at_once=first_at_once, stopping=stopping):
             error = None if photo.error is None else str(photo.error)
             yield CaptionedFile(photo.label, photo.caption, error, photo.warnings)
 
