@@ -75,7 +75,7 @@ def shard_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option(
                 "--retry",
                 type=click.Choice(["failed"]),
-                help="Of -o and --out-dir: caption again the photos that failed in an earlier run, and replace their rows.",
+                help="Of -o and --out-dir: caption again the photos that failed before, and replace their rows.",
             ),
         )
     ):
