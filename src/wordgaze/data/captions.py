@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from wordgaze.data.instances import read_instances
 from wordgaze.data.json_file import PhotoId, keys_of, kind_of_json, read_json
+from wordgaze.data.photo_table import PhotoTable
 from wordgaze.data.readers import READERS
 from wordgaze.data.readers.caption_file import CAPTIONS, CaptionedPhoto, CaptionFile, Reader
 from wordgaze.errors import ConfigError, DataError
@@ -22,14 +24,18 @@ class CaptionSet:
     """Captioned photos, with one line that says where they come from and what was left out.
 
     ``notes``: sentences for people, as on what was left out. ``splits``: those of the file, and ``split`` the one that
-    was read, None for all.
+    was read, None for all. ``formats``: what the file is, or each of several sources, a line of ``description`` each.
     """
 
-    photos: tuple[CaptionedPhoto, ...]
+    photos: Sequence[CaptionedPhoto]
     description: str
     notes: tuple[str, ...] = ()
     split: str | None = None
     splits: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "photos", PhotoTable.of(self.photos))
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -45,7 +51,8 @@ class Source:
     ``root``: the folder that the file's photo names start from. ``limit``: the number of photos, drawn with ``seed``
     (a smaller limit takes a part of a larger one's). ``categories``: only photos with a box of one of these, by the
     COCO ``instances`` file. ``repeat``: how often an epoch shows each. ``exclude``: a file of ids of photos to leave
-    out, a JSON list or one id a line.
+    out, a JSON list or one id a line. ``columns``: the names of a table's columns of photos and captions, where they
+    are not among those that are known.
     """
 
     captions: str
@@ -58,11 +65,14 @@ class Source:
     seed: int = 0
     repeat: int = 1
     exclude: str | None = None
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.categories, str):
-            raise ConfigError(f"source {self.captions}: categories is a single text; give a list of names.")
-        object.__setattr__(self, "categories", tuple(self.categories))  # YAML brings lists
+        for name in ("categories", "columns"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise ConfigError(f"source {self.captions}: {name} is a single text; give a list of names.")
+            object.__setattr__(self, name, tuple(value))  # YAML brings lists
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"source {self.captions}: limit is {self.limit}; give 1 or more, or leave it out.")
         if self.repeat < 1:
@@ -84,16 +94,18 @@ def read_captions(
     check_files: bool = False,
     needs_files: bool = True,
     default_split: str | None = None,
+    columns: Sequence[str] = (),
 ) -> CaptionSet:
     """Return the captions of a file in any format of READERS; ``auto`` recognizes it.
 
     ``root``: by default the folder ``photos`` beside the file where there is one, else the file's own folder.
     ``split``: for formats that have them; by default ``default_split`` where the file has several, else all.
     ``check_files``: look now whether all photos exist. ``needs_files``: whether a photo must name its file at all.
+    ``columns``: a table's columns of photos and captions, where these have names of their own.
     Captions lose outer and repeated spaces; empty ones, and photos without any, are dropped and counted in the
     description. Raises DataError.
     """
-    file = CaptionFile(path, root, split, needs_files)
+    file = CaptionFile(path, root, split, needs_files, columns)
     reader = find_reader(file, format)
     if split is None and len(reader.splits(file)) > 1:
         file.split = default_split
@@ -107,80 +119,104 @@ def load_sources(sources: Sequence[Source], *, check_files: bool = False) -> Cap
     """
     if not sources:
         raise ConfigError("no sources: name at least one caption file.")
-    photos: list[CaptionedPhoto] = []
+    tables: list[PhotoTable] = []
     descriptions: list[str] = []
+    formats: list[str] = []
     for number, source in enumerate(sources, start=1):
-        file = CaptionFile(source.captions, source.root, source.split)
-        reader = find_reader(file, source.format)
-        if source.split is None and reader.splits(file):
-            raise DataError(f"{file.path}: holds several splits, among them a test set; name one with split.")
-        # A missing photo may be excluded for that very reason.
-        captions = _read(file, reader, check_files and source.exclude is None)
-        subset, description = list(captions), captions.description
-        if source.exclude is not None:
-            subset, left_out = _without(subset, Path(source.exclude))
-            description += f"; {left_out}: {_counts(subset)}"
-            if not subset:
-                raise DataError(f"{file.path}: {source.exclude} excludes all of its photos; correct `exclude`.")
-            if check_files:
-                _check_files(file, subset)
-        if source.categories and source.instances is not None:
-            subset = _with_categories(subset, source.categories, source.instances)
-            description += f"; with {', '.join(source.categories)}: {_counts(subset)}"
-            if not subset:
-                raise DataError(
-                    f"{file.path}: none of its photos has {', '.join(source.categories)} in "
-                    f"{source.instances}; check that both files are of the same photos."
-                )
-        if source.limit is not None and source.limit < len(subset):
-            order = np.random.default_rng(source.seed).permutation(len(subset))
-            subset = [subset[index] for index in sorted(order[: source.limit])]
-            description += f"; drawn with seed {source.seed}: {_counts(subset)}"
+        subset, description, format = _load_source(source, check_files)
         if len(sources) > 1:
-            subset = [replace(photo, photo_id=f"{number}/{photo.photo_id}") for photo in subset]
+            subset = PhotoTable(replace(photo, photo_id=f"{number}/{photo.photo_id}") for photo in subset)
         if source.repeat > 1:
             description += f"; {source.repeat} times"
-        photos += subset * source.repeat
+            subset = subset.take(np.tile(np.arange(len(subset)), source.repeat))
+        tables.append(subset)
         descriptions.append(description)
-    return CaptionSet(tuple(photos), "\n".join(descriptions))
+        formats.append(format)
+    photos = tables[0] if len(tables) == 1 else PhotoTable(chain.from_iterable(tables))
+    return CaptionSet(photos, "\n".join(descriptions), formats=tuple(formats))
+
+
+def _load_source(source: Source, check_files: bool) -> tuple[PhotoTable, str, str]:
+    """Return the photos of a source, a line on them, and what its file is."""
+    file = CaptionFile(source.captions, source.root, source.split, columns=source.columns)
+    reader = find_reader(file, source.format)
+    if source.split is None and reader.splits(file):
+        raise DataError(f"{file.path}: holds several splits, among them a test set; name one with split.")
+    # A missing photo may be excluded for that very reason.
+    captions = _read(file, reader, check_files and source.exclude is None)
+    subset, description = PhotoTable.of(captions.photos), captions.description
+    if source.exclude is not None:
+        subset, left_out = _without(subset, Path(source.exclude))
+        description += f"; {left_out}: {_counts(subset)}"
+        if not subset:
+            raise DataError(f"{file.path}: {source.exclude} excludes all of its photos; correct `exclude`.")
+        if check_files:
+            _check_files(file, subset)
+    if source.categories and source.instances is not None:
+        subset = _with_categories(subset, source.categories, source.instances)
+        description += f"; with {', '.join(source.categories)}: {_counts(subset)}"
+        if not subset:
+            raise DataError(
+                f"{file.path}: none of its photos has {', '.join(source.categories)} in "
+                f"{source.instances}; check that both files are of the same photos."
+            )
+    if source.limit is not None and source.limit < len(subset):
+        order = np.random.default_rng(source.seed).permutation(len(subset))
+        subset = subset.take(np.sort(order[: source.limit]))
+        description += f"; drawn with seed {source.seed}: {_counts(subset)}"
+    return subset, description, " ".join(captions.formats)
 
 
 def _read(file: CaptionFile, reader: Reader, check_files: bool) -> CaptionSet:
     splits = reader.splits(file)
     if file.split is not None and not splits:
         raise DataError(f"{file.path}: this format has no splits; leave out split {file.split!r}.")
-    photos = reader.read(file)
-    captioned: list[CaptionedPhoto] = []
-    ids: set[PhotoId] = set()
-    empty = 0
-    for photo in photos:
-        stripped = [" ".join(caption.split()) for caption in photo.captions]
-        captions = tuple(caption for caption in stripped if caption)
-        empty += len(stripped) - len(captions)
-        if photo.photo_id in ids:
-            raise DataError(f"{file.path}: several photos have the id {photo.photo_id!r}; give each its own.")
-        ids.add(photo.photo_id)
-        if captions:
-            captioned.append(replace(photo, captions=captions))
-    if not photos:
+    cleaned = _Cleaned(file, reader.read(file))
+    captioned = PhotoTable(cleaned)
+    if not cleaned.photos:
         raise DataError(f"{file.path}: lists no photos; check that this is the right file.")
     if not captioned:
         raise DataError(
-            f"{file.path}: none of its {len(photos)} photos has a caption; check that this is the right file."
+            f"{file.path}: none of its {cleaned.photos} photos has a caption; check that this is the right file."
         )
     if check_files:
         _check_files(file, captioned)
 
-    dropped = {"empty captions": empty, "photos without a caption": len(photos) - len(captioned)}
+    dropped = {"empty captions": cleaned.empty, "photos without a caption": cleaned.photos - len(captioned)}
     left_out = " and ".join(f"{count:,} {what}" for what, count in dropped.items() if count)
     description = f"{file.path}{f' ({file.split})' if file.split else ''}: {_counts(captioned)}"
     return CaptionSet(
-        tuple(captioned),
+        captioned,
         description + (f"; left out {left_out}" if left_out else ""),
         _notes(file, dropped),
         file.split,
         splits,
+        (reader.title + (f", of the splits {', '.join(splits)}" if splits else ""),),
     )
+
+
+class _Cleaned:
+    """Photos as a reader returns them, without those that have no caption; what is left out is counted.
+
+    Captions lose outer and repeated spaces. Raises DataError where an id comes twice.
+    """
+
+    def __init__(self, file: CaptionFile, photos: Iterable[CaptionedPhoto]) -> None:
+        self.file, self._source = file, photos
+        self.photos = self.empty = 0  # how many there were
+
+    def __iter__(self) -> Iterator[CaptionedPhoto]:
+        ids: set[PhotoId] = set()
+        for photo in self._source:
+            self.photos += 1
+            stripped = [" ".join(caption.split()) for caption in photo.captions]
+            captions = tuple(caption for caption in stripped if caption)
+            self.empty += len(stripped) - len(captions)
+            if photo.photo_id in ids:
+                raise DataError(f"{self.file.path}: several photos have the id {photo.photo_id!r}; give each its own.")
+            ids.add(photo.photo_id)
+            if captions:
+                yield replace(photo, captions=captions)
 
 
 def find_reader(file: CaptionFile, format: str) -> Reader:
@@ -216,7 +252,7 @@ def _counts(photos: Sequence[CaptionedPhoto]) -> str:
 
 
 def _check_files(file: CaptionFile, photos: Sequence[CaptionedPhoto]) -> None:
-    missing = [photo.path for photo in photos if not photo.path.is_file()]
+    missing = [photo.path for photo in photos if not photo.is_there()]
     if missing:
         raise DataError(
             f"{file.path}: {len(missing):,} of {len(photos):,} photos are missing, the first is "
@@ -224,11 +260,11 @@ def _check_files(file: CaptionFile, photos: Sequence[CaptionedPhoto]) -> None:
         )
 
 
-def _without(photos: Sequence[CaptionedPhoto], exclude: Path) -> tuple[list[CaptionedPhoto], str]:
+def _without(photos: PhotoTable, exclude: Path) -> tuple[PhotoTable, str]:
     """Return the photos whose ids the file ``exclude`` does not hold, and a description of what it left out."""
     ids = set(_read_ids(exclude))
     unknown = sorted(ids - {str(photo.photo_id) for photo in photos})
-    remaining = [photo for photo in photos if str(photo.photo_id) not in ids]
+    remaining = photos.take([index for index, photo in enumerate(photos) if str(photo.photo_id) not in ids])
     left_out = f"without {len(photos) - len(remaining):,} that {exclude} names"
     if unknown:
         left_out += f" ({len(unknown):,} of its {len(ids):,} ids are not here, such as {unknown[0]})"
@@ -251,9 +287,7 @@ def _read_ids(path: Path) -> list[str]:
     return [str(photo_id).strip() for photo_id in ids]
 
 
-def _with_categories(
-    photos: Sequence[CaptionedPhoto], categories: Sequence[str], instances_path: str
-) -> list[CaptionedPhoto]:
+def _with_categories(photos: PhotoTable, categories: Sequence[str], instances_path: str) -> PhotoTable:
     instances = read_instances(instances_path)
     known = set(instances.categories.values())
     for category in categories:
@@ -263,8 +297,10 @@ def _with_categories(
             raise DataError(f"{instances_path}: no category {category!r}; {hint}")
     wanted = set(categories)
     ids = instances.ids_of({photo.photo_id: str(photo.path) for photo in photos}, instances_path)
-    return [
-        photo
-        for photo in photos
-        if photo.photo_id in ids and any(box.category in wanted for box in instances.boxes[ids[photo.photo_id]])
-    ]
+    return photos.take(
+        [
+            index
+            for index, photo in enumerate(photos)
+            if photo.photo_id in ids and any(box.category in wanted for box in instances.boxes[ids[photo.photo_id]])
+        ]
+    )

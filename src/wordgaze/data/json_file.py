@@ -22,7 +22,11 @@ def read_json(path: Path, remedy: str = ANOTHER) -> Any:
 
     ``remedy``: what to do where the file is of another kind.
     """
-    text = read_text(path)
+    return json_of(path, read_text(path), remedy)
+
+
+def json_of(path: Path, text: str, remedy: str = ANOTHER) -> Any:
+    """Return :func:`read_json` of the file ``path``, of which ``text`` has been read."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -122,7 +126,12 @@ def keys_of(item: dict[str, Any]) -> str:
 
 def read_object(path: Path, remedy: str = "it must be a JSON object") -> dict[str, Any]:
     """Return the file's content, which must be an object; raises DataError."""
-    content = read_json(path, remedy)
+    return object_of(path, read_text(path), remedy)
+
+
+def object_of(path: Path, text: str, remedy: str) -> dict[str, Any]:
+    """Return :func:`read_object` of the file ``path``, of which ``text`` has been read."""
+    content = json_of(path, text, remedy)
     if not isinstance(content, dict):
         raise DataError(f"{path}: {kind_of_json(content)}; {remedy}.")
     return content

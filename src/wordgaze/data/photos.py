@@ -20,6 +20,7 @@ from wordgaze.data.draft import Draft, MaxReduction, Photo, set_draft
 from wordgaze.data.exif_bombs import defused_jpeg, holds_bomb, is_bomb
 from wordgaze.data.memory import DEEP, FILLED_UP, LARGE, TURN, bytes_to_decode, check_bytes, may_take
 from wordgaze.data.no_photo import kind_of_file
+from wordgaze.data.packed import PackedPhoto
 from wordgaze.data.png import fill_up_png, lacks_rows, read_deep_png, read_plain_png
 from wordgaze.data.quiet import open_with_pillow, quiet_pillow
 from wordgaze.data.streams import open_file, read_stream, reason_of
@@ -29,7 +30,7 @@ from wordgaze.errors import PhotoError, PhotoWarning
 if TYPE_CHECKING:
     from torch import Tensor
 
-PhotoSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray | Tensor"
+PhotoSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | PackedPhoto | Image.Image | np.ndarray | Tensor"
 
 MAX_PIXELS = 2 * (1024**3 // 12)
 """About 179 million, where Pillow stops too: decoded, such a photo takes half a gigabyte."""

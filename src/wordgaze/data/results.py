@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
@@ -11,10 +9,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from wordgaze.data.json_file import broken, keys_of, kind_of_json, unfit
 from wordgaze.data.photo_ids import Spelled
+from wordgaze.data.table_file import DELIMITERS, table_rows, without_preamble
 from wordgaze.data.text_file import kind_of_text, read_text
 from wordgaze.errors import DataError
 
@@ -236,9 +235,9 @@ def _table_entries(path: Path, text: str) -> Iterator[Result]:
     kind = kind_of_text(text)
     if kind.startswith(("a list of captions like Flickr8k", "a table like Flickr30k", "XML", "a list of file names")):
         raise DataError(f"{path}: {kind}, not results; {RESULTS}.")
-    text = re.sub(r"\A\s*sep=.\r?\n", "", text, flags=re.IGNORECASE).lstrip("\r\n")  # a line of Excel's own
+    text = without_preamble(text)
     header, _, _ = text.partition("\n")
-    for delimiter in "\t,;|":
+    for delimiter in DELIMITERS:
         names = set(map(_plain, header.split(delimiter)))
         if not names.isdisjoint(_PHOTO_KEYS) and not names.isdisjoint((*_WRITTEN, *_CAPTIONS)):
             return _of_table(path, text, delimiter)
@@ -249,36 +248,8 @@ def _table_entries(path: Path, text: str) -> Iterator[Result]:
 
 
 def _of_table(path: Path, text: str, delimiter: str) -> Iterator[Result]:
-    try:
-        rows = list(_csv(text, delimiter, csv.QUOTE_MINIMAL))
-    except csv.Error as error:
-        if delimiter != "\t":
-            raise DataError(f"{path}: a table whose quotes don't match ({error}); save it as CSV again.") from None
-        rows = list(_csv(text, delimiter, csv.QUOTE_NONE))  # in tables with tabs a quote is mostly just one
-    (_, names), *rest = rows
-    for line, row in rest:
-        if not any(field.strip() for field in row):
-            continue
-        if len(row) != len(names):
-            fields = "1 field" if len(row) == 1 else f"{len(row)} fields"
-            remedy = "put captions that hold the delimiter in quotes"
-            if len(row) < len(names):
-                remedy = "write what is missing, or leave that line out"
-            raise DataError(f"{path}: line {line} has {fields}, but the first line names {len(names)}; {remedy}.")
-        yield _entry(path, f"line {line}", dict(zip(names, row, strict=True)))
-
-
-def _csv(text: str, delimiter: str, quoting: Literal[0, 3]) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row with the number of its last line."""
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=delimiter,
-        quoting=quoting,
-        strict=True,
-        skipinitialspace=True,
-    )
-    for row in reader:
-        yield reader.line_num, row
+    for line, row in table_rows(path, text, delimiter):
+        yield _entry(path, f"line {line}", row)
 
 
 _ESCAPES = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}

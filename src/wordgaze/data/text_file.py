@@ -58,7 +58,11 @@ def read_text(path: Path) -> str:
 
     UTF-8, or UTF-16 or UTF-32 that begins with its byte order mark.
     """
-    data = read_bytes(path)
+    return text_of(path, read_bytes(path))
+
+
+def text_of(path: Path, data: bytes) -> str:
+    """Return :func:`read_text` of the file ``path``, of which ``data`` has been read."""
     if not data.strip(b"\0 \t\r\n"):
         raise DataError(f"{path}: is empty; get the file again, or name another.")
     kind, remedy = _binary_kind(path, data)
@@ -79,7 +83,18 @@ def decode(path: Path, data: bytes, remedy: str = "save it as UTF-8, or name the
         return data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         kind = "UTF-8" if encoding == "utf-8" else encoding.upper()
-        raise DataError(f"{path}: not {kind} text (byte {error.start}); {remedy}.") from None
+        # In a file of mixed encodings most lines are right.
+        line = data.count(b"\n", 0, error.start) + 1
+        where = f" in line {line}" if encoding == "utf-8" and line > 1 else ""
+        raise DataError(f"{path}: not {kind} text (byte {error.start}){where}; {remedy}.") from None
+
+
+def beginning_of(data: bytes) -> str:
+    """Return the beginning of a text as far as it can be decoded, to tell what it is."""
+    try:
+        return data.decode(_encoding(data), errors="replace").removeprefix("\ufeff")
+    except UnicodeDecodeError:
+        return ""
 
 
 def _encoding(data: bytes) -> str:

@@ -45,4 +45,8 @@ def _files(file: CaptionFile) -> dict[PhotoId, Path]:
     return files
 
 
-READER = Reader(lambda file: "images" in file.json or "annotations" in file.json, _read)
+def _recognizes(file: CaptionFile) -> bool:
+    return file.holds_object and ("images" in file.json or "annotations" in file.json)
+
+
+READER = Reader(_recognizes, _read, title="COCO's JSON")

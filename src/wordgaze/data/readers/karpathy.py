@@ -35,9 +35,9 @@ def _splits(file: CaptionFile) -> tuple[str, ...]:
 
 
 def _has_sentences(file: CaptionFile) -> bool:
-    images = file.json.get("images")
+    images = file.json.get("images") if file.holds_object else None
     first = images[0] if isinstance(images, list) and images else None
     return isinstance(first, dict) and "sentences" in first
 
 
-READER = Reader(_has_sentences, _read, _splits)
+READER = Reader(_has_sentences, _read, _splits, "Karpathy's JSON")

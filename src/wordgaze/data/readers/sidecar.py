@@ -26,4 +26,4 @@ def _read(file: CaptionFile) -> list[CaptionedPhoto]:
     return photos
 
 
-READER = Reader(lambda file: file.path.is_dir(), _read)
+READER = Reader(lambda file: file.is_folder, _read, title="a .txt beside each photo")
