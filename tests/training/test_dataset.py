@@ -63,7 +63,7 @@ TRANSFORM = TrainTransform(Preprocessing((48, 48), (0.5,) * 3, (0.5,) * 3), flip
 
 
 def views_of(photos, **options):
-    return PhotoViews([photo.path for photo in photos], TRANSFORM, seed=0, **options)
+    return PhotoViews(photos, TRANSFORM, seed=0, **options)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from tests.training.runs import Interrupt, losses_of, rows_of, self_critical, un
 
 from wordgaze.cli.main import main
 from wordgaze.data.captions import Source
+from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.errors import ConfigError, DataError, ModelError, PhotoError
 from wordgaze.tasks.train import describe, train
 from wordgaze.training import load_data
@@ -394,8 +395,9 @@ def test_a_large_set_is_looked_through_by_the_ends_of_its_files(tmp_path):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "page.jpg").write_text("<html>404</html>")
     paths = [*sorted(tmp_path.iterdir()), tmp_path / "missing.jpg"]
+    photos = [CaptionedPhoto(path.name, path, ()) for path in paths]
     names = {"empty.jpg", "missing.jpg", "page.jpg", "short.jpg", "short.png"}
     for decoded in (0, 1000):
         said = []
-        assert {path.name for path in find_broken(paths, said.append, decoded)} == names
+        assert {path.name for path in find_broken(photos, said.append, decoded)} == names
         assert len(said) == 1 and said[0].startswith("1 of 10 photos are taken as they are: ") and "last.jpg" in said[0]

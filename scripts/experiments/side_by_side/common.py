@@ -108,7 +108,7 @@ class Task:
         batches = CaptionDataModule(
             rows,
             {},
-            PhotoViews([row.path for row in rows], transform, seed),
+            PhotoViews(rows, transform, seed),
             encode=self.tokenizer.encode,
             pad_id=self.tokenizer.pad_id,
             transform=PhotoTransform(self.preprocessing),

@@ -107,7 +107,7 @@ class TrainBench:
             disable_fused_attention(self.model)
         paths = list(photos)[: options.batch_size]
         self.captioned = [CaptionedPhoto(number, path, CAPTIONS) for number, path in enumerate(paths)]
-        self.views = PhotoViews(paths, TrainTransform(parts.preprocessing), seed=0)
+        self.views = PhotoViews(self.captioned, TrainTransform(parts.preprocessing), seed=0)
 
     def measure(self, on_row: Callable[[TrainRow], None]) -> dict[str, Any]:
         """Return all rows with the machine and the settings; each row is given to ``on_row`` when it is done."""

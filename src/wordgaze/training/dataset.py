@@ -48,7 +48,9 @@ class PhotoViews:
     sees the same photos as one that was not.
     """
 
-    def __init__(self, photos: Sequence[Path], transform: TrainTransform, seed: int, skip_broken: bool = False) -> None:
+    def __init__(
+        self, photos: Sequence[CaptionedPhoto], transform: TrainTransform, seed: int, skip_broken: bool = False
+    ) -> None:
         self.photos = photos
         self.transform = transform
         self.seed = seed
@@ -68,14 +70,14 @@ class PhotoViews:
     def _open(self, index: int) -> tuple[int, Image.Image]:
         """Return the photo, or the next one that can be read, with its index."""
         photo = self._readable.get(index, index)
-        for _ in self.photos:
-            path = self.photos[photo]
+        for _ in range(len(self)):
+            captioned = self.photos[photo]
             try:
-                image = open_photo(path, on_warning=_ignore)
+                image = open_photo(captioned.source, on_warning=_ignore)
             except PhotoError as error:
                 if not self.skip_broken:
-                    raise _unusable(path, error) from error
-                self._unreported[path] = str(error)
+                    raise _unusable(captioned.path, error) from error
+                self._unreported[captioned.path] = str(error)
                 photo = (photo + 1) % len(self.photos)
             else:
                 if photo != index:
@@ -159,7 +161,7 @@ class ValidationDataset(Dataset[tuple[Tensor, int, "str | None"]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, str | None]:
         try:
-            photo = open_photo(self.photos[index].path, on_warning=_ignore)
+            photo = open_photo(self.photos[index].source, on_warning=_ignore)
             return self.transform(photo)[0], index, None
         except PhotoError as error:
             return torch.zeros(3, *self.transform.preprocessing.size), index, str(error)

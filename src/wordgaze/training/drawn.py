@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from wordgaze.data.captions import CaptionSet, Source
+from wordgaze.data.photo_table import PhotoTable
 from wordgaze.data.shapes import write_shapes
 from wordgaze.errors import ConfigError
 from wordgaze.training.run_folder import RunFolder
@@ -51,14 +52,14 @@ class DrawnSources:
 
     def settled(self, captions: CaptionSet) -> CaptionSet:
         """Return the set as it will be after :meth:`move`, with the paths of the run's folder."""
-        description, photos = captions.description, list(captions.photos)
         for folder, now in self._waiting.items():
-            description = description.replace(str(now), str(folder))
-            photos = [
+            photos = PhotoTable(
                 replace(photo, path=folder / photo.path.relative_to(now)) if now in photo.path.parents else photo
-                for photo in photos
-            ]
-        return CaptionSet(tuple(photos), description)
+                for photo in captions
+            )
+            description = captions.description.replace(str(now), str(folder))
+            captions = replace(captions, photos=photos, description=description)
+        return captions
 
     def holds(self, path: Path) -> bool:
         """Return whether a photo was drawn by us, so that nobody has to look whether it can be read."""

@@ -17,6 +17,7 @@ import timm
 import torch
 from torch import Tensor
 
+from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.errors import DataError
 from wordgaze.files import write_text
 from wordgaze.model.caption_model import CaptionModel
@@ -181,11 +182,18 @@ def cache_key(
             continue
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    for path in views.photos:
-        status = path.stat() if path.exists() else None
-        identity = (str(path.resolve()), status and status.st_size, status and status.st_mtime_ns)
-        digest.update(repr(identity).encode())
+    for photo in views.photos:
+        digest.update(repr(_identity(photo)).encode())
     return digest.hexdigest()[:16]
+
+
+def _identity(photo: CaptionedPhoto) -> tuple[Any, ...]:
+    """Return what changes when a photo does: where its file is, its size and age, and its place in a packed one."""
+    packed = photo.packed
+    path = photo.path if packed is None else Path(packed.file)
+    status = path.stat() if path.exists() else None
+    identity = (str(path.resolve()), status and status.st_size, status and status.st_mtime_ns)
+    return identity if packed is None else (*identity, *vars(packed).values())
 
 
 def _one_ahead(load: Callable[[range], _Loaded], batches: Iterator[range]) -> Iterator[tuple[range, _Loaded]]:

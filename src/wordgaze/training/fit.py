@@ -36,6 +36,7 @@ from wordgaze.training.objectives import CiderReward
 from wordgaze.training.run_folder import RunFolder
 from wordgaze.training.self_critical import SelfCriticalStep
 from wordgaze.training.starting_model import StartingModel
+from wordgaze.training.summary import describe_captions, describe_sources
 from wordgaze.training.trainer import make_trainer
 
 
@@ -102,7 +103,10 @@ def _describe_run(parts: ModelParts, data: TrainingData, folder: RunFolder, epoc
     parameters = list(parts.model.parameters())
     size = sum(parameter.numel() for parameter in parameters) / 1e6
     learning = sum(parameter.numel() for parameter in parameters if parameter.requires_grad) / 1e6
-    yield from data.training.description.splitlines()
+    for captions in (data.training, *data.validation.values()):
+        yield from describe_sources(captions)
+    longest = min(data.options.max_length, parts.model.config.decoder.positions)
+    yield describe_captions(data.training, parts.tokenizer, longest)
     yield (
         f"{len(data.training)} training photos with {data.captions} captions; validation photos: {names}; "
         f"{size:.1f} M parameters, {learning:.1f} M learning; {epochs} epochs into {folder.path}"
@@ -130,8 +134,7 @@ def _choose_inputs(
     """Return what steps see of the training photos: pixels, or a cache, which the first process fills."""
     augmentation = data.options.augmentation
     transform = TrainTransform(parts.preprocessing, **asdict(augmentation))
-    paths = [photo.path for photo in data.training]
-    views = PhotoViews(paths, transform, train.seed, data.options.on_broken == "skip")
+    views = PhotoViews(data.training.photos, transform, train.seed, data.options.on_broken == "skip")
     if encoder.cache is None:
         return views, PixelInputs(parts.model, frozen)
     device, bfloat16 = device_of(train.accelerator), is_bfloat16(train.precision, train.accelerator)

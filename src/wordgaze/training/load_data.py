@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wordgaze.data.captions import CaptionSet, load_sources
@@ -32,7 +33,7 @@ class TrainingData:
         return sum(len(photo.captions) for photo in self.training)
 
     @property
-    def validation_photos(self) -> dict[str, tuple[CaptionedPhoto, ...]]:
+    def validation_photos(self) -> dict[str, Sequence[CaptionedPhoto]]:
         return {name: captions.photos for name, captions in self.validation.items()}
 
     def without_empty(self, tokenizer: CaptionTokenizer, on_message: OnMessage) -> TrainingData:
@@ -52,8 +53,8 @@ def load_data(options: DataOptions, drawn: DrawnSources, on_message: OnMessage) 
         name: load_sources([drawn.source(source)], check_files=True) for name, source in options.validation.items()
     }
     sets = (training, *validation.values())
-    paths = (photo.path for photos in sets for photo in photos)
-    broken = find_broken((path for path in paths if not drawn.holds(path)), on_message)
+    photos = (photo for captions in sets for photo in captions)
+    broken = find_broken((photo for photo in photos if not drawn.holds(photo.path)), on_message)
     skip = options.on_broken == "skip"
     training, *others = (drawn.settled(without_broken(photos, broken, skip, on_message)) for photos in sets)
     return TrainingData(training, dict(zip(validation, others, strict=True)), options, drawn)

@@ -72,10 +72,10 @@ def _photos(file: CaptionFile, reader: Reader) -> tuple[list[CaptionedPhoto], li
     if file.split is not None:
         if not names:
             raise DataError(f"{file.path}: this format has no splits; leave out split {file.split!r}.")
-        photos = reader.read(file)
+        photos = list(reader.read(file))
         return photos, [file.split] * len(photos)
     if not names:
-        photos = reader.read(file)
+        photos = list(reader.read(file))
         return photos, [""] * len(photos)
     splits: dict[PhotoId, str] = {}
     photos = []

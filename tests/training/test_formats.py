@@ -1,0 +1,54 @@
+"""Runs on other formats than the one that their photos were drawn in learn the same, step by step."""
+
+import dataclasses
+import io
+import tarfile
+
+import pytest
+import torch
+from tests.training.runs import Interrupt, losses_of, weights_of
+
+from wordgaze.data.captions import Source, read_captions
+from wordgaze.tasks.train import train
+
+
+def write_shards(photos, folder, count):
+    """Write photos with their captions into ``count`` tar shards, in their order; return the pattern of the shards."""
+    folder.mkdir()
+    share = -(-len(photos) // count)
+    for number in range(count):
+        with tarfile.open(folder / f"train-{number:04d}.tar", "w") as archive:
+            for photo in photos[number * share : (number + 1) * share]:
+                texts = {photo.path.suffix: photo.path.read_bytes(), ".txt": "\n".join(photo.captions).encode()}
+                for suffix, content in texts.items():
+                    member = tarfile.TarInfo(f"{photo.path.stem}{suffix}")
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+    return folder / f"train-{{0000..{count - 1:04d}}}.tar"
+
+
+def on(config, source):
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, train=[source]))
+
+
+def with_workers(config, count):
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, workers=count))
+
+
+@pytest.fixture
+def shards(tmp_path, shapes):
+    return Source(str(write_shards(read_captions(shapes[0].captions).photos, tmp_path / "tars", 3)))
+
+
+def test_tar_shards_train_as_the_folder_does_in_workers_and_resumed(tmp_path, small_config, shards):
+    config = small_config(train={"epochs": 1}, data={"validation": {}})
+    train(config, tmp_path / "folder")
+    config, said = on(with_workers(config, 2), shards), []
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "shards", callbacks=[Interrupt(3)])
+    train(config, tmp_path / "shards", on_message=said.append)
+    assert any("resuming from" in line and line.endswith(": epoch 1, step 2") for line in said), said
+    losses = losses_of(tmp_path / "folder")
+    assert len(losses) == 5 and losses == losses_of(tmp_path / "shards")
+    weights = weights_of(tmp_path / "shards")
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in weights_of(tmp_path / "folder").items())
