@@ -29,6 +29,8 @@ from wordgaze.files import one_line
 # Each is `command` in the file of its name.
 COMMANDS = {
     "caption": "Caption photos, one per line.",
+    "status": "Show how far captioning into --out-dir is.",
+    "merge": "Write the captions of all shards into one file.",
     "explain": "Show, for every word, where in the photo the model looked.",
     "train": "Train a model, or resume a run that stopped.",
     "evaluate": "Score a model, or captions in a file.",

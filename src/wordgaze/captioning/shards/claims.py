@@ -17,6 +17,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 BEAT_SECONDS = 10.0
 EXPIRY_SECONDS = 120.0
@@ -44,13 +45,19 @@ class ClaimInfo:
         return f"process {self.pid} on {self.host}"
 
 
+class Clock(Protocol):
+    """Tells the time, in seconds."""
+
+    def now(self) -> float: ...
+
+
 class Claims:
     """The claims in a folder.
 
     ``clock``: returns the file system's time; it need only be right within seconds.
     """
 
-    def __init__(self, folder: Path, clock: FileClock, beat: float = BEAT_SECONDS, expiry: float = EXPIRY_SECONDS):
+    def __init__(self, folder: Path, clock: Clock, beat: float = BEAT_SECONDS, expiry: float = EXPIRY_SECONDS):
         self.folder, self.clock, self.beat, self.expiry = folder, clock, beat, expiry
 
     def path(self, shard: str, number: int) -> Path:

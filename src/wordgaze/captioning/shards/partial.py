@@ -80,7 +80,10 @@ class PartialFile:
         whole = self.path
         if data.suffix == ".parquet":
             whole = self._temporary("data")
-            write_parquet(read_rows(self.path), whole)
+            with whole.open("wb") as file:
+                write_parquet(read_rows(self.path), file)
+                file.flush()
+                os.fsync(file.fileno())
         # A new owner removes our file before it begins.
         if not self.path.exists():
             whole.unlink(missing_ok=True)

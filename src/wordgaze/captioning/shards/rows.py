@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from wordgaze.captioning.pipeline import CaptionResult
 from wordgaze.captioning.shards.photo import ShardPhoto
@@ -118,21 +117,18 @@ def schema() -> pa.Schema:
     return pa.schema([pa.field(name, types.get(name, pa.string())) for name in COLUMNS])
 
 
-def write_parquet(rows: Iterable[Row], path: Path) -> None:
-    """Write rows into a new file, a group at a time; bytes of a name that are no text become text like ``\\udcff``."""
+def write_parquet(rows: Iterable[Row], file: BinaryIO) -> None:
+    """Write rows, a group at a time, so that memory does not grow with them."""
     import pyarrow as pa
 
-    columns = schema()
-    with path.open("wb") as file:
-        with parquet().ParquetWriter(file, columns) as writer:
-            rows = iter(rows)
-            while group := list(islice(rows, _ROWS_PER_GROUP)):
-                writer.write_batch(pa.RecordBatch.from_pylist(list(map(_as_text, group)), columns))
-        file.flush()
-        os.fsync(file.fileno())
+    columns, rows = schema(), iter(rows)
+    with parquet().ParquetWriter(file, columns) as writer:
+        while group := list(islice(rows, _ROWS_PER_GROUP)):
+            writer.write_batch(pa.RecordBatch.from_pylist(list(map(as_text, group)), columns))
 
 
-def _as_text(row: Row) -> dict[str, Any]:
+def as_text(row: Row) -> dict[str, Any]:
+    """Return a row's values, bytes of a name that are no text as text like ``\\udcff``."""
     values = row.__dict__
     return {
         name: value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
