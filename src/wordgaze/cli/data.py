@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wordgaze.cli.options import common_options
+from wordgaze.cli.options import common_options, given
 from wordgaze.files import one_line
 
 if TYPE_CHECKING:
@@ -136,3 +136,64 @@ def _print_copy(result: DataCheck, copy: CleanCopy, path: str) -> None:
         click.echo(f"  mended: {KINDS['encoding'].counted(copy.mended)}")
     if CaptionFile(path).root.resolve() != result.contents.root.resolve():
         click.echo(f"  its photos are in {one_line(result.contents.root)}: give this as root")
+
+
+@command.command()
+@click.option("--out", required=True, metavar="DIR", help="The folder to write; another run resumes there.")
+@click.option(
+    "--subset",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="At most N photos of each split, drawn by --seed; a smaller N takes a part of a larger one's. [default: all]",
+)
+@click.option(
+    "--split",
+    "splits",
+    type=click.Choice(["train", "val", "test"]),
+    multiple=True,
+    help="Only this split. May be repeated. [default: all three]",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of --subset.")
+@click.option("--workers", type=click.IntRange(1, 64), default=16, show_default=True, help="Downloads at a time.")
+@click.option("--captions-url", metavar="URL", help="Another address of Karpathy's caption_datasets.zip.")
+@click.option("--photos-url", metavar="URL", help="Another address of the folders train2014 and val2014.")
+@common_options
+@click.pass_context
+def coco(
+    context: click.Context,
+    out: str,
+    subset: int | None,
+    splits: tuple[str, ...],
+    seed: int,
+    workers: int,
+    captions_url: str | None,
+    photos_url: str | None,
+) -> None:
+    """Download COCO's photos and captions with Karpathy's splits.
+
+    Written are DIR/dataset_coco.json and DIR/photos. Only the photos of the splits are fetched: 19 GB for all. The same
+    command resumes, in the middle of a file too. Each photo is opened, and compared with the size and checksum that the
+    server gives. Photos that can't be had are named and left out of the captions; the exit status is then 1.
+    """
+    from wordgaze.cli.output import progress, tell
+    from wordgaze.data.download.coco import LICENSE
+    from wordgaze.tasks.data_coco import CocoDownloader, CocoOptions
+
+    urls = given(captions_url=captions_url, photos_url=photos_url and photos_url.rstrip("/"))
+    options = CocoOptions(**given(splits=splits or None), subset=subset, seed=seed, workers=workers, **urls)
+    click.echo(LICENSE, err=True)
+    downloader = CocoDownloader(out, options)
+    with progress(len(downloader.photos), lines=False) as advance:
+        result = downloader.download(advance)
+    for name, reason in list(result.failed.items())[:SHOWN]:
+        tell(name, reason)
+    if len(result.failed) > SHOWN:
+        click.echo(f"wordgaze: ... and {len(result.failed) - SHOWN:,} more", err=True)
+    click.echo(f"{one_line(result.captions)}, in Karpathy's format:")
+    for split, (photos, captions) in result.counts.items():
+        click.echo(f"  {split}: {photos:,} photos, {captions:,} captions")
+    if result.failed:
+        click.echo(
+            f"{len(result.failed):,} photos are missing; give the same command again to try them again", err=True
+        )
+    context.exit(1 if result.failed else 0)
