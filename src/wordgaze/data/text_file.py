@@ -37,6 +37,7 @@ _BINARY: tuple[tuple[bytes, str, str], ...] = (
     (rb"GIF8|RIFF|II\*\0|MM\0\*|....ftyp", "a photo or a video", _ANOTHER),
     (rb"\x7fELF|MZ", "a program", _ANOTHER),
 )
+_ZIP = b"PK\x03\x04"
 _LFS = "version https://git-lfs.github.com/spec"
 _HTML = re.compile(r"\s*(<!--.*?-->\s*)?<(!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
 
@@ -90,7 +91,9 @@ def decode(path: Path, data: bytes, remedy: str = "save it as UTF-8, or name the
 
 
 def beginning_of(data: bytes) -> str:
-    """Return the beginning of a text as far as it can be decoded, to tell what it is."""
+    """Return the beginning of a text as far as it can be decoded, to tell what it is; empty of what is no text."""
+    if data.startswith(_ZIP) or any(re.match(beginning, data[:512], re.DOTALL) for beginning, _, _ in _BINARY):
+        return ""
     try:
         return data.decode(_encoding(data), errors="replace").removeprefix("\ufeff")
     except UnicodeDecodeError:
@@ -109,7 +112,7 @@ def _encoding(data: bytes) -> str:
 
 def _binary_kind(path: Path, data: bytes) -> tuple[str, str]:
     """Return what a file is that is no text, and what to do about it; two empty texts for others."""
-    if data.startswith(b"PK\x03\x04"):
+    if data.startswith(_ZIP):
         return _zip_kind(path)
     for beginning, kind, remedy in _BINARY:
         if re.match(beginning, data[:512], re.DOTALL):

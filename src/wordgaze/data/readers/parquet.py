@@ -28,9 +28,9 @@ _NAMES = "file_name filename path image_path img_path id image_id cocoid imgid".
 
 def _columns(file: CaptionFile, table: Path) -> tuple[Columns, str | None]:
     """Return the table's columns, and which has the photos' bytes, as pyarrow names it; None where it has names."""
-    import pyarrow as pa
-
     with open_table(table) as opened:
+        import pyarrow as pa
+
         schema = opened.schema_arrow
         columns = columns_of(file, schema.names)
         if columns is None:

@@ -47,8 +47,8 @@ class _Sample:
 
 
 def shards_of(file: CaptionFile) -> list[Path]:
-    """Return the shards of the split that is asked for, all where there are no splits."""
-    if file.split is None:
+    """Return the shards of the split that is asked for; all where their names are no splits."""
+    if file.split is None or not splits_of_shards(file):
         return list(file.files)
     return [shard for shard in file.files if _split_of(shard) == file.split]
 
