@@ -5,9 +5,11 @@ Seeded, so that a failure comes again: its test names the seed.
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import re
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import Any
 import pytest
 from PIL import Image
 from tests.data.odd_photos import PHOTO, encoded, tiff
+from tests.data.readers.test_tables import CSV, LISTS, METADATA, TOKENS, TSV
+from tests.data.readers.test_webdataset import PAIR, tar
 from tests.data.test_captions import boxes, coco, karpathy
 from tests.hostile.kind import SUBJECT
 
@@ -116,7 +120,7 @@ def texts() -> list[bytes]:
     results = [{"image_id": 7, "caption": "a dog"}, {"image_id": 8, "caption": "a cat"}]
     lines = "".join(json.dumps({"file": f"{name}.jpg", "caption": "a"}) + "\n" for name in "abc")
     contents = [json.dumps(value) for value in (coco(), karpathy(), boxes(), results, {"dog.jpg": ["a dog runs"]})]
-    files = [text.encode() for text in (*contents, printed, table, lines)]
+    files = [text.encode() for text in (*contents, printed, table, lines, METADATA, CSV, TSV, TOKENS, LISTS)]
     return [*files, contents[0].encode("utf-16"), printed.encode("utf-8-sig")]
 
 
@@ -140,6 +144,46 @@ def test_mutated_annotations_are_read_or_refused(name: str, tmp_path: Path) -> N
         READERS[name](path)
 
     assert fuzz(texts(), read, WordgazeError, most=5000, seconds=8) > 500
+
+
+def read_and_open(path: Path) -> None:
+    for photo in read_captions(path):
+        try:
+            open_photo(photo.source, on_warning=lambda message: None, max_pixels=4_000_000)  # type: ignore[arg-type]
+        except PhotoError as error:
+            assert "\n" not in str(error)
+
+
+def tars() -> list[bytes]:
+    described = {"1.png": PAIR["0001.png"], "1.json": json.dumps({"caption": "a dog"})}
+    return [tar(PAIR), tar(described, format=tarfile.GNU_FORMAT), tar(PAIR | {"n" * 120 + ".txt": "long"})]
+
+
+def parquets() -> list[bytes]:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    images = [{"bytes": PAIR["0001.png"], "path": f"{number}.png"} for number in range(4)]
+    tables = [
+        {"image": images, "caption": ["a dog", "a cat", None, "caf\u00e9"], "split": ["train", "test"] * 2},
+        {"image": [image["bytes"] for image in images], "captions": [["a", "b"], [], ["c"], ["d"]]},
+        {"file_name": ["a.jpg", "b.jpg"], "text": ["a", "b"]},
+    ]
+    files = []
+    for table in tables:
+        sink = io.BytesIO()
+        pq.write_table(pa.table(table), sink, row_group_size=2)
+        files.append(sink.getvalue())
+    return files
+
+
+@pytest.mark.parametrize("files", [tars, parquets])
+def test_mutated_archives_are_read_or_refused(files: Callable[[], list[bytes]], tmp_path: Path) -> None:
+    path = tmp_path / "photos"
+
+    def read(data: bytes) -> None:
+        path.write_bytes(data)
+        read_and_open(path)
+
+    assert fuzz(files(), read, WordgazeError, most=5000, seconds=8) > 500
 
 
 def test_a_mutation_comes_again() -> None:
