@@ -23,7 +23,7 @@ from wordgaze.data.captions import Source
 from wordgaze.data.shapes import write_shapes
 from wordgaze.folder import load_folder
 from wordgaze.tasks.train import parse_config, train
-from wordgaze.training.config import TrainingConfig
+from wordgaze.training.config import TrainingConfig, TrainOptions
 from wordgaze.training.config_file import describe
 
 ROOT = Path(__file__).parents[1]
@@ -157,6 +157,12 @@ DIGESTS = {
 def digest(config: TrainingConfig) -> str:
     """Return the SHA-256 of all settings, those of the defaults too, but later ones only where they say something."""
     settings = yaml.safe_load(describe(config)) | {"generation": config.generation.to_dict()}
+    for name in ("strategy", "compile", "loggers"):
+        if settings["train"][name] == getattr(TrainOptions(), name):
+            del settings["train"][name]
+    for source in [*settings["data"]["train"], *settings["data"]["validation"].values()]:
+        if not source["columns"]:
+            del source["columns"]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

@@ -118,7 +118,7 @@ def third_party(folder: Path) -> set[str]:
     ("folder", "extras"),
     [
         ("src", ["demo", "gpt2", "heif", "metrics", "onnx", "test"]),
-        ("tests", ["browser", "demo", "gpt2", "heif", "metrics", "onnx", "test"]),
+        ("tests", ["browser", "demo", "gpt2", "heif", "metrics", "onnx", "tensorboard", "test"]),
         ("demo", ["demo"]),
     ],
 )

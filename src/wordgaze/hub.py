@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from wordgaze.errors import ModelError, first_line
+from wordgaze.errors import ConfigError, ModelError, first_line
 from wordgaze.files import checked_path
 from wordgaze.folder import CONFIDENCE, CONFIG, EXPORT, FILES, is_foreign
 
@@ -101,3 +101,41 @@ def fetch(repo_id: str, files: Sequence[str], **download: Any) -> Path:
         ) from None
     except Exception as error:  # the network's errors have no common parent that the hub's library names
         raise ModelError(f"The model {repo_id} can't be downloaded ({first_line(error)}); try again later.") from error
+
+
+def check_push(repo_id: str) -> None:
+    """Raise ConfigError where ``repo_id`` is no hub id, or nobody is logged in, before anything is made to push."""
+    from huggingface_hub import get_token
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError:
+        raise ConfigError(f"{repo_id!r} is no hub id; give owner/name.") from None
+    if get_token() is None:
+        raise ConfigError(f"Nobody is logged in to push {repo_id}; run `hf auth login`, or set HF_TOKEN.")
+
+
+def push_folder(folder: Path, repo_id: str) -> str:
+    """Upload the files of a model folder, which the hub's repository is made for if need be; return its address.
+
+    Of a run's folder only the model goes: no checkpoint, no log. Raises ModelError.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(library_name="wordgaze")
+    try:
+        address = api.create_repo(repo_id, exist_ok=True)
+        api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            allow_patterns=[*FILES, CONFIDENCE],
+            commit_message="Upload a model of wordgaze",
+        )
+    except Exception as error:  # the network's errors have no common parent that the hub's library names
+        raise ModelError(
+            f"The model is whole in {folder}, but {repo_id} could not be pushed ({first_line(error)}); try again with "
+            "the same command, which has nothing left to train."
+        ) from error
+    return str(address)

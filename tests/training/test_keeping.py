@@ -281,7 +281,8 @@ def test_an_error_in_a_validation_loses_no_step(tmp_path, small_config, monkeypa
     config = small_config(train={"checkpoint_every": 1000, "patience": 9}, data={"batch_size": 3})
     whole = train(config, tmp_path / "whole").folder
     search = training_module.generate_captions
-    for fails_at, error in ((1, MemoryError("of the device")), (4, KeyboardInterrupt())):
+    memory = 1, MemoryError("of the device"), ConfigError, r"Out of memory at step 13, .*last\.ckpt"
+    for fails_at, error, raised, message in (memory, (4, KeyboardInterrupt(), KeyboardInterrupt, None)):
         calls, again = [], tmp_path / str(fails_at)
 
         def fails(*arguments, error=error, calls=calls, fails_at=fails_at):
@@ -292,7 +293,7 @@ def test_an_error_in_a_validation_loses_no_step(tmp_path, small_config, monkeypa
 
         with monkeypatch.context() as patched:
             patched.setattr(training_module, "generate_captions", fails)
-            with pytest.raises(type(error)):
+            with pytest.raises(raised, match=message):
                 train(config, again)
         assert steps_in(again) == {1: 13, 4: 26}[fails_at]
         same(whole, train(config, again).folder)

@@ -219,7 +219,8 @@ def test_a_run_of_an_older_version_resumes(tmp_path):
     (tmp_path / "training.yaml").write_text(old)
     config = parse_config(tmp_path / "training.yaml")
     before, now = yaml.safe_load(old), yaml.safe_load(describe(config))
-    now["generation"] = {name: now["generation"][name] for name in before["generation"]}  # later ones may be more
+    for group in ("generation", "train"):
+        now[group] = {name: now[group][name] for name in before[group]}  # later ones may be more
     assert now == before
     assert (config.encoder.shape.beside, config.decoder.shape.dropout) == ("test_efficientnet", 0.2)
     with pytest.raises(ModelError, match=r"last\.ckpt can't be read"):  # after its settings were found the same

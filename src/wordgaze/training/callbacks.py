@@ -20,7 +20,8 @@ OnMessage = Callable[[str], None]
 class TrainingLog(Callback):
     """Appends to ``log.csv``: a row every ``every`` steps, and one after each validation; times in seconds.
 
-    ``measured``: what a step logs besides its loss.
+    Lightning's CSVLogger holds all rows in memory and writes its own folder anew; of this file a run that resumes keeps
+    the rows up to its checkpoint, and times go on. ``measured``: what a step logs besides its loss.
     """
 
     def __init__(
@@ -96,6 +97,11 @@ class TrainingLog(Callback):
             writer.writerow(row)
 
 
+def sample_indices(photos: int, count: int) -> Sequence[int]:
+    """Return ``count`` indices, or fewer, spread over that many photos: the same ones each time."""
+    return range(0, photos, max(1, photos // count))[:count]
+
+
 class SampleCaptions(Callback):
     """Appends captions of a few validation photos to ``samples.csv`` after each epoch; warns when all are alike."""
 
@@ -120,8 +126,7 @@ class SampleCaptions(Callback):
             if new:
                 writer.writerow(["step", "set", "photo", "caption", "reference"])
             for name, photos in self.validation.items():
-                stride = max(1, len(photos) // self.count)
-                for index in list(range(0, len(photos), stride))[: self.count]:
+                for index in sample_indices(len(photos), self.count):
                     photo = photos[index]
                     row = [
                         trainer.global_step,
@@ -154,7 +159,10 @@ class ProgressMessages(Callback):
 
 
 class EarlyStopping(Callback):
-    """Ends the run after ``count`` validations in a row that were no better than the best CIDEr before them."""
+    """Ends the run after ``count`` validations in a row that were no better than the best CIDEr before them.
+
+    Lightning's own does not count the validation before the first step, which says what a run has to beat.
+    """
 
     def __init__(self, count: int, on_message: OnMessage) -> None:
         self.count = count

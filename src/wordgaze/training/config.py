@@ -19,7 +19,13 @@ from wordgaze.training.settings import HIDDEN, SPREAD
 LARGEST_SEED = 2**32 - 1
 """NumPy's and Lightning's limit."""
 _CROP = one_of(None, "pad", "center")
+LOGGERS = ("tensorboard", "wandb")
 _RATE = at_least(0)  # at 0 nothing learns: what a run has to beat
+
+
+def logger_names(loggers: str | None) -> list[str]:
+    """Return the names in ``train.loggers``."""
+    return [name.strip() for name in loggers.split(",")] if loggers else []
 
 
 @dataclass(frozen=True)
@@ -220,6 +226,11 @@ _TRAIN_RULES = {
     "objective": one_of("cross_entropy", "scst"),
     "baseline": one_of("samples", "greedy"),
     "precision": one_of("auto", "float32", "bfloat16"),
+    "strategy": one_of("auto", "ddp"),
+    "loggers": Rule(
+        lambda names: names is None or set(logger_names(names)) <= set(LOGGERS),
+        f"names from {' and '.join(map(repr, LOGGERS))} with commas between them, or null",
+    ),
     "accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps"),
     "devices": Rule(
         lambda devices: devices == "auto" or devices == -1 or bool(device_ids(devices)),
@@ -256,6 +267,9 @@ class TrainOptions:
     taught with smoothed labels draws too many poor captions to learn from. Samples are drawn without dropout; with
     ``sample_dropout`` the pass that learns from them has the decoder's. ``cross_entropy_weight`` times the reference
     captions' cross-entropy is added.
+
+    ``strategy`` of several devices: ``ddp`` has the whole model on each, as ``auto``. ``compile``: the encoder's layers
+    run as torch compiles them. ``loggers``: ``tensorboard``, ``wandb``, or both with a comma, beside ``log.csv``.
     """
 
     objective: str = "cross_entropy"
@@ -279,6 +293,9 @@ class TrainOptions:
     precision: str = "auto"
     devices: str | int = "auto"
     accelerator: str = "auto"
+    strategy: str = "auto"
+    compile: bool = False
+    loggers: str | None = None
     checkpoint_every: int = 200
     log_every: int = 20
     seed: int = 0

@@ -61,6 +61,13 @@ class DrawnSources:
             captions = replace(captions, photos=photos, description=description)
         return captions
 
+    def current(self, path: Path) -> Path:
+        """Return where a photo that :meth:`settled` has named lies now."""
+        for folder, now in self._waiting.items():
+            if folder in path.parents and not path.exists():
+                return now / path.relative_to(folder)
+        return path
+
     def holds(self, path: Path) -> bool:
         """Return whether a photo was drawn by us, so that nobody has to look whether it can be read."""
         return any(folder in path.parents for folder in (*self._scenes, *self._waiting.values()))

@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -15,15 +15,16 @@ import torch
 
 from wordgaze.data.transform import PhotoTransform
 from wordgaze.device import busy
-from wordgaze.errors import ConfigError, DataError
+from wordgaze.errors import ConfigError, DataError, is_out_of_memory
 from wordgaze.folder import ModelParts
 from wordgaze.generation.limits import check_fits
 from wordgaze.generation.options import GenerationOptions
+from wordgaze.model.caption_model import CaptionModel
 from wordgaze.signals import StopSignals
 from wordgaze.training.augmentation import TrainTransform
 from wordgaze.training.callbacks import OnMessage
 from wordgaze.training.checkpoint_file import best_cider, load_checkpoint
-from wordgaze.training.config import EncoderOptions, TrainOptions
+from wordgaze.training.config import DataOptions, EncoderOptions, TrainOptions
 from wordgaze.training.data_module import CaptionDataModule
 from wordgaze.training.dataset import PhotoViews, Views
 from wordgaze.training.devices import device_of, is_bfloat16
@@ -31,6 +32,7 @@ from wordgaze.training.feature_cache import FeatureCache, cache_key
 from wordgaze.training.frozen import FrozenPart
 from wordgaze.training.inputs import CachedInputs, ModelInputs, PixelInputs
 from wordgaze.training.load_data import TrainingData
+from wordgaze.training.loggers import DrawCaption, SamplePictures
 from wordgaze.training.module import CaptionModule
 from wordgaze.training.objectives import CiderReward
 from wordgaze.training.run_folder import RunFolder
@@ -42,10 +44,14 @@ from wordgaze.training.trainer import make_trainer
 
 @dataclass(frozen=True)
 class Fitted:
-    """How a run ended: after how many steps, and with which CIDEr on the validation photos, where there are any."""
+    """How a run ended: after how many steps, and with which CIDEr on the validation photos, where there are any.
+
+    ``captions``: what the best weights said of them, by set and index, without photos that could not be read.
+    """
 
     steps: int
     cider: float | None
+    captions: dict[str, dict[int, str]] = field(default_factory=dict)
 
 
 def fit(
@@ -58,6 +64,7 @@ def fit(
     on_message: OnMessage,
     signals: StopSignals,
     callbacks: Sequence[pl.Callback] = (),
+    draw: DrawCaption | None = None,
 ) -> Fitted:
     """Teach ``start``'s model, which has the best weights afterwards, else those of the last step.
 
@@ -66,19 +73,18 @@ def fit(
     parts = start.parts
     prompt = parts.tokenizer.encode_prompt(generation.prompt)
     check_fits(generation, parts.model.config.decoder, len(prompt))
-    frozen = FrozenPart(parts.model.encoder, encoder.freeze)
-    frozen.freeze()
-    if encoder.cache is not None and not frozen:
-        raise ConfigError("encoder.cache stores the output of frozen layers, but none is frozen; set cache to null.")
-    self_critical = _self_critical_step(parts, data, train) if train.objective == "scst" else None
+    frozen = freeze_encoder(parts, encoder)
+    self_critical = self_critical_step(parts, data, train)
+    if draw is not None and train.loggers:
+        callbacks = (*callbacks, SamplePictures(parts, data.validation_photos, draw, on_message))
     trainer = make_trainer(train, data, folder, on_message, signals, callbacks)
     data.drawn.check()
     folder.begin(None if start.is_initial else parts.tokenizer)
     data.drawn.move()
     for line in _describe_run(parts, data, folder, train.epochs):
         on_message(line)
-    views, inputs = _choose_inputs(parts, data, frozen, encoder, train, folder.first, on_message)
-    data_module = _make_data_module(parts, data, views, train.seed)
+    views, inputs = choose_inputs(parts, data, frozen, encoder, train, folder.first, on_message)
+    data_module = make_data_module(parts, data, views, train.seed)
     module = CaptionModule(
         parts.model,
         parts.tokenizer,
@@ -89,12 +95,16 @@ def fit(
         generation=generation,
         self_critical=self_critical,
     )
-    with _readable_errors(folder, on_message):
+    if train.compile:
+        compile_layers(parts.model)
+    with _readable_errors(folder, on_message), _enough_memory(trainer, data.options, folder):
         _run(trainer, module, data_module, folder, validate_first=start.is_initial)
     best = load_checkpoint(folder.best) if folder.best.exists() else None
     if best is not None:
         module.load_state_dict(best["state_dict"])
-    return Fitted(trainer.global_step, None if best is None else best_cider(best))
+    if best is None:
+        return Fitted(trainer.global_step, None)
+    return Fitted(trainer.global_step, best_cider(best), best.get("captions", {}))
 
 
 def _describe_run(parts: ModelParts, data: TrainingData, folder: RunFolder, epochs: int) -> Iterator[str]:
@@ -122,7 +132,22 @@ def _describe_run(parts: ModelParts, data: TrainingData, folder: RunFolder, epoc
         )
 
 
-def _choose_inputs(
+def freeze_encoder(parts: ModelParts, encoder: EncoderOptions) -> FrozenPart:
+    """Stop the layers that ``encoder.freeze`` names from learning; raise ConfigError where that makes no sense."""
+    frozen = FrozenPart(parts.model.encoder, encoder.freeze)
+    frozen.freeze()
+    if encoder.cache is not None and not frozen:
+        raise ConfigError("encoder.cache stores the output of frozen layers, but none is frozen; set cache to null.")
+    return frozen
+
+
+def compile_layers(model: CaptionModel) -> None:
+    """Let torch compile the encoder's layers: equal ones share a compilation, and checkpoints keep their names."""
+    for layer in model.encoder.layers():
+        layer.compile()
+
+
+def choose_inputs(
     parts: ModelParts,
     data: TrainingData,
     frozen: FrozenPart,
@@ -152,7 +177,8 @@ def _choose_inputs(
     return cache, inputs
 
 
-def _make_data_module(parts: ModelParts, data: TrainingData, views: Views, seed: int) -> CaptionDataModule:
+def make_data_module(parts: ModelParts, data: TrainingData, views: Views, seed: int) -> CaptionDataModule:
+    """Return the batches of a run."""
     options = data.options
     return CaptionDataModule(
         data.training.photos,
@@ -169,7 +195,10 @@ def _make_data_module(parts: ModelParts, data: TrainingData, views: Views, seed:
     )
 
 
-def _self_critical_step(parts: ModelParts, data: TrainingData, train: TrainOptions) -> SelfCriticalStep:
+def self_critical_step(parts: ModelParts, data: TrainingData, train: TrainOptions) -> SelfCriticalStep | None:
+    """Return the step of self-critical training, or None for cross-entropy alone."""
+    if train.objective != "scst":
+        return None
     reward = CiderReward([photo.captions for photo in data.training])
     return SelfCriticalStep(parts.model, parts.tokenizer, reward, train, data.options.max_length)
 
@@ -193,6 +222,22 @@ def _run(
         trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
         if module.validation and module.validated_step != trainer.global_step:  # it ended within an epoch
             trainer.validate(module, data, verbose=False)
+
+
+@contextmanager
+def _enough_memory(trainer: pl.Trainer, options: DataOptions, folder: RunFolder) -> Iterator[None]:
+    """Raise ConfigError where a step or a validation needs more memory than there is, on any device."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        kept = f"; what was learned before is kept in {folder.last}" if folder.last.exists() else ""
+        raise ConfigError(
+            f"Out of memory at step {trainer.global_step}, with data.batch_size {options.batch_size} and "
+            f"data.captions_per_photo {options.captions_per_photo}: halve data.batch_size and double train.accumulate "
+            f"({2 * trainer.accumulate_grad_batches}), for steps as large, with --restart or another --out{kept}."
+        ) from error
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from wordgaze.text.tokenizer import CaptionTokenizer
 from wordgaze.training.callbacks import OnMessage
 from wordgaze.training.config import DataOptions
 from wordgaze.training.drawn import DrawnSources
+from wordgaze.training.leak import describe_leaks
 from wordgaze.training.usable import find_broken, without_broken, without_empty
 
 
@@ -56,5 +57,8 @@ def load_data(options: DataOptions, drawn: DrawnSources, on_message: OnMessage) 
     photos = (photo for captions in sets for photo in captions)
     broken = find_broken((photo for photo in photos if not drawn.holds(photo.path)), on_message)
     skip = options.on_broken == "skip"
-    training, *others = (drawn.settled(without_broken(photos, broken, skip, on_message)) for photos in sets)
+    usable = [without_broken(photos, broken, skip, on_message) for photos in sets]
+    for line in describe_leaks(usable[0], dict(zip(validation, usable[1:], strict=True)), drawn.holds):
+        on_message(line)
+    training, *others = map(drawn.settled, usable)
     return TrainingData(training, dict(zip(validation, others, strict=True)), options, drawn)

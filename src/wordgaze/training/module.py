@@ -76,6 +76,8 @@ class CaptionModule(LightningModule):
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         checkpoint["random_state"] = {"cpu": torch.get_rng_state(), "cuda": cuda}
         checkpoint["validated_step"] = self.validated_step
+        # For the card: what these weights said.
+        checkpoint["captions"] = {name: self._seen(name) for name in self.captions}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._random_state = checkpoint.get("random_state")
@@ -108,6 +110,8 @@ class CaptionModule(LightningModule):
             losses.append(weight * cross_entropy(logits, labels, self.options.label_smoothing))
         loss = torch.stack(losses).sum()
         self.log("loss", loss, prog_bar=True)
+        if self._trainer is not None and self._trainer.loggers:
+            self.log("learning_rate", max(group["lr"] for group in self._trainer.optimizers[0].param_groups))
         return loss
 
     def _keep_indices(self, inputs: Tensor) -> Tensor | None:
@@ -136,14 +140,18 @@ class CaptionModule(LightningModule):
         self.validated_step = self.trainer.global_step
         self._gather_captions()
         scores = []
-        for name, captions in self.captions.items():
-            seen = {i: caption for i, caption in enumerate(captions) if i not in self.broken[name]}
+        for name in self.captions:
+            seen = self._seen(name)
             cider = self._scorer(name).score(seen).metrics["CIDEr"]
             scores.append(cider)
             self.log(f"CIDEr/{name}", cider)
             self.log(f"distinct/{name}", len(set(seen.values())) / len(seen))
         if scores:
             self.log("CIDEr", sum(scores) / len(scores), prog_bar=True)
+
+    def _seen(self, name: str) -> dict[int, str]:
+        """Return the captions of the photos of a set that could be read, by index."""
+        return {i: caption for i, caption in enumerate(self.captions[name]) if i not in self.broken[name]}
 
     def _scorer(self, name: str) -> CaptionScorer:
         """Return CIDEr against the photos of a set that can be read; made anew only where these have changed."""

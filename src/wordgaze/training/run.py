@@ -13,12 +13,13 @@ from wordgaze.folder import ModelParts, save_folder
 from wordgaze.generation.options import GenerationOptions
 from wordgaze.signals import StopSignals
 from wordgaze.training.callbacks import OnMessage
+from wordgaze.training.card import make_card
 from wordgaze.training.config import TrainingConfig
-from wordgaze.training.config_file import describe
 from wordgaze.training.devices import check_devices
 from wordgaze.training.drawn import DrawnSources
-from wordgaze.training.fit import Fitted, fit
-from wordgaze.training.load_data import TrainingData, load_data
+from wordgaze.training.fit import fit
+from wordgaze.training.load_data import load_data
+from wordgaze.training.loggers import DrawCaption
 from wordgaze.training.run_folder import RunFolder
 from wordgaze.training.starting_model import starting_model
 
@@ -48,12 +49,15 @@ def train(
     on_message: OnMessage = _silent,
     callbacks: Sequence[pl.Callback] = (),
     inputs: Iterable[str | Path] = (),
+    draw: DrawCaption | None = None,
+    command: str | None = None,
 ) -> TrainingResult:
     """Train, or resume from ``out``/checkpoints/last.ckpt, and leave ``out`` a model folder.
 
     ``on_message`` is given the lines that a person may want to read meanwhile; ``callbacks`` are Lightning's.
-    ``inputs`` are files beside those of the config that must not be written over, such as the config itself. Nothing is
-    written or deleted before everything has been checked.
+    ``inputs`` are files beside those of the config that must not be written over, such as the config itself. ``draw``
+    makes the pictures for ``train.loggers``; the card says the ``command`` that made the model. Nothing is written or
+    deleted before everything has been checked.
     """
     check_devices(config.train.accelerator, config.train.devices)
     folder = RunFolder(out, config, inputs, restart)
@@ -70,10 +74,10 @@ def train(
         start = starting_model(data, folder.tokenizer(), config.encoder, config.decoder, config.tokenizer, config.train)
         data = data.without_empty(start.parts.tokenizer, on_message)
         fitted = fit(
-            start, data, folder, config.encoder, config.train, config.generation, on_message, signals, callbacks
+            start, data, folder, config.encoder, config.train, config.generation, on_message, signals, callbacks, draw
         )
         if folder.first:
-            save(start.parts, config.generation, folder.path, _card(config, data, fitted))
+            save(start.parts, config.generation, folder.path, make_card(config, data, fitted, command))
     return TrainingResult(folder.path, fitted.cider, fitted.steps, folder.first)
 
 
@@ -84,14 +88,3 @@ def save(parts: ModelParts, generation: GenerationOptions, folder: Path, card: s
     parts.model.float().eval()
     # The confidence of the model that the run started from is not that of the trained one.
     save_folder(replace(parts, generation=generation, confidence=None), folder, card=card)
-
-
-def _card(config: TrainingConfig, data: TrainingData, fitted: Fitted) -> str:
-    cider = fitted.cider
-    score = "" if cider is None else f"\nBest mean CIDEr on the validation sets (greedy): {cider:.3f}.\n"
-    return (
-        "---\ntags:\n- image-to-text\n- wordgaze\n---\n\n# A wordgaze captioner\n\n"
-        f"Trained with `wordgaze train` for {fitted.steps} steps on {len(data.training)} photos with "
-        f"{data.captions} captions, seed {config.train.seed}.\n{score}\n"
-        f"## Configuration\n\n```yaml\n{describe(config)}```\n"
-    )

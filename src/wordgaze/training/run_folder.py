@@ -1,8 +1,8 @@
 """A run's folder: what is in it, whose it is, and what a run may write and delete there.
 
-``log.csv``, ``samples.csv`` and ``training.yaml`` are the run's; ``checkpoints`` holds ``last.ckpt``,
-``previous.ckpt`` (the last but one), ``best.ckpt`` and the run's ``tokenizer.json``. At the end the folder is a model
-folder, too: an older model in it stays whole until then.
+``log.csv``, ``samples.csv``, ``curves.png`` and ``training.yaml`` are the run's, ``tensorboard`` and ``wandb`` its
+loggers'; ``checkpoints`` holds ``last.ckpt``, ``previous.ckpt`` (the last but one), ``best.ckpt`` and the run's
+``tokenizer.json``. At the end the folder is a model folder, too: an older model in it stays whole until then.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from wordgaze.training.config import TrainingConfig
 from wordgaze.training.config_file import describe, parse_config
 from wordgaze.training.settings import settings_of
 
-CONFIG_FILE, LOG, SAMPLES = "training.yaml", "log.csv", "samples.csv"
+CONFIG_FILE, LOG, SAMPLES, CURVES = "training.yaml", "log.csv", "samples.csv", "curves.png"
+TENSORBOARD, WANDB = "tensorboard", "wandb"  # folders of the loggers
 _COLUMNS = {LOG: ["step", "epoch", "seconds"], SAMPLES: ["step", "set", "photo"]}  # the first ones of ours
 _MODEL = ("config.json", "model.safetensors")
 _GROUPS = {"data", "tokenizer", "encoder", "decoder", "train"}  # which a training.yaml of ours has, each
@@ -35,7 +36,8 @@ _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "lost+found"}
 _REDIRECTED = {".log", ".out", ".err"}
 _MAY_CHANGE = set(
     "train.epochs train.max_steps train.checkpoint_every train.log_every train.devices train.patience "
-    "train.validate_every train.accelerator train.precision data.workers data.on_broken encoder.cache".split()
+    "train.validate_every train.accelerator train.precision train.strategy train.compile train.loggers "
+    "data.workers data.on_broken encoder.cache".split()
 )
 
 
@@ -54,7 +56,9 @@ class RunFolder:
         self.inputs = [*inputs, *config.files()]
         self.first: bool = rank_zero_only.rank == 0  # type: ignore[attr-defined]
         self.restart = restart and self.first
-        self.names = {"checkpoints", LOG, SAMPLES, CONFIG_FILE, *MODEL_FILES}  # what a run may write
+        # What a run may write, files and folders.
+        self.folders = {"checkpoints", TENSORBOARD, WANDB}
+        self.names = {*self.folders, LOG, SAMPLES, CURVES, CONFIG_FILE, *MODEL_FILES}
         self.checkpoints = self.path / "checkpoints"
         self.last, self.previous, self.best = (self.checkpoints / name for name in (LAST, PREVIOUS, BEST))
         self.log, self.samples = self.path / LOG, self.path / SAMPLES
@@ -151,7 +155,8 @@ class RunFolder:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         for name in CHECKPOINTS:
             (self.checkpoints / name).unlink(missing_ok=True)
-        for path in (self.log, self.samples, self._tokenizer):
+        events = (self.path / TENSORBOARD).glob("events.out.tfevents.*")
+        for path in (self.log, self.samples, self.path / CURVES, self._tokenizer, *events):
             path.unlink(missing_ok=True)
 
     def _check_initial_model(self) -> None:
@@ -180,7 +185,7 @@ class RunFolder:
     def _check_inputs(self) -> None:
         if not self.path.is_dir():
             return
-        outputs = [self.path / name for name in sorted(self.names - {"checkpoints"})]
+        outputs = [self.path / name for name in sorted(self.names - self.folders)]
         if self.checkpoints.is_dir():
             outputs += [self.checkpoints / name for name in (*CHECKPOINTS, "tokenizer.json")]
         # Its own description may be the config: it is then left alone.

@@ -21,13 +21,14 @@ from wordgaze.training.callbacks import (
 )
 from wordgaze.training.checkpoint_file import CheckpointFiles
 from wordgaze.training.checkpoints import SaveCheckpoints
-from wordgaze.training.config import TrainOptions
+from wordgaze.training.config import TrainOptions, logger_names
 from wordgaze.training.devices import choose_precision
 from wordgaze.training.load_data import TrainingData
+from wordgaze.training.loggers import LoggedRun, logged_run_id, make_loggers
 from wordgaze.training.run_folder import RunFolder
 from wordgaze.training.self_critical import MEASURES
 from wordgaze.training.stop import StopAfterCheckpoint
-from wordgaze.training.watch import BrokenPhotos, FiniteLoss
+from wordgaze.training.watch import BrokenPhotos, FiniteLoss, RisingLoss
 
 
 def make_trainer(
@@ -38,12 +39,17 @@ def make_trainer(
     signals: StopSignals,
     more: Sequence[pl.Callback] = (),
 ) -> pl.Trainer:
-    """Return a Trainer, with ``more`` callbacks; raise ConfigError where its devices don't work here."""
+    """Return a Trainer, with ``more`` callbacks; raise ConfigError where its devices or loggers don't work here."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    run_id = logged_run_id(folder.checkpoint)
+    loggers = make_loggers(logger_names(train.loggers), folder, run_id)
+    if loggers:
+        more = (*more, LoggedRun(run_id))
     try:
         return pl.Trainer(
             accelerator=train.accelerator,
             devices=train.devices,
+            strategy=train.strategy,
             precision=choose_precision(train.precision, train.accelerator),
             max_epochs=train.epochs,
             max_steps=train.max_steps,
@@ -51,8 +57,10 @@ def make_trainer(
             gradient_clip_val=train.gradient_clip or None,
             accumulate_grad_batches=train.accumulate,
             callbacks=_callbacks(train, data, folder, on_message, signals, more),
-            logger=False,
-            enable_checkpointing=False,  # SaveCheckpoints does it, and writes nothing outside the run's folder
+            logger=loggers or False,
+            # SaveCheckpoints instead of ModelCheckpoint, which keeps no whole file before the last, and none of a
+            # validation that was interrupted.
+            enable_checkpointing=False,
             plugins=[CheckpointFiles()],
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -78,6 +86,8 @@ def _callbacks(
     photos, names = data.validation_photos, list(data.validation)
     measured = MEASURES if train.objective == "scst" else ()
     callbacks: list[pl.Callback] = [FiniteLoss(train.log_every)]
+    if train.objective == "cross_entropy":
+        callbacks.append(RisingLoss(train.log_every, on_message))
     if train.ema_decay:
         # By interpolation, which leaves frozen weights as they are; the weighted sum of EMAWeightAveraging rounds them.
         callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(train.ema_decay)))

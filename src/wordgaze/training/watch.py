@@ -47,6 +47,46 @@ class FiniteLoss(Callback):
         raise not_finite("The loss is", step)
 
 
+class RisingLoss(Callback):
+    """Says once, as it happens, that a run's loss has risen far above the lowest: it diverges, though not to infinity.
+
+    Compared are means of at least ``every`` steps. Of cross-entropy alone: a self-critical loss goes around 0.
+    """
+
+    _STEPS = 10  # in a mean, at least
+    _FACTOR, _TIMES = 1.3, 2  # so far above the lowest mean, so often in a row
+
+    def __init__(self, every: int, on_message: OnMessage) -> None:
+        self.every = max(every, self._STEPS)
+        self.on_message = on_message
+        self.lowest: float | None = None
+        self.above = 0
+        self._losses: list[Tensor] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"lowest": self.lowest, "above": self.above}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.lowest, self.above = state_dict["lowest"], state_dict["above"]
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)
+        if len(self._losses) < self.every * trainer.accumulate_grad_batches:
+            return
+        mean, self._losses = float(torch.stack(self._losses).mean()), []
+        if self.lowest is None or mean <= self.lowest:
+            self.lowest = mean
+        self.above = self.above + 1 if mean > self._FACTOR * self.lowest else 0
+        if self.above == self._TIMES and trainer.is_global_zero:
+            self.on_message(
+                f"WARNING: the loss has risen from {self.lowest:.2f} to {mean:.2f} at step {trainer.global_step}: the "
+                "run diverges. Train again with half the train.learning_rate and encoder.learning_rate, or more "
+                "train.warmup_steps, into another --out or with --restart."
+            )
+
+
 class BrokenPhotos(Callback):
     """Reports once of each photo that it can't be read, and at the end how many there were.
 
