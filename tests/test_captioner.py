@@ -255,13 +255,13 @@ def test_files_of_a_list_are_read_ahead_and_those_of_an_iterator_when_they_come(
     captioner: Captioner, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here: list[bool] = []
-    real = pipeline.open_photo
+    real = pipeline.convert_photo
 
-    def opened(source: Any, **options: Any) -> Image.Image:
+    def converted(*arguments: Any, **options: Any) -> Any:
         here.append(threading.current_thread() is threading.main_thread())
-        return real(source, **options)
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(pipeline, "open_photo", opened)
+    monkeypatch.setattr(pipeline, "convert_photo", converted)
     expected = captioner.caption(photos, batch_size=2)
     assert here == [False] * 6
     assert captioner.caption(iter(photos), batch_size=2) == expected
@@ -313,15 +313,15 @@ def test_an_error_can_stand_in_its_photos_place(captioner: Captioner, mixed: Pat
 def test_what_is_doubtful_about_a_photo_is_a_warning_of_the_callers_line(
     captioner: Captioner, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = pipeline.open_photo
+    real = pipeline.convert_photo
 
-    def doubtful(source: Any, *, strict: bool, on_warning: Any, **_: Any) -> Image.Image:
+    def doubtful(source: Any, make: Any, on_warning: Any, *, strict: bool, **_: Any) -> Any:
         if strict:
             raise PhotoError("is cut short")
         on_warning("is transparent everywhere")
-        return real(source)
+        return real(source, make, on_warning)
 
-    monkeypatch.setattr(pipeline, "open_photo", doubtful)
+    monkeypatch.setattr(pipeline, "convert_photo", doubtful)
     for call, name in (
         (lambda: captioner.caption(photos[0]), str(photos[0])),
         (lambda: captioner.caption(iter([photos[0].read_bytes()])), "photo 1"),

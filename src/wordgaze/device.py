@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
 from wordgaze.errors import ConfigError, shown, wrong_kind
 
@@ -173,6 +173,15 @@ def keep_freed_memory() -> bool:
     of its own. Asked for where a captioner is made, not by an import: it holds for all of the process.
     """
     return _set_allocator(MAPPED_BYTES, KEPT_BYTES)
+
+
+def give_back_freed_memory() -> None:
+    """Give all freed memory back to the system; does nothing without glibc."""
+    with suppress(AttributeError, ImportError, OSError, ValueError):
+        os.confstr("CS_GNU_LIBC_VERSION")
+        import ctypes
+
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager

@@ -192,15 +192,19 @@ def doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Photos in odd shades of gray are doubtful."""
     from wordgaze.captioning import pipeline
 
-    real = pipeline.open_photo
+    real = pipeline.convert_photo
 
-    def opened(source: Any, *, strict: bool, on_warning: Callable[[str], None], **_: Any) -> Image.Image:
-        photo = real(source, strict=strict)
-        if shade(photo) % 2:
-            on_warning("looks odd")
-        return photo
+    def converted(
+        source: Any, make: Callable[[Any], Any], on_warning: Callable[[str], None], *, strict: bool, **_: Any
+    ) -> Any:
+        def make_doubtfully(photo: Image.Image) -> Any:
+            if shade(photo) % 2:
+                on_warning("looks odd")
+            return make(photo)
 
-    monkeypatch.setattr(pipeline, "open_photo", opened)
+        return real(source, make_doubtfully, on_warning, strict=strict)
+
+    monkeypatch.setattr(pipeline, "convert_photo", converted)
 
 
 @pytest.mark.usefixtures("doubtful")

@@ -9,10 +9,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from PIL import Image
 
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
@@ -278,14 +278,16 @@ def test_photos_that_are_cut_short_are_named_or_refused(
     from wordgaze.captioning import pipeline
     from wordgaze.data import photos as module
 
-    def opened(source: Path, *, strict: bool, on_warning: Callable[[str], None], **_: object) -> Image.Image:
+    def converted(
+        source: Path, make: Callable[..., Any], on_warning: Callable[[str], None], *, strict: bool, **_: object
+    ) -> Any:
         if source.name == "c.png":
             if strict:
                 raise PhotoError("is cut short")
             on_warning("is cut short: 99 % of its rows are there")
-        return module.open_photo(source)
+        return module.convert_photo(source, make, on_warning)
 
-    monkeypatch.setattr(pipeline, "open_photo", opened)
+    monkeypatch.setattr(pipeline, "convert_photo", converted)
     flags = ["--images", mixed, "--captions", captions, "--model", model_folder, "--device", "cpu"]
     result = evaluate(*flags, "--num-beams", 1)
     assert result.exit_code == 0

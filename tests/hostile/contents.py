@@ -21,6 +21,7 @@ NO_PHOTO = "not a photo in a format that can be read (JPEG, PNG, WebP, AVIF, GIF
 CONVERT = "convert it to JPEG or PNG"
 TOO_MANY = "has {} x {} = N pixels, more than the 178,956,970 allowed; make it smaller first"
 TAGS = "has tags that claim far more than there is; save it again"
+SCANS = "is a JPEG of more than N scans, which take minutes to decode; save it again, as baseline JPEG"
 LINES = b"".join(b"\0" + row.tobytes() for row in SUBJECT)
 JPEG = encoded("JPEG", quality=92)
 
@@ -167,6 +168,11 @@ def bombs() -> Iterator[Kind]:
     webp = encoded("WEBP", quality=90, exif=tag_bomb(200))
     words = "has EXIF tags that claim far more than there is; save it again without metadata"
     yield refused("a WebP whose EXIF is such a bomb", webp, words)
+    webp = encoded("WEBP", quality=90, exif=b"II*\0" * 250_000)
+    yield refused("a WebP of 250,000 beginnings of EXIF", webp, words)
+    yield captioned("a progressive JPEG of 1,000 scans", many_scans(PHOTO, 1000), "as it is")
+    yield refused("a progressive JPEG of 1,000 x 1,000 pixels in 5,000 scans",
+                  many_scans(Image.new("L", (1000, 1000)), 5000), SCANS)  # fmt: skip
 
 
 SIDE = 13_300
@@ -191,9 +197,21 @@ def large_bombs() -> Iterator[Kind]:
         ("a TIFF", lambda: encoded("TIFF", Image.new("RGB", (SIDE, SIDE)), compression="tiff_deflate")),
     ):
         yield Kind(f"{what} of {SIDE:,} x {SIDE:,}", _lazy(data), CAPTIONED, "as it is", is_large=True)
+    scans = _lazy(lambda: many_scans(Image.new("L", (SIDE, SIDE)), 1000))
+    yield Kind(f"a progressive JPEG of {SIDE:,} x {SIDE:,} in 1,000 scans", scans, REFUSED, words=SCANS, is_large=True)
+    deep = _lazy(lambda: tiff(np.zeros((8000, 8000, 3), "u2"), compression=8))
+    yield Kind("a TIFF of 16 bits of 8,000 x 8,000 in one strip", deep, REFUSED, words=words, is_large=True)
+    deep = _lazy(lambda: tiff(np.zeros((8000, 8000, 3), "u2"), compression=8, rows=80))
+    yield Kind("a TIFF of 16 bits of 8,000 x 8,000", deep, CAPTIONED, "as it is", is_large=True)
     short = _lazy(lambda: zeros_png(SIDE, SIDE, 8, 2, share=0.97))
     words = "is damaged or cut short…"
     yield Kind(f"an RGB PNG of {SIDE:,} x {SIDE:,}, 3 percent cut off", short, REFUSED, words=words, is_large=True)
+
+
+def many_scans(photo: Image.Image, scans: int) -> bytes:
+    """Return a progressive JPEG whose last scan, which refines one coefficient, comes ``scans`` times more."""
+    data = encoded("JPEG", photo, quality=92, progressive=True)
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * scans + data[-2:]
 
 
 def _lazy(data: Callable[[], bytes]) -> Callable[[Path], object]:
@@ -367,6 +385,9 @@ def tiffs() -> Iterator[Kind]:
     yield refused("a TIFF of an unknown compression", tiff(SUBJECT, compression=54_321), "…")
     yield refused("a TIFF whose pixels lie outside the file", tiff(SUBJECT, tags={273: [2**31]}), "…")
     yield refused("a TIFF of tiles of 0 pixels", tiff(SUBJECT.astype("u2"), tile=(16, 16), tags={322: [0]}), "…")
+    yield refused(
+        "a TIFF of tiles of 1 pixel", tiff(SUBJECT.astype("u2"), tile=(16, 16), tags={322: [1], 323: [1]}), "…"
+    )
     yield captioned("a TIFF of a strip per row", tiff(SUBJECT.astype("u2") * 257, rows=1), "as it is", tolerance=1)
     loop = bytearray(tiff(SUBJECT))
     at = struct.unpack("<I", loop[4:8])[0]

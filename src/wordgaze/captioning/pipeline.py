@@ -15,7 +15,7 @@ import numpy as np
 
 from wordgaze.captioning.batches import BatchSize
 from wordgaze.data.draft import MaxReduction
-from wordgaze.data.photos import open_photo
+from wordgaze.data.photos import convert_photo
 from wordgaze.data.sources import photo_in
 from wordgaze.data.streams import is_special
 from wordgaze.errors import PhotoError, PhotoWarning, warn
@@ -64,9 +64,9 @@ def read_photos(
     called where the photo is read, perhaps in a thread), or a PhotoError in its place. ``make``
     turns a photo into its content. ``strict``: refuse photos that are cut short. ``ahead``: how many photos are
     read before they are asked for, files and bytes by threads. What may change or block (an open file, an array, a
-    pipe) is read as soon as it is taken from ``photos``, and with ``ahead=0`` so is everything. At most
-    ``THREADS`` photos are held decoded. ``max_reduction``: as of ``open_photo``; ``make`` may then get a
-    :class:`~wordgaze.data.draft.DraftPhoto`. To end before the last photo, close this generator.
+    pipe) is read as soon as it is taken from ``photos``, and with ``ahead=0`` so is everything. All decoded photos
+    together take no more than :data:`wordgaze.data.memory.MOST_BYTES`. ``max_reduction``: as of ``open_photo``;
+    ``make`` may then get a :class:`~wordgaze.data.draft.DraftPhoto`. To end before the last photo, close the generator.
     """
 
     def read(label: Label, source: Any) -> ReadPhoto[Label, Content]:
@@ -75,8 +75,7 @@ def read_photos(
             if isinstance(source, PhotoError):
                 raise source
             read_source = source() if callable(source) else source
-            photo = open_photo(read_source, strict=strict, on_warning=warnings.append, max_reduction=max_reduction)
-            content = make(photo)
+            content = convert_photo(read_source, make, warnings.append, strict=strict, max_reduction=max_reduction)
             return ReadPhoto(label, content, None, tuple(warnings))
         except PhotoError as error:
             return ReadPhoto(label, None, error, tuple(warnings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image, ImageCms
 
 from wordgaze.errors import PhotoError
 
-_ROWS_AT_ONCE = 256
+_PIXELS_AT_ONCE = 2**16
 
 _NEARLY = 10_000
 """A picture shows nothing if at most one in this many of its pixels shows something."""
@@ -50,6 +51,11 @@ def to_rgb(image: Image.Image, *, is_ours: bool = False) -> tuple[Image.Image, s
     return white, "almost entirely transparent" if is_seldom_seen else "white where it is not transparent"
 
 
+def is_uniform(rgb: Image.Image) -> bool:
+    """Return whether a picture is of a single color."""
+    return len(rgb.getcolors(maxcolors=1) or ()) == 1
+
+
 def _from_lab(image: Image.Image) -> Image.Image:
     lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     converted = ImageCms.applyTransform(image, ImageCms.buildTransform(lab, rgb, "LAB", "RGB"))
@@ -63,7 +69,7 @@ def _to_gray(image: Image.Image) -> Image.Image:
     gray = Image.fromarray(to_8_bits(values, usual_range(values)))
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        gray.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+        gray.putalpha(Image.fromarray(np.where(values == transparent, np.uint8(0), np.uint8(255))))
     return gray
 
 
@@ -73,10 +79,13 @@ def usual_range(values: np.ndarray) -> tuple[float, float]:
     Cameras and microscopes put 8, 10 or 12 bits into 16: on the scale of 16 these are black to the eye.
     """
     if values.dtype.kind == "f":
-        finite = values[np.isfinite(values)]
-        if finite.size == 0:
+        lowest, highest = np.inf, -np.inf
+        for part in _parts(values):
+            finite = values[part][np.isfinite(values[part])]
+            lowest = min(lowest, float(finite.min(initial=np.inf)))
+            highest = max(highest, float(finite.max(initial=-np.inf)))
+        if lowest > highest:
             return 0, 1
-        lowest, highest = float(finite.min()), float(finite.max())
         for white, limit in ((1, 1.1), (255, 256), (65535, 65536)):  # resampling overshoots a little
             if highest <= limit and lowest >= -0.1 * white and (white == 1 or highest > white / 16):
                 return 0, white
@@ -98,11 +107,20 @@ def to_8_bits(values: np.ndarray, black_and_white: tuple[float, float]) -> np.nd
     black, white = black_and_white
     scale = 255 / (white - black) if white > black else 0
     out = np.empty(values.shape, np.uint8)
-    for start in range(0, len(values), _ROWS_AT_ONCE):
-        rows = values[start : start + _ROWS_AT_ONCE].astype(np.float64)
-        rows = np.clip(np.nan_to_num(rows, nan=black, posinf=white, neginf=black), black, white)
-        out[start : start + _ROWS_AT_ONCE] = np.rint((rows - black) * scale)
+    for part in _parts(values):
+        some = values[part].astype(np.float64)
+        some = np.clip(np.nan_to_num(some, nan=black, posinf=white, neginf=black), black, white)
+        out[part] = np.rint((some - black) * scale)
     return out
+
+
+def _parts(values: np.ndarray) -> Iterator[tuple[slice, slice]]:
+    """Yield where the parts of a picture (H, W, ...) are, each of few pixels, however wide the picture."""
+    columns = min(max(values.shape[1], 1), _PIXELS_AT_ONCE)
+    rows = _PIXELS_AT_ONCE // columns
+    for top in range(0, values.shape[0], rows):
+        for left in range(0, values.shape[1], columns):
+            yield slice(top, top + rows), slice(left, left + columns)
 
 
 def add_alpha(image: Image.Image, opacity: np.ndarray, is_premultiplied: bool) -> Image.Image:

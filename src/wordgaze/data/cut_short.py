@@ -20,7 +20,8 @@ from PIL import Image
 Pixels = Callable[[bytes], np.ndarray | None]
 """Decodes a file to (H, W, channels), or to None where it can't."""
 
-_MAX_FILLING = 64 * 1024**2
+MAX_FILLING = 64 * 1024**2
+"""Bytes that a filling may have; two are held at a time."""
 _MAX_SHARE = 16  # of the filling to what there is; a file that claims to miss more is damaged
 _ZEROS = 64  # more at the end are no coded pixels: they were never written
 _EARLIER = (16, 64, 128, 256, 512, 1024, 2048)  # bytes that a filling replaces
@@ -70,14 +71,14 @@ def fill_up(data: bytes, format: str, pixels: Pixels) -> FilledUp | None:
 
 
 def _can_be_filled(missing: int, data: bytes) -> bool:
-    return missing <= min(_MAX_FILLING, _MAX_SHARE * len(data))
+    return missing <= min(MAX_FILLING, _MAX_SHARE * len(data))
 
 
 # Formats without compression
 
 
 def _fill_up_raw(data: bytes, pixels: Pixels) -> FilledUp | None:
-    for missing in (len(data) // 8 + 65536, _MAX_FILLING):
+    for missing in (len(data) // 8 + 65536, MAX_FILLING):
         zeros = data + bytes(missing)
         first, second = pixels(zeros), pixels(data + b"\xff" * missing)
         if first is not None and second is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+from itertools import islice
 from typing import BinaryIO
 
 _ALLOWED = 16 * 1024**2  # beyond the file's own size, which tags that share nothing can't exceed
@@ -12,6 +13,7 @@ _SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)  # bytes of a
 _SUBDIRECTORIES = (34665, 34853, 40965)  # of EXIF, GPS and interoperability
 _HEADER = re.compile(rb"II[*+]\0|MM\0[*+]")
 _EXIF = b"Exif\0\0"
+_MOST_HEADERS = 16  # of a file; to judge each, its rest is copied
 
 
 def is_bomb(file: BinaryIO) -> bool:
@@ -51,7 +53,8 @@ def _claims(file: BinaryIO, position: int, order: str, is_big: bool) -> tuple[in
 
 def holds_bomb(data: bytes) -> bool:
     """Return whether EXIF that stands in one piece somewhere in a file, as in WebP and AVIF, is a bomb."""
-    return any(is_bomb(io.BytesIO(data[header.start() :])) for header in _HEADER.finditer(data))
+    headers = [header.start() for header in islice(_HEADER.finditer(data), _MOST_HEADERS + 1)]
+    return len(headers) > _MOST_HEADERS or any(is_bomb(io.BytesIO(data[header:])) for header in headers)
 
 
 def is_text_bomb(text: bytes) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image
@@ -39,7 +39,8 @@ _FORMATS = {
 }
 _SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}  # bytes of a value, by kind; of others one
 _MAX_SAMPLES = 1024
-_MAX_BYTES = 4 * 1024**3  # of all samples together
+_LEAST_TILE = 16  # pixels a side; the format allows only multiples of it
+_BYTES_AT_ONCE = 2**20
 
 
 @dataclass
@@ -152,9 +153,8 @@ def ends_before_layout(file: BinaryIO) -> bool:
     return bool(max(ends) > size)
 
 
-def read_tiff(file: BinaryIO, layout: TiffLayout) -> tuple[Image.Image, int]:
-    """Return the picture and how many of its rows are there; the rest is black."""
-    width, height = layout.size
+def check_kind(layout: TiffLayout) -> None:
+    """Raise PhotoError for a kind of file that :func:`read_tiff` can't read."""
     if (
         not layout.is_of_bytes
         or layout.color not in (0, 1, 2, 3, 5, 6, 8)
@@ -164,21 +164,66 @@ def read_tiff(file: BinaryIO, layout: TiffLayout) -> tuple[Image.Image, int]:
         or layout.number(266, 1) != 1
     ):
         raise _unsupported(layout)
-    if width * height * layout.samples * layout.bits[0] > 8 * _MAX_BYTES:
-        raise PhotoError(f"needs more than the {_MAX_BYTES:,} bytes allowed; make it smaller first")
-    are_planes = layout.number(284, 1) == 2 and layout.samples > 1
-    wanted = min(layout.samples, _bands(layout) + 1)
-    if are_planes:
-        planes = [_read_plane(file, layout, plane, 1) for plane in range(wanted)]
-        samples = np.concatenate([plane for plane, _ in planes], axis=2)
-        rows = min(rows for _, rows in planes)
-    elif layout.color == 6 and (subsampled := _read_subsampled(file, layout)) is not None:
-        samples, rows = subsampled, height
+
+
+def read_tiff(file: BinaryIO, layout: TiffLayout) -> tuple[Image.Image, int]:
+    """Return the picture and how many of its rows are there; the rest is black."""
+    samples, rows = _read_samples(file, layout)
+    if layout.color in (3, 8):
+        image = _from_palette(samples, layout) if layout.color == 3 else _from_lab(samples, layout)
     else:
-        samples, rows = _read_plane(file, layout, 0, layout.samples)
-    image = _to_image(samples[:height, :width], layout)
+        colors, opacity = _in_8_bits(samples, layout)
+        del samples  # or three copies would be held
+        image = _to_image(colors, opacity, layout)
     image.getexif()[274] = layout.number(274, 1)
     return image, rows
+
+
+# What reading takes in memory
+
+
+def bytes_to_read(layout: TiffLayout) -> int:
+    """Return what :func:`read_tiff` takes at most; held by tests/hostile/test_memory.py."""
+    dtype = _sample_type(layout)
+    assert dtype is not None
+    width, height = layout.size
+    wanted, bands = _wanted(layout), _bands(layout)
+    pixels = width * height
+    samples = pixels * wanted * dtype.itemsize
+    # A block is decompressed by Pillow, taken out of its picture, and filled up.
+    as_read = samples + 3 * block_bytes(layout) + 8 * max(_row_bytes(layout), _BYTES_AT_ONCE)
+    in_8_bits = samples + pixels * {3: 16, 6: 9, 8: 3 * dtype.itemsize + 11}.get(layout.color, wanted)
+    # With the copies until the picture is RGB.
+    picture = pixels * (wanted + (22 if wanted > bands else 13 if bands > 1 else 7))
+    return max(as_read, in_8_bits, picture) + 4 * pixels * (layout.number(274, 1) > 1)
+
+
+def block_bytes(layout: TiffLayout) -> int:
+    """Return what a strip or tile takes once it is decompressed."""
+    width, height = _block_size(layout)
+    # Colors of JPEGs are turned to RGB, with a fourth byte, in the block.
+    return max(height * _row_bytes(layout), height * width * 4 * (layout.color == 6))
+
+
+def _row_bytes(layout: TiffLayout) -> int:
+    samples = 1 if _are_planes(layout) else layout.samples
+    return -(-_block_size(layout)[0] * samples * max(layout.bits) // 8)
+
+
+def _block_size(layout: TiffLayout) -> tuple[int, int]:
+    width, height = layout.size
+    if 324 in layout.tags:
+        return layout.number(322, 0), layout.number(323, 0)
+    return width, min(layout.number(278, height), height)
+
+
+def _are_planes(layout: TiffLayout) -> bool:
+    return layout.number(284, 1) == 2 and layout.samples > 1
+
+
+def _wanted(layout: TiffLayout) -> int:
+    """Return how many samples of a pixel are read: the colors, and what may say how opaque they are."""
+    return min(layout.samples, _bands(layout) + 1)
 
 
 def _unsupported(layout: TiffLayout) -> PhotoError:
@@ -195,36 +240,49 @@ def _bands(layout: TiffLayout) -> int:
 # From strips or tiles to samples
 
 
-def _read_plane(file: BinaryIO, layout: TiffLayout, plane: int, samples: int) -> tuple[np.ndarray, int]:
-    """Return (height, width, samples) of one plane, and how many rows are there."""
+def _read_samples(file: BinaryIO, layout: TiffLayout) -> tuple[np.ndarray, int]:
+    """Return (height, width, samples) of the samples that are wanted, and how many rows are there."""
     width, height = layout.size
-    if 324 in layout.tags:
-        block_width, block_height = layout.number(322, 0), layout.number(323, 0)
-        offsets, sizes = layout.tags[324], layout.tags.get(325, ())
-    else:
-        block_width, block_height = width, min(layout.number(278, height), height)
-        offsets, sizes = layout.tags.get(273, ()), layout.tags.get(279, ())
-    if not offsets or block_width < 1 or block_height < 1:
+    wanted = _wanted(layout)
+    if layout.color == 6 and not _are_planes(layout) and (samples := _read_subsampled(file, layout)) is not None:
+        return samples[:height, :width], height
+    out = np.zeros((height, width, wanted), _sample_type(layout))
+    if _are_planes(layout):
+        return out, min(_read_plane(file, layout, plane, 1, out[..., plane : plane + 1]) for plane in range(wanted))
+    return out, _read_plane(file, layout, 0, layout.samples, out)
+
+
+def _read_plane(file: BinaryIO, layout: TiffLayout, plane: int, samples: int, out: np.ndarray) -> int:
+    """Write the first of a plane's samples to ``out`` (height, width, ...), and return how many rows are there."""
+    width, height = layout.size
+    is_tiled = 324 in layout.tags
+    block_width, block_height = _block_size(layout)
+    offsets, sizes = (layout.tags.get(tag, ()) for tag in ((324, 325) if is_tiled else (273, 279)))
+    if not offsets or min(block_width, block_height) < (_LEAST_TILE if is_tiled else 1):
         raise _unsupported(layout)
-    row_size = -(-block_width * samples * layout.bits[0] // 8)
+    row_size = _row_bytes(layout)
     across, down = -(-width // block_width), -(-height // block_height)
     if len(sizes) != len(offsets):
         sizes = [row_size * block_height] * len(offsets)
-    out = np.zeros((height, width, samples), _sample_type(layout))
     rows = height
     for index in range(across * down):
         top, left = index // across * block_height, index % across * block_width
-        in_block = block_height if 324 in layout.tags else min(block_height, height - top)
+        in_block = block_height if is_tiled else min(block_height, height - top)
         number = plane * across * down + index
-        data = _read_at(file, offsets[number], sizes[number]) if number < len(offsets) else b""
+        if number >= len(offsets):
+            return min(rows, top)
+        data = _read_at(file, offsets[number], sizes[number])
         there = data and _decompress(data, layout, row_size, in_block, is_whole=len(data) == sizes[number])
         if not there or len(there) < in_block * row_size:
             rows = min(rows, top + len(there) // row_size)
             there = there + bytes(in_block * row_size - len(there))
-        block = _to_samples(np.frombuffer(there, np.uint8).reshape(in_block, row_size), layout, block_width, samples)
+        block = np.frombuffer(there, np.uint8).reshape(in_block, row_size)
         part = out[top : top + in_block, left : left + block_width]
-        part[...] = block[: part.shape[0], : part.shape[1]]
-    return out, rows
+        step = max(1, _BYTES_AT_ONCE // row_size)
+        for start in range(0, len(part), step):
+            some = _to_samples(block[start : start + step], layout, block_width, samples)
+            part[start : start + step] = some[: len(part) - start, : part.shape[1], : part.shape[2]]
+    return rows
 
 
 def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
@@ -268,8 +326,12 @@ def _to_samples(block: np.ndarray, layout: TiffLayout, width: int, samples: int)
     assert dtype is not None
     rows = len(block)
     if bits != 8 * dtype.itemsize:
-        one_a_bit = np.unpackbits(block, axis=1)[:, : width * samples * bits].reshape(rows, -1, bits)
-        values = one_a_bit @ (1 << np.arange(bits - 1, -1, -1, dtype=np.uint16))
+        values = np.empty((rows, width * samples), dtype)
+        weights = 1 << np.arange(bits - 1, -1, -1, dtype=np.uint16)
+        for start in range(0, width * samples, _BYTES_AT_ONCE):  # a multiple of 8: these begin with a byte
+            end = min(start + _BYTES_AT_ONCE, width * samples)
+            one_a_bit = np.unpackbits(block[:, start * bits // 8 : -(-end * bits // 8)], axis=1)
+            values[:, start:end] = one_a_bit[:, : (end - start) * bits].reshape(rows, -1, bits) @ weights
         return values.reshape(rows, width, samples)
     if predictor == 3 and dtype.kind == "f":  # Adobe's technical note 3: bytes of equal weight side by side
         steps = np.cumsum(block.reshape(rows, -1, samples), axis=1, dtype=np.uint8)
@@ -307,33 +369,35 @@ def _read_subsampled(file: BinaryIO, layout: TiffLayout) -> np.ndarray | None:
 # From samples to a picture
 
 
-def _to_image(samples: np.ndarray, layout: TiffLayout) -> Image.Image:
+def _in_8_bits(samples: np.ndarray, layout: TiffLayout) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the colors, and how opaque they are where the file says so."""
     bands = _bands(layout)
-    extra = layout.tags.get(338, ())
-    extra = extra if isinstance(extra, tuple) else (extra,)
     if samples.shape[2] < bands:
         raise ValueError("fewer samples than colors")
-    if layout.color in (3, 8):
-        return _from_palette(samples, layout) if layout.color == 3 else _from_lab(samples, layout)
     bits = layout.bits[0]
     top = (1 << bits) - 1 if bits < 16 and layout.sample_formats[0] != 2 else None
     colors = to_8_bits(samples[..., :bands], (0, top) if top else usual_range(samples[..., :bands]))
     if layout.color == 0 and bands == 1:
-        colors = 255 - colors
+        np.subtract(255, colors, out=colors)
+    if samples.shape[2] == bands or _extra(layout) not in (1, 2):
+        return colors, None
+    alpha = samples[..., bands]
+    return colors, to_8_bits(alpha, (0, top) if top else usual_range(alpha))
+
+
+def _extra(layout: TiffLayout) -> int:
+    """Return what the first sample that is no color means: 1 or 2 for opacity, 1 where colors are multiplied by it."""
+    extra = layout.tags.get(338, ())
+    return next(iter(extra if isinstance(extra, tuple) else (extra,)), 0)
+
+
+def _to_image(colors: np.ndarray, opacity: np.ndarray | None, layout: TiffLayout) -> Image.Image:
+    bands = colors.shape[2]
     mode = {1: "L", 3: "YCbCr" if layout.color == 6 else "RGB", 4: "CMYK"}[bands]
-    image = (
-        Image.fromarray(colors[..., 0])
-        if bands == 1
-        else Image.frombytes(mode, (colors.shape[1], colors.shape[0]), colors.tobytes())
-    )
+    image = Image.frombytes(mode, (colors.shape[1], colors.shape[0]), cast(bytes, colors.data))
     if mode in ("CMYK", "YCbCr"):
         image = image.convert("RGB")
-    has_alpha = samples.shape[2] > bands and next(iter(extra), 0) in (1, 2)
-    if not has_alpha:
-        return image
-    alpha = samples[..., bands]
-    opacity = to_8_bits(alpha, (0, top) if top else usual_range(alpha))
-    return add_alpha(image, opacity, is_premultiplied=extra[0] == 1)
+    return image if opacity is None else add_alpha(image, opacity, is_premultiplied=_extra(layout) == 1)
 
 
 def _from_palette(samples: np.ndarray, layout: TiffLayout) -> Image.Image:
