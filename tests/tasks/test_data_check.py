@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from wordgaze.data.check.clean_copy import clean_copy
 from wordgaze.data.check.findings import KINDS, Finding
 from wordgaze.errors import DataError
 from wordgaze.tasks.data_check import CheckOptions, DataCheck, DataChecker
+from wordgaze.tasks.data_check_page import check_page
 
 
 def checked(path: Path | str, **options: Any) -> DataCheck:
@@ -216,3 +218,41 @@ def test_the_same_file_under_another_name_beats_an_earlier_near_one(tmp_path: Pa
         ("same-photo", "2.png", "1.png"),
         ("near-duplicate", "1.png", "0.png"),
     ]
+
+
+def test_photos_in_tar_shards_are_opened_and_compared_where_they_lie(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for number, seed in enumerate((1, 2, 1)):
+        draw(folder / f"{number}.png", seed)
+        (folder / f"{number}.txt").write_text(f"the dog number {number} is here")
+    (folder / "3.png").write_bytes(b"no photo")
+    (folder / "3.txt").write_text("the photo is broken")
+    with tarfile.open(tmp_path / "shard-0.tar", "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.add(file, file.name)
+    check = checked(tmp_path / "shard-0.tar")
+    assert {kind: [Path(f.file).name for f in findings] for kind, findings in check.findings.items()} == {
+        "unreadable-photo": ["3.png"],
+        "same-photo": ["2.png"],
+    }
+    assert check_page(check).count("<img ") == 2
+
+
+def test_a_table_with_columns_of_its_own(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png", 1)
+    (tmp_path / "set.csv").write_text("bild,satz\na.png,the dog is here\nb.png,the cat is there\n")
+    check = checked(tmp_path / "set.csv", columns=("bild", "satz"))
+    assert set(check.findings) == {"missing-photo"} and check.contents.format == "table"
+    assert clean_copy(check.contents, all_of(check)).content["images"] == [{"id": "a.png", "file_name": "a.png"}]
+
+
+def test_a_missing_photo_that_is_listed_twice_is_left_out_twice(tmp_path: Path) -> None:
+    path = good_set(tmp_path / "set", range(3))
+    content = json.loads(path.read_text())
+    content["images"].append({"id": 9, "file_name": "1.png"})
+    content["annotations"].append({"id": 9, "image_id": 9, "caption": "again"})
+    path.write_text(json.dumps(content))
+    (path.parent / "photos/1.png").unlink()
+    check = checked(path)
+    assert len(check.findings["missing-photo"]) == 2 and clean_copy(check.contents, all_of(check)).photos == 2

@@ -32,6 +32,9 @@ def command() -> None:
 @click.option("--against-root", metavar="DIR", help="The folder of the other set's photos.")
 @click.option("--format", default="auto", show_default=True, help="The format of PATH, as in a training config.")
 @click.option("--split", metavar="NAME", help="Check only this split. [default: all]")
+@click.option(
+    "--columns", nargs=2, metavar="PHOTO CAPTION", help="A table's columns, where they have names of their own."
+)
 @click.option("--ignore", multiple=True, metavar="KIND", help="Leave out a kind of finding. May be repeated.")
 @click.option("--strict", is_flag=True, help="Exit with 1 for what is only doubtful, too.")
 @click.option("--all", "show_all", is_flag=True, help=f"Print all findings, not {SHOWN} of each kind.")
@@ -48,6 +51,7 @@ def check(
     against_root: str | None,
     format: str,
     split: str | None,
+    columns: tuple[str, str] | None,
     ignore: tuple[str, ...],
     strict: bool,
     show_all: bool,
@@ -73,9 +77,11 @@ def check(
             raise click.UsageError(f"--ignore {kind}: no such kind; use one of {', '.join(KINDS)}.")
     if against is None and against_root is not None:
         raise click.UsageError("--against-root applies to --against; give --against OTHER, or leave it out.")
-    checker = DataChecker(path, CheckOptions(against, root, against_root, format, split, ignore))
+    checker = DataChecker(path, CheckOptions(against, root, against_root, format, split, columns or (), ignore))
+    if fix_path is not None and any(photo.packed for photo in checker.contents.photos):
+        raise click.UsageError("--fix needs photos that are files; leave it out, or unpack the shards first.")
     outputs = [output for output in (json_path, html_path, fix_path) if output is not None]
-    check_outputs(outputs, [path, *([against] if against else []), *checker.paths])
+    check_outputs(outputs, [*checker.inputs, *checker.paths])
     with progress(len(checker.paths), lines=False) as advance:
         result = checker.check(advance)
     _print_check(result, None if show_all else SHOWN)

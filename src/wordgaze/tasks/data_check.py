@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from wordgaze.data.check.contents import TRAINING, Contents, read_contents
 from wordgaze.data.check.findings import KINDS, Finding
 from wordgaze.data.check.fingerprint import fingerprint, max_reduction
 from wordgaze.data.check.near_duplicates import NONE, FingerprintTable, near_duplicates
+from wordgaze.data.packed import PackedPhoto
+from wordgaze.data.photo_table import PhotoTable
 from wordgaze.data.readers.caption_file import CaptionedPhoto
 
 _AHEAD = 8 * THREADS
@@ -24,13 +27,14 @@ _AHEAD = 8 * THREADS
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """``root``, ``format`` and ``split`` are for the set itself, ``against_root`` is for the other; as in a Source."""
+    """As of a Source: ``root``, ``format``, ``split`` and ``columns`` of the set, ``against_root`` of the other one."""
 
     against: str | None = None
     root: str | None = None
     against_root: str | None = None
     format: str = "auto"
     split: str | None = None
+    columns: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
 
 
@@ -65,30 +69,43 @@ class DataCheck:
         }
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A photo to compare; ``split``: the other set's file if it is of that; ``index``: in the checked set."""
+class _Row(NamedTuple):
+    """A photo to compare; ``split``: the other set's file if it is of that one, and so not ``is_checked``."""
 
-    photo: CaptionedPhoto
+    photos: PhotoTable
+    number: int
     split: str
-    index: int | None
+    is_checked: bool
+
+    @property
+    def photo(self) -> CaptionedPhoto:
+        return self.photos[self.number]
 
 
 class DataChecker:
-    """Reads the annotations when it is made; ``paths`` are the files that ``check`` will open."""
+    """Reads the annotations when it is made; ``paths`` are the photos that ``check`` will open."""
 
     def __init__(self, path: str, options: CheckOptions) -> None:
         self.options = options
-        self.contents = read_contents(path, options.root, options.format, options.split)
+        self.contents = read_contents(path, options.root, options.format, options.split, options.columns)
         self.against = None if options.against is None else read_contents(options.against, options.against_root)
         self._rows = list(_rows(self.contents, self.against))
-        self._numbers: defaultdict[Path, list[int]] = defaultdict(list)
+        # A set may list a photo more than once, under several ids.
+        self._first: dict[str, int] = {}
+        self._again: defaultdict[int, list[int]] = defaultdict(list)
         for number, row in enumerate(self._rows):
-            self._numbers[row.photo.path].append(number)
+            first = self._first.setdefault(str(row.photo.path), number)
+            if first != number:
+                self._again[first].append(number)
 
     @property
-    def paths(self) -> Sequence[Path]:
-        return list(self._numbers)
+    def paths(self) -> Sequence[str]:
+        return list(self._first)
+
+    @property
+    def inputs(self) -> list[Path]:
+        """Return the files that hold the annotations, and photos that are no files of their own."""
+        return [file for each in (self.contents, self.against) if each is not None for file in each.file.files]
 
     def check(self, on_photo: Callable[[], None] = lambda: None) -> DataCheck:
         """Return what is wrong; ``on_photo`` is called after each photo."""
@@ -109,18 +126,20 @@ class DataChecker:
 
     def _open_photos(self, table: FingerprintTable, on_photo: Callable[[], None]) -> Iterator[Finding]:
         splits = {split: number for number, split in enumerate(dict.fromkeys(row.split for row in self._rows))}
-        sources = ((path, path) for path in self._numbers)
+        sources = ((number, _opened(self._rows[number].photo)) for number in self._first.values())
         with closing(read_photos(sources, fingerprint, ahead=_AHEAD, max_reduction=max_reduction)) as photos:
             for photo in photos:
+                captioned = self._rows[photo.label].photo
                 kind, messages = "odd-photo", list(photo.warnings)
                 if photo.error is not None:
-                    kind = "unreadable-photo" if photo.label.exists() else "missing-photo"
+                    kind = "unreadable-photo" if captioned.is_there() else "missing-photo"
                     messages = [str(photo.error)]
-                for number in self._numbers[photo.label]:
+                for number in (photo.label, *self._again.get(photo.label, ())):
                     row = self._rows[number]
                     if photo.content is not None:
                         table.set(number, photo.content, splits[row.split])
-                    yield from (Finding(kind, str(photo.label), message, row.index) for message in messages)
+                    index = row.number if row.is_checked else None
+                    yield from (Finding(kind, str(captioned.path), message, index) for message in messages)
                 on_photo()
 
     def _duplicates(self, table: FingerprintTable) -> Iterator[Finding]:
@@ -130,7 +149,7 @@ class DataChecker:
             digest = digests.get(number)
             first = number if digest is None else first_of.setdefault((row.split, digest), number)
             across, within = int(near.across[number]), int(near.within[number])
-            if row.index is None:
+            if not row.is_checked:
                 continue
             # Of two the later is the one to leave out: held-out photos come first.
             if NONE != across < number:
@@ -142,42 +161,49 @@ class DataChecker:
 
     def _pair(self, kind: str, number: int, other: int, table: FingerprintTable, digests: dict[int, bytes]) -> Finding:
         row, first = self._rows[number], self._rows[other]
-        name, where = str(first.photo.path), "" if first.split == row.split else f" of {first.split}"
+        photo, earlier = row.photo, first.photo
+        name, where = str(earlier.path), "" if first.split == row.split else f" of {first.split}"
         bits, mirrored = table.difference(number, other)
-        if row.photo.path == first.photo.path:
-            message = f"is listed twice (ids {first.photo.photo_id!r}{where} and {row.photo.photo_id!r})"
+        if photo.path == earlier.path:
+            message = f"is listed twice (ids {earlier.photo_id!r}{where} and {photo.photo_id!r})"
         elif number in digests and digests[number] == digests.get(other):
             message = f"is the same file as {name}{where}"
         else:
             message = (
                 f"is nearly the same as {name}{where} ({'mirrored; ' if mirrored else ''}{bits} of 64 bits differ)"
             )
-        return Finding(kind, str(row.photo.path), message, row.index, other=name)
+        return Finding(kind, str(photo.path), message, row.number, other=name)
 
     def _digests(self, table: FingerprintTable) -> dict[int, bytes]:
         """Return a digest of the file of each photo whose fingerprint another has, too; others can't be the same."""
         counts = Counter(table.bits[table.known].tolist())
-        of_paths: dict[Path, bytes] = {}
+        of_paths: dict[str, bytes] = {}
         digests = {}
         for number in np.flatnonzero(table.known).tolist():
-            path = self._rows[number].photo.path
             if counts[int(table.bits[number])] > 1:
-                digests[number] = of_paths[path] = of_paths.get(path) or _digest(path)
+                photo = self._rows[number].photo
+                path = str(photo.path)
+                digests[number] = of_paths[path] = of_paths.get(path) or _digest(photo.source)
         return digests
 
 
 def _rows(contents: Contents, against: Contents | None) -> Iterator[_Row]:
     """Yield the photos of both sets: first the other set's, then those that are held out, then those to train on."""
     if against is not None:
-        for photo in against.photos:
-            yield _Row(photo, str(against.path), None)
-    rows = [
-        _Row(photo, "train" if split in TRAINING else split, index)
-        for index, (photo, split) in enumerate(zip(contents.photos, contents.splits, strict=True))
-    ]
+        name = str(against.path)
+        yield from (_Row(against.photos, index, name, False) for index in range(len(against.photos)))
+    splits = ["train" if split in TRAINING else split for split in contents.splits]
+    rows = (_Row(contents.photos, index, split, True) for index, split in enumerate(splits))
     yield from sorted(rows, key=lambda row: row.split in TRAINING)
 
 
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
+def _opened(photo: CaptionedPhoto) -> Path | Callable[[], bytes]:
+    """Return what the threads are to open: of a photo in an archive, its way to read it."""
+    return photo.path if photo.packed is None else photo.packed.read
+
+
+def _digest(source: Path | PackedPhoto) -> bytes:
+    if not isinstance(source, Path):
+        return hashlib.sha256(source.read()).digest()
+    with source.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 from wordgaze.data.check.findings import KINDS, Finding
+from wordgaze.data.packed import PackedPhoto
 from wordgaze.files import one_line
 from wordgaze.tasks.data_check import DataCheck
 from wordgaze.tasks.page_parts import STYLE, embedded_photo
@@ -26,13 +29,14 @@ def check_page(check: DataCheck) -> str:
     summary = f"{len(contents.photos):,} photos, {check.captions:,} captions"
     if check.against is not None:
         summary += f"; against {len(check.against.photos):,} photos of {_name(str(check.against.path))}"
+    sources = _packed(check)
     parts = {
         "STYLE": STYLE,
         "TITLE": html.escape(f"{_name(str(contents.path))}: {check.count(wrong=True):,} wrong"),
         "HEADING": html.escape(_name(str(contents.path))),
         "SUMMARY": html.escape(summary),
         "COUNTS": _counts(check),
-        "KINDS": "".join(_section(check, kind, findings) for kind, findings in check.findings.items()),
+        "KINDS": "".join(_section(kind, findings, sources) for kind, findings in check.findings.items()),
     }
     # In one pass, so that a photo called @KINDS@ is only a name.
     return re.sub("@([A-Z]+)@", lambda mark: parts[mark[1]], _PAGE)
@@ -54,12 +58,12 @@ def _counts(check: DataCheck) -> str:
     return f"<table>\n{rows}</table>"
 
 
-def _section(check: DataCheck, kind: str, findings: list[Finding]) -> str:
+def _section(kind: str, findings: list[Finding], sources: Mapping[str, PackedPhoto]) -> str:
     shown, listed = findings[:SHOWN], findings[SHOWN:LISTED]
     more = len(findings) - len(shown) - len(listed)
     parts = [f'<h2 id="{kind}">{html.escape(KINDS[kind].counted(len(findings)))}</h2>']
     parts.append(f'<p class="scores">{html.escape(KINDS[kind].remedy)}</p>')
-    parts.append(f"<main>{''.join(_article(finding) for finding in shown)}</main>")
+    parts.append(f"<main>{''.join(_article(finding, sources) for finding in shown)}</main>")
     if listed:
         rows = "".join(f"<li>{_sentence(finding)}</li>\n" for finding in listed)
         rest = f"<p>and {more:,} more</p>" if more else ""
@@ -71,11 +75,23 @@ def _sentence(finding: Finding) -> str:
     return html.escape(f"{_name(finding.file)}: {_name(finding.message)}")
 
 
-def _article(finding: Finding) -> str:
-    files = [finding.file, *([finding.other] if finding.other else [])]
-    if finding.photos:
-        files = list(finding.photos[:_OF_ONE_CAPTION])
-    pictures = [embedded_photo(Path(file), _name(file)) for file in files if finding.kind not in _NO_PICTURE]
+def _files(finding: Finding) -> list[str]:
+    """Return the photos that a finding is shown with."""
+    if finding.kind in _NO_PICTURE:
+        return []
+    files = finding.photos or (finding.file, *([finding.other] if finding.other else []))
+    return list(files[:_OF_ONE_CAPTION])
+
+
+def _packed(check: DataCheck) -> dict[str, PackedPhoto]:
+    """Return those of the photos to show that are no files of their own."""
+    shown = {file for findings in check.findings.values() for finding in findings[:SHOWN] for file in _files(finding)}
+    photos = chain(check.contents.photos, () if check.against is None else check.against.photos)
+    return {str(photo.path): photo.packed for photo in photos if photo.packed and str(photo.path) in shown}
+
+
+def _article(finding: Finding, sources: Mapping[str, PackedPhoto]) -> str:
+    pictures = [embedded_photo(sources.get(file, Path(file)), _name(file)) for file in _files(finding)]
     return (
         f'\n<article>\n<h3>{html.escape(_name(finding.file))}</h3>\n<div class="photos">{"".join(pictures)}</div>\n'
         f'<p class="caption">{html.escape(_name(finding.message))}</p>\n</article>'

@@ -7,6 +7,7 @@ import html
 import io
 from pathlib import Path
 
+from wordgaze.data.packed import PackedPhoto
 from wordgaze.data.photos import open_photo
 from wordgaze.errors import PhotoError
 
@@ -38,11 +39,11 @@ ul { margin: .4rem 0 0; padding-left: 1.1rem; }
 """
 
 
-def embedded_photo(file: Path, description: str) -> str:
+def embedded_photo(source: Path | PackedPhoto, description: str) -> str:
     """Return a photo, made smaller, as an ``img`` that needs no file; "" where it can't be read."""
     try:
         # Whoever asks for a page has had the warnings.
-        picture = open_photo(file, on_warning=lambda _: None)
+        picture = open_photo(source, on_warning=lambda _: None)
     except PhotoError:
         return ""
     picture.thumbnail((LONGEST, LONGEST))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from wordgaze.data.captions import find_reader
 from wordgaze.data.check.findings import Finding
 from wordgaze.data.json_file import PhotoId, id_of, known_id, new_id, value_of
+from wordgaze.data.photo_table import PhotoTable
 from wordgaze.data.readers import READERS, coco, karpathy
 from wordgaze.data.readers.caption_file import CaptionedPhoto, CaptionFile, Reader
 from wordgaze.errors import DataError
@@ -29,22 +30,23 @@ class Contents:
     path: Path
     root: Path
     format: str
-    photos: tuple[CaptionedPhoto, ...]
+    photos: PhotoTable
     splits: tuple[str, ...]
     findings: tuple[Finding, ...]
     file: CaptionFile
 
 
-def read_contents(path: str, root: str | None = None, format: str = "auto", split: str | None = None) -> Contents:
+def read_contents(
+    path: str, root: str | None = None, format: str = "auto", split: str | None = None, columns: tuple[str, ...] = ()
+) -> Contents:
     """Return what can be read of a file or folder of captions.
 
     A DataError is raised only where there is no such file or folder; what is wrong in it is a finding.
     """
-    file = CaptionFile(path, root, split)
+    file = CaptionFile(path, root, split, columns=columns)
     findings: list[Finding] = []
     name = ""
-    photos: list[CaptionedPhoto] = []
-    splits: list[str] = []
+    photos, splits = PhotoTable(), list[str]()
     try:
         reader = find_reader(file, format)
         name = next(name for name, known in READERS.items() if known is reader)
@@ -55,37 +57,39 @@ def read_contents(path: str, root: str | None = None, format: str = "auto", spli
         findings.append(Finding("broken-file", str(file.path), _without_path(error, file.path)))
     ids: set[PhotoId] = set()
     kept = []
-    for photo, of_split in zip(photos, splits, strict=True):
+    for index, photo in enumerate(photos):
         if photo.photo_id in ids:
             message = f"the id {photo.photo_id!r} is that of an earlier photo; give each its own"
             findings.append(Finding("broken-entry", str(photo.path), message))
         else:
             ids.add(photo.photo_id)
-            kept.append((photo, of_split))
-    photos, splits = [photo for photo, _ in kept], [of_split for _, of_split in kept]
-    return Contents(file.path, file.root, name, tuple(photos), tuple(splits), tuple(findings), file)
+            kept.append(index)
+    if len(kept) < len(photos):
+        photos, splits = photos.take(kept), [splits[index] for index in kept]
+    return Contents(file.path, file.root, name, photos, tuple(splits), tuple(findings), file)
 
 
-def _photos(file: CaptionFile, reader: Reader) -> tuple[list[CaptionedPhoto], list[str]]:
+def _photos(file: CaptionFile, reader: Reader) -> tuple[PhotoTable, list[str]]:
     """Return the photos of the split that was asked for, or of all, each with its split."""
     names = reader.splits(file)
     if file.split is not None:
         if not names:
             raise DataError(f"{file.path}: this format has no splits; leave out split {file.split!r}.")
-        photos = list(reader.read(file))
+        photos = PhotoTable.of(reader.read(file))
         return photos, [file.split] * len(photos)
     if not names:
-        photos = list(reader.read(file))
+        photos = PhotoTable.of(reader.read(file))
         return photos, [""] * len(photos)
     splits: dict[PhotoId, str] = {}
-    photos = []
-    # Before restval, which train includes.
-    for name in sorted(names, key=lambda name: name != "train"):
-        file.split = name
-        for photo in reader.read(file):
-            if splits.setdefault(photo.photo_id, name) == name:
-                photos.append(photo)
-    file.split = None
+
+    def each_split() -> Iterator[CaptionedPhoto]:
+        # Before restval, which train includes.
+        for name in sorted(names, key=lambda name: name != "train"):
+            file.split = name
+            yield from (photo for photo in reader.read(file) if splits.setdefault(photo.photo_id, name) == name)
+        file.split = None
+
+    photos = PhotoTable(each_split())
     return photos, [splits[photo.photo_id] for photo in photos]
 
 
