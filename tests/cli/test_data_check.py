@@ -62,15 +62,15 @@ def test_a_sound_folder(tmp_path: Path) -> None:
 
 
 def test_thousands_of_findings_are_a_few_lines(tmp_path: Path) -> None:
-    images = [{"id": number, "file_name": f"{number}.jpg"} for number in range(3000)]
-    captions = [{"image_id": number, "caption": f"a dog of number {number}"} for number in range(3000)]
+    images = [{"id": number, "file_name": f"{number}.jpg"} for number in range(1100)]
+    captions = [{"image_id": number, "caption": f"a dog of number {number}"} for number in range(1100)]
     path = tmp_path / "captions.json"
     path.write_text(json.dumps({"images": images, "annotations": captions}))
     lines = run(path).stdout.splitlines()
-    assert len(lines) < 20 and f"  ... and {3000 - SHOWN:,} more (--all prints them)" in lines
+    assert len(lines) < 20 and f"  ... and {1100 - SHOWN:,} more (--all prints them)" in lines
     page = tmp_path / "page.html"
-    assert len(run(path, "--all", "--html", page).stdout.splitlines()) > 3000
-    assert page.stat().st_size < 400_000 and "and 2,000 more" in page.read_text()
+    assert len(run(path, "--all", "--html", page).stdout.splitlines()) > 1100
+    assert page.stat().st_size < 400_000 and "and 100 more" in page.read_text()
 
 
 def test_hostile_names_and_captions_stay_text(tmp_path: Path) -> None:

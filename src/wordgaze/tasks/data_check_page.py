@@ -29,6 +29,7 @@ def check_page(check: DataCheck) -> str:
     summary = f"{len(contents.photos):,} photos, {check.captions:,} captions"
     if check.against is not None:
         summary += f"; against {len(check.against.photos):,} photos of {_name(str(check.against.path))}"
+    summary += f": {check.count(wrong=True):,} wrong, {check.count(wrong=False):,} doubtful"
     sources = _packed(check)
     parts = {
         "STYLE": STYLE,
@@ -109,7 +110,8 @@ _PAGE = """<!doctype html>
 <style>
 @STYLE@a { color: var(--mark); }
 .photos { display: flex; flex-wrap: wrap; gap: .4rem; justify-content: center; }
-.photos img { flex: 0 1 auto; min-width: 0; max-width: calc(50% - .2rem); object-fit: contain; margin: 0; }
+.photos img { flex: 0 1 auto; min-width: 0; max-width: calc(50% - .2rem); object-fit: contain; margin: 0;
+  outline: 1px solid var(--line); }
 .photos img:only-child { max-width: 100%; }
 .caption { font-weight: 400; font-size: .9rem; }
 h2::first-letter { text-transform: uppercase; }

@@ -40,7 +40,7 @@ KINDS: dict[str, Kind] = {
         "photo that is in two splits", "photos that are in two splits", _WRONG, "leave them out of the training set"
     ),
     "same-photo": Kind("photo that is there twice", "photos that are there twice", _WRONG, "leave out the second"),
-    "near-duplicate": Kind("photo that is nearly another", "photos that are nearly others", _DOUBTFUL, "look at them"),
+    "near-duplicate": Kind("near-duplicate", "near-duplicates", _DOUBTFUL, "look at them"),
     "long-caption": Kind("very long caption", "very long captions", _DOUBTFUL, "shorten them, for training cuts them"),
     "common-caption": Kind("caption of many photos", "captions of many photos", _DOUBTFUL, "write what differs"),
     "other-language": Kind(

@@ -61,7 +61,9 @@ def near_duplicates(table: FingerprintTable, max_bits: int = MAX_BITS, max_color
     leaders, leader_of = _leaders(table, max_color)
     photos = len(table.bits)
     within, across = (np.full(photos, photos, np.int64) for _ in range(2))
-    for first, second in _close_pairs(table, leaders, max_bits, max_color):
+    for first, second, mirrored in candidate_pairs(table, leaders, max_bits):
+        near = table.colors_differ(first, second, mirrored=mirrored) <= max_color
+        first, second = first[near], second[near]
         same = table.splits[first] == table.splits[second]
         np.minimum.at(within, np.maximum(first, second)[same], np.minimum(first, second)[same])
         np.minimum.at(across, first[~same], second[~same])
@@ -95,16 +97,14 @@ def _leaders(table: FingerprintTable, max_color: float) -> tuple[np.ndarray, np.
     return np.flatnonzero(table.known & (leader_of == np.arange(len(leader_of)))), leader_of
 
 
-def _close_pairs(
-    table: FingerprintTable, photos: np.ndarray, max_bits: int, max_color: float
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield pairs (m,), (m,) of ``photos`` that are nearly the same, some of them more than once."""
+def candidate_pairs(
+    table: FingerprintTable, photos: np.ndarray, max_bits: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
+    """Yield pairs (m,), (m,) of ``photos`` whose bits are near, and whether as mirror images; some more than once."""
     bits = table.bits[photos]
     for mirrored in (False, True):
         for first, second in _candidates(bits ^ np.uint64(MIRROR) if mirrored else bits, bits, max_bits):
-            first, second = photos[first], photos[second]
-            near = table.colors_differ(first, second, mirrored=mirrored) <= max_color
-            yield first[near], second[near]
+            yield photos[first], photos[second], mirrored
 
 
 def _candidates(queries: np.ndarray, bits: np.ndarray, max_bits: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
