@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.training.runs import Interrupt, losses_of, weights_of
 
-from wordgaze.data.captions import Source, read_captions
+from wordgaze.data.captions import Source, load_sources, read_captions
 from wordgaze.tasks.train import train
 
 
@@ -52,3 +52,16 @@ def test_tar_shards_train_as_the_folder_does_in_workers_and_resumed(tmp_path, sm
     assert len(losses) == 5 and losses == losses_of(tmp_path / "shards")
     weights = weights_of(tmp_path / "shards")
     assert all(torch.equal(tensor, weights[name]) for name, tensor in weights_of(tmp_path / "folder").items())
+
+
+@pytest.mark.slow
+def test_the_shared_photos_train_from_shards_as_from_their_folder(tmp_path, small_config, shared_data):
+    """Photos of many shapes, their captions in COCO's JSON beside them: the same losses, step by step."""
+    source = Source(str(shared_data / "data" / "flickr" / "captions_train.json"), limit=64)
+    config = on(small_config(train={"epochs": 1}, data={"validation": {}}), source)
+    photos = load_sources([source]).photos
+    train(config, tmp_path / "folder")
+    shards = Source(str(write_shards(photos, tmp_path / "tars", 5)))
+    train(on(with_workers(config, 2), shards), tmp_path / "shards")
+    losses = losses_of(tmp_path / "folder")
+    assert len(losses) == 8 and losses == losses_of(tmp_path / "shards")
