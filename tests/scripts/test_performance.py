@@ -61,8 +61,9 @@ def measured(tmp_path_factory):
     (measurements / "training.json").write_text(json.dumps(train.measure(lambda _: None)))
     rows = backends.measure_batch(
         [
-            backends.Backend("PyTorch", lambda pixels: [[1, 2]] * 2),
-            backends.Backend("other", lambda pixels: [[1], [1, 2]]),
+            backends.Backend(backends.PLAIN, lambda pixels: pixels, lambda pixels: ["a cat"] * 2),
+            backends.Backend(backends.BASE, lambda pixels: pixels, lambda pixels: ["a cat"] * 2),
+            backends.Backend("other", lambda pixels: pixels, lambda pixels: ["a dog", "a cat"]),
         ],
         torch.zeros(2, 3, 4, 4),
         rounds=2,
@@ -114,7 +115,11 @@ def test_the_advice_names_what_was_fastest_in_each_batch():
 def test_all_backends_caption(monkeypatch):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    monkeypatch.setattr(Captioner, "from_pretrained", lambda **_: Captioner(make_parts(), "cpu"))
+    load = Captioner.from_pretrained
+    small = lambda folder=None, **_: Captioner(make_parts(), "cpu") if folder is None else load(folder)  # noqa: E731
+    monkeypatch.setattr(Captioner, "from_pretrained", small)
     rows = backends.measure(quick=True)["rows"]
-    assert [row["backend"] for row in rows] == ["PyTorch", "PyTorch, bfloat16", "ONNX Runtime"]
-    assert rows[0]["same_captions"] == rows[2]["same_captions"] == 2
+    names = [backends.PLAIN, backends.BASE, "PyTorch, bfloat16", "ONNX Runtime"]
+    assert [row["backend"] for row in rows] == names
+    assert [row["same_captions"] for row in rows if row["backend"] != names[2]] == [2, 2, 2]
+    assert all(row["encode_seconds"] < row["seconds"] for row in rows if row["backend"] == backends.BASE)

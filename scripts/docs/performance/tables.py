@@ -98,16 +98,18 @@ def whole(benches: list[Values]) -> str:
 
 
 def backends(values: Values) -> str:
-    """Return captions a second by backend and batch, and which one to take."""
+    """Return captions a second by backend and batch, how fast each encodes, and which one to take."""
     rows = values["rows"]
     batches = list(dict.fromkeys(row["batch"] for row in rows))
     lines = []
     for name in dict.fromkeys(row["backend"] for row in rows):
-        own = {row["batch"]: row for row in rows if row["backend"] == name}
-        largest = own[batches[-1]]
-        shown = [f"{own[batch]['captions_per_second']:.1f} (×{own[batch]['speedup']:.2f})" for batch in batches]
-        lines.append([name, *shown, f"{largest['same_captions']} of {largest['batch']}"])
-    header = ["backend", *(f"batch {batch}" for batch in batches), "same captions as PyTorch"]
+        own = [next(row for row in rows if (row["backend"], row["batch"]) == (name, batch)) for batch in batches]
+        encoding = [f"{row['encode_speedup']:.2f}" for row in own]
+        captioning = [f"{row['captions_per_second']:.1f} (×{row['speedup']:.2f})" for row in own]
+        same = f"{sum(row['same_captions'] for row in own)} of {sum(batches)}"
+        lines.append([name, *captioning, " / ".join(encoding), same])
+    sizes = " / ".join(map(str, batches))
+    header = ["backend", *(f"batch {batch}" for batch in batches), f"encoder, times as fast ({sizes})", "same captions"]
     return f"{where(values['machine'], 'captions a second')}\n\n{table(header, lines, 1)}\n\n{advice(rows)}"
 
 
