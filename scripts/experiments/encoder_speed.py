@@ -1,13 +1,14 @@
 """Times the bundled model's encoder in several ways on this CPU, and says how close each comes to the machine's peak.
 
-    python -m scripts.experiments.encoder_speed [--ways before now bfloat16 compiled] [--rounds 5] [--json OUT]
+    python -m scripts.experiments.encoder_speed [--ways before now bfloat16 onnx int8 compiled] [--rounds 5] [--json OUT]
     python -m scripts.experiments.encoder_speed --photos DIR --captions FILE [--json OUT]
 
 ``before``: the plain encoder, with glibc's own allocation. ``now``: what captions are made with. ``bfloat16``: the same
-in that precision. ``compiled``: the plain encoder by torch.compile, which needs a C++ compiler. Each runs in a process
-of its own, as the allocator's state is one process's; they take turns, and ratios are medians of rounds. With
-``--photos`` and ``--captions``: how many captions of the photos that the file names differ between ``before`` and
-``now``, with their log-probabilities. The machine should do nothing else.
+in that precision. ``onnx`` and ``int8``: exported in float32 and int8, by ONNX Runtime. ``compiled``: the plain encoder
+by torch.compile, which needs a C++ compiler. Each runs in a process
+of its own, as the allocator's state is one process's; they take turns, and ratios are medians of rounds. With ``--photos``
+and ``--captions``: how many captions of the photos that the file names differ between ``before`` and ``now``, with their
+log-probabilities. The machine should do nothing else.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from contextlib import nullcontext
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -30,23 +32,29 @@ from wordgaze.captioner import Captioner
 from wordgaze.captioning.captions import generate_captions
 from wordgaze.data.photos import open_photo
 from wordgaze.device import default_allocation
+from wordgaze.export.write import export_folder
 from wordgaze.files import model_files, write_text
 from wordgaze.generation.torch_stepper import fast_stepper
 from wordgaze.model.encoders.fused import FusedEncoder
 from wordgaze.model.encoders.inference import InferenceEncoder
 from wordgaze.tasks.references import photos_to_caption
 
-WAYS = ("before", "now", "bfloat16", "compiled")
+WAYS = ("before", "now", "bfloat16", "onnx", "int8", "compiled")
+EXPORTED = {"onnx": "float32", "int8": "int8"}
 BATCH_SIZES = (1, 8, 32)
 SIDE = 2048  # of the matrices whose product is the peak
 
 
-def work(connection: Connection, way: str, threads: int) -> None:
-    """Encode noise in one way, and send the seconds, for each batch size that is received."""
+def work(connection: Connection, way: str, folder: Path | None, threads: int) -> None:
+    """Encode noise in one way, and send the seconds, for each batch size that is received.
+
+    ``folder``: of the exported model, of the ways that have one.
+    """
     torch.set_num_threads(threads)
-    captioner = Captioner.from_pretrained(device="cpu", precision="bfloat16" if way == "bfloat16" else "float32")
+    precision = "bfloat16" if way == "bfloat16" else "float32"
+    captioner = Captioner.from_pretrained(folder, device="cpu", precision=precision)
     backend = captioner._backend
-    encode = {"before": captioner.model.encode, "compiled": captioner.model.encode}.get(way, captioner.encode)
+    encode = captioner.model.encode if way in ("before", "compiled") else captioner.encode
     if way == "compiled":
         encode = torch.compile(encode)
     height, width = captioner.parts.preprocessing.size
@@ -57,13 +65,17 @@ def work(connection: Connection, way: str, threads: int) -> None:
             connection.send(timed(lambda pixels=pixels: encode(pixels))[0])  # type: ignore[misc]
 
 
-def take_turns(ways: Sequence[str], rounds: int, threads: int) -> list[dict[str, Any]]:
-    """Return a row for each way and batch size: milliseconds a batch, and times faster than the first way."""
+def take_turns(ways: Sequence[str], rounds: int, threads: int, folder: Path) -> list[dict[str, Any]]:
+    """Return a row for each way and batch size: milliseconds a batch, and times faster than the first way.
+
+    ``folder``: of the exported models, each in its own by its precision.
+    """
     context = get_context("spawn")
     pipes: dict[str, Connection] = {}
     for way in ways:
+        exported = folder / EXPORTED[way] if way in EXPORTED else None
         pipes[way], other = context.Pipe()
-        context.Process(target=work, args=(other, way, threads), daemon=True).start()
+        context.Process(target=work, args=(other, way, exported, threads), daemon=True).start()
     rows = []
     for batch in BATCH_SIZES:
         seconds: dict[str, list[float]] = {way: [] for way in ways}
@@ -169,7 +181,11 @@ def main() -> None:
         for row in result["differ"]:
             print(row)
     else:
-        result = {"peak": peak(captioner), "rows": take_turns(arguments.ways, arguments.rounds, arguments.threads)}
+        with TemporaryDirectory(prefix="wordgaze-") as folder:
+            for way in EXPORTED.keys() & set(arguments.ways):
+                export_folder(captioner.parts, Path(folder, EXPORTED[way]), EXPORTED[way])
+            rows = take_turns(arguments.ways, arguments.rounds, arguments.threads, Path(folder))
+        result = {"peak": peak(captioner), "rows": rows}
         print("GFLOP/s:", ", ".join(f"{name} {value:.0f}" for name, value in result["peak"].items()))
         for row in result["rows"]:
             print(

@@ -108,7 +108,7 @@ def test_nothing_is_drawn_of_nothing(tmp_path):
 def test_the_advice_names_what_was_fastest_in_each_batch():
     rates = {("a", 1): 1.0, ("b", 1): 2.0, ("a", 8): 5.0, ("b", 8): 3.0, ("a", 32): 4.0, ("b", 32): 4.5}
     rows = [{"backend": name, "batch": batch, "captions_per_second": rate} for (name, batch), rate in rates.items()]
-    assert advice(rows) == "Fastest on this CPU: b at batch 1 and 32; a at batch 8."
+    assert advice(rows) == "Fastest on this CPU: b at batch 1, 32; a at batch 8."
 
 
 @pytest.mark.slow

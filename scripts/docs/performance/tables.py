@@ -120,7 +120,7 @@ def advice(rows: list[dict[str, Any]]) -> str:
         of_batch = [row for row in rows if row["batch"] == batch]
         fastest = max(of_batch, key=lambda row: row["captions_per_second"])
         best.setdefault(fastest["backend"], []).append(batch)
-    parts = [f"{name} at batch {' and '.join(map(str, batches))}" for name, batches in best.items()]
+    parts = [f"{name} at batch {', '.join(map(str, batches))}" for name, batches in best.items()]
     return f"Fastest on this CPU: {'; '.join(parts)}."
 
 
