@@ -1,14 +1,15 @@
 """Times the bundled model's encoder in several ways on this CPU, and says how close each comes to the machine's peak.
 
-    python -m scripts.experiments.encoder_speed [--ways before now bfloat16 onnx int8 compiled] [--rounds 5] [--json OUT]
+    python -m scripts.experiments.encoder_speed [--ways before now bfloat16 onnx int8 compiled] [--rounds 5]
+                                                [--json OUT]
     python -m scripts.experiments.encoder_speed --photos DIR --captions FILE [--json OUT]
 
 ``before``: the plain encoder, with glibc's own allocation. ``now``: what captions are made with. ``bfloat16``: the same
 in that precision. ``onnx`` and ``int8``: exported in float32 and int8, by ONNX Runtime. ``compiled``: the plain encoder
-by torch.compile, which needs a C++ compiler. Each runs in a process
-of its own, as the allocator's state is one process's; they take turns, and ratios are medians of rounds. With ``--photos``
-and ``--captions``: how many captions of the photos that the file names differ between ``before`` and ``now``, with their
-log-probabilities. The machine should do nothing else.
+by torch.compile, which needs a C++ compiler. Each runs in a process of its own, as the allocator's state is one
+process's; they take turns, and ratios are medians of rounds. With ``--photos`` and ``--captions``: how many captions of
+the photos that the file names differ between ``before`` and ``now``, with their log-probabilities. The machine should
+do nothing else.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from wordgaze.captioning import pipeline
 from wordgaze.captioning.pipeline import ReadPhoto, caption_photos, read_named_photos, read_photos
 from wordgaze.errors import PhotoError, PhotoWarning
 from wordgaze.generation.caption import Caption
@@ -72,6 +73,30 @@ def test_photos_are_read_while_the_caller_does_something_else(files: list[Path])
     assert sorted(read) == [0, 1, 2, 3, 4]  # and no more than that
     photos.close()
     assert not reading_threads()
+
+
+@pytest.mark.parametrize(("cores", "least", "most"), [(2, 4, 5), (16, 9, 9)])
+def test_on_few_cores_no_photo_is_begun_while_the_caller_computes(
+    files: list[Path], cores: int, least: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "THREADS", 4)
+    monkeypatch.setattr(pipeline, "_CORES", cores)
+    read: list[int] = []
+    first_is_out = threading.Event()
+
+    def make(photo: Image.Image) -> int:
+        read.append(shade(photo))
+        if shade(photo):  # those that were begun beside the first end later
+            first_is_out.wait(20)
+        return shade(photo)
+
+    opened = read_photos(labeled(files), make, ahead=8, shares_cpu=True)
+    next(opened)
+    first_is_out.set()
+    assert wait_for(lambda: len(read) >= least)
+    time.sleep(0.05)
+    assert len(read) <= most  # a thread may have begun another before the first was handed out
+    assert [photo.content for photo in opened] == list(range(1, 12))
 
 
 @pytest.mark.parametrize("ahead", [0, 4])

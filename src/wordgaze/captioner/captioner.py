@@ -189,6 +189,11 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         return self._backend.name
 
     @property
+    def on_cpu(self) -> bool:
+        """Return whether the model runs on the CPU."""
+        return str(self.device).partition(":")[0] == "cpu"
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Return the patches down and across, (H_p, W_p)."""
         return self._backend.reader.grid
@@ -296,7 +301,8 @@ class Captioner(ModelHubMixin, library_name="wordgaze", pipeline_tag="image-to-t
         if photos is not None:
             named = ((f"photo {number}", source) for number, source in enumerate(photos, start=1))
         smaller = self.transform.preprocessing.max_reduction
-        with closing(read_named_photos(named, self._pixel_values, strict, on_error, ahead, smaller)) as read:
+        make = self._pixel_values
+        with closing(read_named_photos(named, make, strict, on_error, ahead, smaller, self.on_cpu)) as read:
             results = caption_photos(read, partial(self.caption_pixels, options=generation), batches)
             captions = [result.error if result.caption is None else result.caption for result in results]
         return captions[0] if photos is None else captions

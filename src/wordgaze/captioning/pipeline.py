@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
+from threading import Event
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -21,7 +22,8 @@ from wordgaze.data.streams import is_special
 from wordgaze.errors import PhotoError, PhotoWarning, warn
 from wordgaze.generation.caption import Caption
 
-THREADS = min(4, os.cpu_count() or 1)
+_CORES = os.cpu_count() or 1
+THREADS = min(4, _CORES)
 
 Label = TypeVar("Label")
 Content = TypeVar("Content")
@@ -57,6 +59,7 @@ def read_photos(
     strict: bool = False,
     ahead: int = 0,
     max_reduction: MaxReduction | None = None,
+    shares_cpu: bool = False,
 ) -> Generator[ReadPhoto[Label, Content]]:
     """Yield a result for each photo, in order; a photo that can't be read is a result, too, and stops nothing.
 
@@ -66,42 +69,67 @@ def read_photos(
     read before they are asked for, files and bytes by threads. What may change or block (an open file, an array, a
     pipe) is read as soon as it is taken from ``photos``, and with ``ahead=0`` so is everything. All decoded photos
     together take no more than :data:`wordgaze.data.memory.MOST_BYTES`. ``max_reduction``: as of ``open_photo``;
-    ``make`` may then get a :class:`~wordgaze.data.draft.DraftPhoto`. To end before the last photo, close the generator.
+    ``make`` may then get a :class:`~wordgaze.data.draft.DraftPhoto`. ``shares_cpu``: the caller computes on the CPU
+    with what it gets; on few cores threads then begin no photo meanwhile, since two that share a core are slower than
+    one after the other. To end before the last photo, close the generator.
     """
 
     def read(label: Label, source: Any) -> ReadPhoto[Label, Content]:
-        warnings: list[str] = []
-        try:
-            if isinstance(source, PhotoError):
-                raise source
-            read_source = source() if callable(source) else source
-            content = convert_photo(read_source, make, warnings.append, strict=strict, max_reduction=max_reduction)
-            return ReadPhoto(label, content, None, tuple(warnings))
-        except PhotoError as error:
-            return ReadPhoto(label, None, error, tuple(warnings))
-        except MemoryError:
-            too_large = PhotoError("needs more memory than there is; make the photo smaller")
-            return ReadPhoto(label, None, too_large, tuple(warnings))
+        return _read(label, source, make, strict, max_reduction)
 
     if ahead == 0:
         for label, source in photos:
             yield read(label, source)
         return
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="wordgaze-photos") as threads:
+    in_turns = shares_cpu and THREADS >= _CORES
+    turn = Event()  # of the threads
+    turn.set()
+
+    def read_in_turn(label: Label, source: Any) -> ReadPhoto[Label, Content]:
+        turn.wait()
+        return read(label, source)
+
+    def results(threads: ThreadPoolExecutor) -> Iterator[ReadPhoto[Label, Content]]:
         waiting: deque[Future[ReadPhoto[Label, Content]]] = deque()
-        try:
-            for label, source in photos:
-                if _can_wait(source):
-                    waiting.append(threads.submit(read, label, source))
-                else:
-                    waiting.append(Future())
-                    waiting[-1].set_result(read(label, source))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
+        for label, source in photos:
+            if _can_wait(source):
+                waiting.append(threads.submit(read_in_turn, label, source))
+            else:
+                waiting.append(Future())
+                waiting[-1].set_result(read(label, source))
+            if len(waiting) > ahead:
                 yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="wordgaze-photos") as threads:
+        try:
+            for result in results(threads):
+                if in_turns:
+                    turn.clear()
+                yield result
+                turn.set()
         finally:
+            turn.set()
             threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _read(
+    label: Label, source: Any, make: Callable[[Any], Content], strict: bool, max_reduction: MaxReduction | None
+) -> ReadPhoto[Label, Content]:
+    """Return the content that ``make`` makes of a photo, or the photo's error."""
+    warnings: list[str] = []
+    try:
+        if isinstance(source, PhotoError):
+            raise source
+        read_source = source() if callable(source) else source
+        content = convert_photo(read_source, make, warnings.append, strict=strict, max_reduction=max_reduction)
+        return ReadPhoto(label, content, None, tuple(warnings))
+    except PhotoError as error:
+        return ReadPhoto(label, None, error, tuple(warnings))
+    except MemoryError:
+        too_large = PhotoError("needs more memory than there is; make the photo smaller")
+        return ReadPhoto(label, None, too_large, tuple(warnings))
 
 
 def read_named_photos(
@@ -111,6 +139,7 @@ def read_named_photos(
     on_error: str = "raise",
     ahead: int = 0,
     max_reduction: MaxReduction | None = None,
+    shares_cpu: bool = False,
 ) -> Generator[ReadPhoto[str, Content]]:
     """Yield what :func:`read_photos` does; errors and warnings name their photo.
 
@@ -118,7 +147,8 @@ def read_named_photos(
     a PhotoWarning; a PhotoError is raised in the photo's turn, unless ``on_error`` is ``return``.
     """
     sources = map(_name_and_source, photos)
-    with closing(read_photos(sources, make, strict=strict, ahead=ahead, max_reduction=max_reduction)) as results:
+    more: dict[str, Any] = {"strict": strict, "ahead": ahead, "max_reduction": max_reduction, "shares_cpu": shares_cpu}
+    with closing(read_photos(sources, make, **more)) as results:
         for photo in results:
             for message in photo.warnings:
                 warn(f"{photo.label}: {message}", PhotoWarning)

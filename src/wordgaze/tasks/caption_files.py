@@ -76,7 +76,8 @@ def caption_files(
 
     photos = ((file, _source(file)) for file in map(as_photo, files))
     smaller = captioner.transform.preprocessing.max_reduction
-    opened = read_photos(photos, pixel_values, strict=strict, ahead=batches.photos, max_reduction=smaller)
+    reading: dict[str, Any] = {"max_reduction": smaller, "shares_cpu": captioner.on_cpu}
+    opened = read_photos(photos, pixel_values, strict=strict, ahead=batches.photos, **reading)
     with closing(opened):
         caption = partial(captioner.caption_pixels, options=options)
         for photo in caption_photos(opened, caption, batches, first_at_once=first_at_once, stopping=stopping):

@@ -74,6 +74,7 @@ def shard_run(
         captioner.batches(batch_size, (), options),
         captioner.transform.preprocessing.max_reduction,
         strict,
+        captioner.on_cpu,
     )
     files = [file for shard in shards if isinstance(shard, ListShard) for file in shard.files]
     names = digest_of_names(files) if files else ""

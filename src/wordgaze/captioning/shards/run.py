@@ -40,6 +40,7 @@ class Engine:
     batches: BatchSize
     max_reduction: MaxReduction | None = None
     strict: bool = False
+    on_cpu: bool = True
 
     def rows(self, photos: SourcedPhotos) -> Generator[Row]:
         """Yield a row for each photo, in order."""
@@ -47,8 +48,8 @@ class Engine:
         def content(photo: Photo) -> tuple[np.ndarray, tuple[int, int]]:
             return self.pixel_values(photo), photo.size
 
-        ahead = self.batches.photos
-        opened = read_photos(photos, content, strict=self.strict, ahead=ahead, max_reduction=self.max_reduction)
+        reading: dict[str, Any] = {"max_reduction": self.max_reduction, "shares_cpu": self.on_cpu}
+        opened = read_photos(photos, content, strict=self.strict, ahead=self.batches.photos, **reading)
         with closing(opened):
             yield from map(row_of, caption_photos(map(_with_size, opened), self.caption, self.batches))
 
