@@ -1,14 +1,18 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from wordgaze.data.captions import read_captions
+from wordgaze.data.packed import ParquetPhoto
 from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.data.transform import Preprocessing
 from wordgaze.errors import DataError
 from wordgaze.training.augmentation import TrainTransform
 from wordgaze.training.dataset import (
     IGNORED,
+    ROW_GROUPS,
     EpochSampler,
     PhotoViews,
     TrainingDataset,
@@ -16,6 +20,7 @@ from wordgaze.training.dataset import (
     View,
     choose,
     collate_training,
+    row_groups_of,
 )
 
 
@@ -110,6 +115,22 @@ def test_the_next_photo_stands_in_for_a_broken_one(tmp_path, shapes):
     first, again = dataset[0, 0], dataset[0, 0]
     assert [item.view.photo for item in (first, again)] == [1, 1] and set(said) == {"a dog"}
     assert list(first.view.broken) == [path] and not again.view.broken
+
+
+def test_photos_of_a_parquet_file_come_a_few_row_groups_at_a_time():
+    packed = [ParquetPhoto("a.parquet", "image", index // 10, index % 10) for index in range(400)]
+    photos = [CaptionedPhoto(index, Path(str(index)), ("x",), photo) for index, photo in enumerate(packed)]
+    loose = [CaptionedPhoto(1000 + index, Path(str(index)), ("x",)) for index in range(400)]
+    groups = row_groups_of([*photos, *loose])
+    assert groups.tolist()[:400] == [index // 10 for index in range(400)] and row_groups_of(loose) is None
+    sampler = EpochSampler(800, 3, groups)
+    order = [index for _, index in sampler]
+    assert sorted(order) == list(range(800)) and order == [index for _, index in EpochSampler(800, 3, groups)]
+    for first in range(0, 800, 160):
+        together = order[first : first + 160]
+        assert len(set(groups[together].tolist())) == ROW_GROUPS and together != sorted(together)
+    sampler.set_epoch(1)
+    assert order != [index for _, index in sampler]
 
 
 def test_several_devices_share_an_epoch():

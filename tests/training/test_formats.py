@@ -54,6 +54,19 @@ def test_tar_shards_train_as_the_folder_does_in_workers_and_resumed(tmp_path, sm
     assert all(torch.equal(tensor, weights[name]) for name, tensor in weights_of(tmp_path / "folder").items())
 
 
+def test_a_parquet_file_trains_in_workers(tmp_path, small_config, shapes):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    photos = read_captions(shapes[0].captions).photos
+    images = [{"bytes": photo.path.read_bytes(), "path": photo.path.name} for photo in photos]
+    table = pa.table({"image": images, "captions": [list(photo.captions) for photo in photos]})
+    pq.write_table(table, tmp_path / "set.parquet", row_group_size=9)
+    config, said = small_config(train={"epochs": 1}, data={"validation": {}, "workers": 2}), []
+    train(on(config, Source(str(tmp_path / "set.parquet"))), tmp_path / "run", on_message=said.append)
+    assert len(losses_of(tmp_path / "run")) == 5
+    assert any(line.endswith("40 photos, 146 captions (Parquet)") for line in said)
+    assert any("the longest caption has" in line and "are cut at data.max_length 24" in line for line in said)
+
+
 @pytest.mark.slow
 def test_the_shared_photos_train_from_shards_as_from_their_folder(tmp_path, small_config, shared_data):
     """Photos of many shapes, their captions in COCO's JSON beside them: the same losses, step by step."""

@@ -20,6 +20,7 @@ from wordgaze.training.dataset import (
     Views,
     collate_photos,
     collate_training,
+    row_groups_of,
 )
 
 
@@ -49,7 +50,7 @@ class CaptionDataModule(LightningDataModule):
         self.views = views
         self.train_set = TrainingDataset(train, views, encode, captions_per_photo, seed)
         self.validation_sets = {name: ValidationDataset(photos, transform) for name, photos in validation.items()}
-        self.sampler = EpochSampler(len(self.train_set), seed)
+        self.sampler = EpochSampler(len(self.train_set), seed, row_groups_of(train))
         self.pad_id = pad_id
         self.batch_size = batch_size
         self.max_length = max_length

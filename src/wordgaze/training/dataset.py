@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from wordgaze.data.packed import ParquetPhoto
 from wordgaze.data.photos import open_photo
 from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.data.transform import PhotoTransform
@@ -19,6 +21,8 @@ from wordgaze.errors import DataError, PhotoError
 from wordgaze.text.left_right import swap_left_right
 from wordgaze.training.augmentation import TrainTransform
 
+ROW_GROUPS = 8
+"""Row groups of Parquet files whose photos are shuffled together."""
 IGNORED = -100  # cross-entropy's ignore_index
 Encode = Callable[[str], list[int]]
 
@@ -168,10 +172,14 @@ class ValidationDataset(Dataset[tuple[Tensor, int, "str | None"]]):
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index) in an order that seed and epoch determine, so that a stopped epoch resumes where it was."""
+    """Yields (epoch, index) in an order that seed and epoch determine, so that a stopped epoch resumes where it was.
 
-    def __init__(self, length: int, seed: int) -> None:
+    With ``row_groups``, of each item, those of a few row groups come together; see :func:`row_groups_of`.
+    """
+
+    def __init__(self, length: int, seed: int, row_groups: np.ndarray | None = None) -> None:
         self.length = length
+        self.row_groups = row_groups
         self.seed = seed
         self.epoch = 0
         self.rank, self.world_size = 0, 1
@@ -198,10 +206,41 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch = self.epoch + (self.epoch == self._over)
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.length).tolist()
-        mine = order[self.rank :: self.world_size][: len(self)]
+        rng = np.random.default_rng((self.seed, epoch))
+        order = rng.permutation(self.length)
+        if self.row_groups is not None:
+            order = _by_row_groups(order, self.row_groups, rng)
+        mine = order.tolist()[self.rank :: self.world_size][: len(self)]
         first = self._skip[1] if self._skip[0] == epoch else 0
         return iter([(epoch, index) for index in mine[first:]])
+
+
+def row_groups_of(photos: Iterable[CaptionedPhoto]) -> np.ndarray | None:
+    """Return which row group of a Parquet file each photo is in, by a number; None where none is in any.
+
+    A row group is read whole for one of its photos. So an epoch goes through them a few at a time, in random order; the
+    photos that are in none are spread over them.
+    """
+    numbers: dict[tuple[str, int], int] = {}
+    groups = array("q")
+    for photo in photos:
+        packed = photo.packed
+        if isinstance(packed, ParquetPhoto):
+            groups.append(numbers.setdefault((packed.file, packed.group), len(numbers)))
+        else:
+            groups.append(-1)
+    if not numbers:
+        return None
+    result = np.array(groups, np.int64)
+    alone = result < 0
+    result[alone] = np.arange(alone.sum()) % len(numbers)
+    return result
+
+
+def _by_row_groups(order: np.ndarray, row_groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return ``order`` with the items of ROW_GROUPS row groups together, these in random order."""
+    turn = rng.permutation(row_groups.max() + 1) // ROW_GROUPS
+    return order[np.argsort(turn[row_groups[order]], kind="stable")]
 
 
 def choose(captions: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
