@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -27,7 +28,8 @@ _PLACEHOLDER = re.compile(
 )
 _ADDRESS = re.compile(r"(https?://|www\.)\S+", re.IGNORECASE)
 _FILE_NAME = re.compile(r"[\w() -]+\.(jpe?g|png|webp|gif|bmp|tiff?|heic|avif)", re.IGNORECASE)
-_MARKUP = re.compile(r"</?[a-z][^<>]*>|&(#\d+|#x[0-9a-f]+|[a-z]{2,8});", re.IGNORECASE)
+_MARKUP = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
+_ENTITY = re.compile(r"&(#\d+|#x[0-9a-f]+|[a-z]{2,8});", re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ue000-\uf8ff]")
 
 # Windows-1252, and as Latin-1 the five bytes that it leaves open and the letters that it has elsewhere.
@@ -63,7 +65,9 @@ def why_no_text(caption: str) -> str:
 
 
 def as_meant(caption: str) -> str | None:
-    """Return a caption whose UTF-8 was read as Latin letters ("cafÃ©") as it was meant; None for others."""
+    """Return a caption as it was meant whose UTF-8 was read as Latin letters ("cafÃ©"), or with "&amp;"; else None."""
+    if _ENTITY.search(caption) and html.unescape(caption) != caption:
+        return html.unescape(caption)
     if caption.isascii():
         return None
     try:
@@ -79,7 +83,8 @@ def why_misread(caption: str) -> str:
         return "holds the sign for letters that were lost (U+FFFD)"
     meant = as_meant(caption)
     if meant is not None:
-        return f"is UTF-8 that was read as Latin letters; meant is {excerpt(meant)}"
+        how = "escaped as in HTML" if _ENTITY.search(caption) else "UTF-8 that was read as Latin letters"
+        return f"is {how}; meant is {excerpt(meant)}"
     control = _CONTROL.search(caption.strip())
     return f"holds the character U+{ord(control[0]):04X}, which is no text" if control else ""
 

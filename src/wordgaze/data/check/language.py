@@ -13,10 +13,10 @@ _WORDS = {
     "French": "le les une des du et avec sur est dans qui aux deux sont son près devant assis debout",
     "Spanish": "el los las una un con y en está están sobre del dos su junto por hombre mujer",
     "Italian": "il lo gli della del nel di che è sono su due una un sulla con uomo donna",
-    "Portuguese": "os um uma com em está estão ao da do na no dois duas seu sua homem mulher",
+    "Portuguese": "os um uma com em está estão ao da na dois duas seu sua homem mulher",
     "Dutch": "het een van met op en zijn staat zit twee naast voor aan bij naar",
     "Swedish": "och en ett på med är som av två står sitter framför bredvid",
-    "Polish": "na i z jest są w się przed obok dwa dwie stoi siedzi ze",
+    "Polish": "na z jest są w się przed obok dwa dwie stoi siedzi ze",
     "Turkish": "bir ve ile olan üzerinde iki yanında adam kadın önünde duran",
 }
 _LANGUAGES_OF: dict[str, tuple[str, ...]] = {}
