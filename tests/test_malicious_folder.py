@@ -164,6 +164,34 @@ def test_a_malicious_folder_is_refused_in_a_sentence(folder: Path, name: str) ->
     assert not Path("exploded").exists()
 
 
+EXPORT_ATTACKS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "an encoder that lies outside": (link("encoder.onnx", "/etc/passwd"), "is a link out of the model folder"),
+    "a decoder that is /dev/zero": (link("decoder.onnx", "/dev/zero"), "is a link out of the model folder"),
+    "an onnx.json that lies outside": (link(module.EXPORT, "../secret.json"), "is a link out of the model folder"),
+    "an onnx.json of a terabyte": (sparse(module.EXPORT, 2**40), "1,099,511,627,776 bytes, more than"),
+    "an onnx.json nested 100,000 deep": (write(module.EXPORT, NESTED), "onnx.json is damaged"),
+    "infinitely many patches": (lambda folder: change(folder / module.EXPORT, num_prefix=float("inf")), "is damaged"),
+    "photos of a trillion pixels": (
+        lambda folder: change(folder / module.PREPROCESSOR, size=[10**6, 10**6]),
+        "more than the 16,777,216 allowed",
+    ),
+    "a graph of another size": (sparse("decoder.onnx", 2**40), "bytes where onnx.json says"),
+    "a graph of zeros": (sparse("patches.onnx", 0), "bytes where onnx.json says"),
+}
+
+
+@pytest.mark.parametrize("name", EXPORT_ATTACKS)
+def test_a_malicious_exported_folder_is_refused_in_a_sentence(exported_folder: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret.json").write_text('{"password": "hunter2"}')
+    folder = Path(shutil.copytree(exported_folder, tmp_path / "model"))
+    attack, words = EXPORT_ATTACKS[name]
+    attack(folder)
+    with pytest.raises(ModelError, match=words) as caught:
+        Captioner.from_pretrained(folder)
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 600 and "hunter2" not in message
+
+
 def test_pickles_and_code_beside_a_good_model_are_not_touched(folder: Path) -> None:
     (folder / "modeling_evil.py").write_text("import os\nos.mkdir('exploded')\n")
     torch.save({"weights": Bomb()}, folder / "pytorch_model.bin")

@@ -36,6 +36,7 @@ PREPROCESSOR = "preprocessor.json"
 GENERATION = "generation.json"
 CONFIDENCE = "confidence.json"
 EXPORT = "onnx.json"
+ONNX_FILES = ("encoder.onnx", "patches.onnx", "decoder.onnx")
 CARD = "README.md"
 FILES = (WEIGHTS, TOKENIZER, PREPROCESSOR, GENERATION, CARD, CONFIG)
 """What a model folder holds, in the order of saving: a folder without its config is not yet a model.
@@ -226,7 +227,7 @@ def load_folder(folder: str | os.PathLike[str], device: str | torch.device = "cp
     from wordgaze.model.weights import load_weights
 
     _check_claims(parts.config, folder / WEIGHTS)
-    model = _build(parts.config, folder / CONFIG)
+    model = _build(parts.config, folder / CONFIG, (folder / WEIGHTS).stat().st_size)
     loaded = ModelParts(model, parts.tokenizer, parts.preprocessing, parts.generation, parts.card, parts.confidence)
     _check_size(loaded, folder)
     load_weights(model, folder / WEIGHTS)
@@ -265,6 +266,7 @@ def read_parts(folder: str | os.PathLike[str], *others: str) -> FolderParts:
         card=_read_card(folder / CARD),
         confidence=_read(folder / CONFIDENCE, Confidence.from_dict) if (folder / CONFIDENCE).is_file() else None,
     )
+    _check_pixels(parts.preprocessing.size, folder / PREPROCESSOR)
     _check_fit(parts, folder)
     return parts
 
@@ -274,7 +276,7 @@ def _check_files(folder: Path) -> None:
     home = folder.resolve()
     # Where the hub's cache keeps the files that its folders link to.
     homes = [home, *([home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [])]
-    for name in (*FILES, CONFIDENCE):
+    for name in (*FILES, CONFIDENCE, EXPORT, *ONNX_FILES):
         path = folder / name
         try:
             outside = not any(path.resolve().is_relative_to(inside) for inside in homes)
@@ -286,24 +288,28 @@ def _check_files(folder: Path) -> None:
                 f"{path} is a link out of the model folder, which is not followed; put the file itself there."
             )
         most = _MOST_BYTES.get(name, _MOST_BYTES_OF_OTHERS)
-        if name != WEIGHTS and size > most:
+        if name not in (WEIGHTS, *ONNX_FILES) and size > most:
             raise ModelError(f"{path} has {size:,} bytes, more than the {most:,} of any such file; {_AGAIN}.")
 
 
 def _check_claims(config: CaptionModelConfig, weights: Path) -> None:
     """Raise ModelError for sizes in ``config`` that the file of weights can't hold: building them may take for ever."""
     path, there = weights.with_name(CONFIG), weights.stat().st_size
-    height, width = config.encoder.image_size or (1, 1)
-    if height * width > _MOST_PIXELS:
-        raise ModelError(
-            f"{path} says photos of {shown(height)} x {shown(width)} pixels, more than the {_MOST_PIXELS:,} allowed; "
-            f"{_AGAIN}."
-        )
+    _check_pixels(config.encoder.image_size or (1, 1), path)
     needed = _least_numbers(config)
     if needed > there:
         raise ModelError(
             f"{path} describes a model of at least {shown(needed)} numbers, and {WEIGHTS} has only {there:,} bytes; "
             f"{_SAME}, or download it again."
+        )
+
+
+def _check_pixels(size: tuple[int, int], path: Path) -> None:
+    height, width = size
+    if height * width > _MOST_PIXELS:
+        raise ModelError(
+            f"{path} says photos of {shown(height)} x {shown(width)} pixels, more than the {_MOST_PIXELS:,} allowed; "
+            f"{_AGAIN}."
         )
 
 
@@ -354,11 +360,12 @@ def _read_card(path: Path) -> str | None:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
-def _build(config: CaptionModelConfig, path: Path) -> CaptionModel:
+def _build(config: CaptionModelConfig, path: Path, most: int) -> CaptionModel:
+    """Return a model without values, of at most ``most`` numbers."""
     from wordgaze.model.empty import empty_model
 
     try:
-        return empty_model(config)
+        return empty_model(config, most)
     except WordgazeError as error:
         raise ModelError(f"{path} does not describe a model: {_with_remedy(error)}") from error
     except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:

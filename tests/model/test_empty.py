@@ -6,6 +6,7 @@ import pytest
 import torch
 from tests.encoder_configs import FUSED
 
+from wordgaze.errors import ModelError
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig, DecoderConfig, EncoderConfig, VitShape
 from wordgaze.model.empty import assign, empty_model
@@ -65,3 +66,18 @@ def test_a_network_with_tensors_that_no_file_holds_is_built_with_values(
 
     monkeypatch.setattr("wordgaze.model.empty.CaptionModel", build)
     assert empty_model(config).encoder.angles.tolist() == [0, 1, 2]
+
+
+def test_a_network_that_the_weights_can_not_hold_is_not_built_with_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = CaptionModelConfig(ENCODERS[2], DecoderConfig(vocab_size=30, width=32, layers=1, heads=2))
+    size = sum(tensor.numel() for tensor in CaptionModel(config).state_dict().values())
+
+    def build(config: CaptionModelConfig) -> CaptionModel:
+        model = CaptionModel(config)
+        assert torch.empty(1).is_meta, "built with values"
+        model.encoder.register_buffer("angles", torch.arange(3.0), persistent=False)
+        return model
+
+    monkeypatch.setattr("wordgaze.model.empty.CaptionModel", build)
+    with pytest.raises(ModelError, match=f"a model of {size:,} numbers, and its weights have only 9 bytes"):
+        empty_model(config, most=9)

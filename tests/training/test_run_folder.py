@@ -27,6 +27,7 @@ from wordgaze.training.config import (
     TrainingConfig,
     TrainOptions,
 )
+from wordgaze.training.folder_lock import FolderLock
 from wordgaze.training.run_folder import RunFolder, drop_rows_after
 
 
@@ -405,3 +406,37 @@ def test_inputs_in_the_folder_of_a_run_are_not_written_over(run, tmp_path):
     linked = replace(config, tokenizer=TokenizerOptions(file=str(link)))
     assert "is the same file as" in refused(linked, out, restart=True)
     assert Path(link).exists()
+
+
+def test_two_runs_at_once_in_a_folder_are_one_too_many(tmp_path, small_config):
+    run = RunFolder(tmp_path, small_config())
+    with run.locked():
+        run.open()
+        run.begin(None)
+        second = RunFolder(tmp_path, small_config())
+        with pytest.raises(ConfigError, match=r"Another process is training into .*; wait for it, or choose"):
+            second.begin(None)
+        with pytest.raises(ConfigError, match="Another process is training into"), second.locked():
+            pass
+        left = sorted(path.name for path in tmp_path.rglob("*"))
+    with second.locked():
+        assert sorted(path.name for path in tmp_path.rglob("*")) == left  # a lock leaves no file
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_worker_that_outlives_its_run_does_not_hold_the_lock(tmp_path):
+    lock = FolderLock(tmp_path)
+    assert lock.take() and not FolderLock(tmp_path).take()
+    reader, writer = os.pipe()
+    reader_of_worker, writer_of_worker = os.pipe()
+    if (worker := os.fork()) == 0:
+        os.write(writer_of_worker, b"x")
+        os.read(reader, 1)
+        os._exit(0)
+    os.read(reader_of_worker, 1)  # it runs
+    lock.release()
+    try:
+        assert FolderLock(tmp_path).take()
+    finally:
+        os.write(writer, b"x")
+        os.waitpid(worker, 0)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from wordgaze.errors import ModelError, first_line, shown
-from wordgaze.folder import EXPORT
+from wordgaze.folder import EXPORT, ONNX_FILES
 
-ENCODER, PATCHES, DECODER = "encoder.onnx", "patches.onnx", "decoder.onnx"
+ENCODER, PATCHES, DECODER = ONNX_FILES
 GRAPHS = (ENCODER, PATCHES, DECODER)
 """Pixels → states; states → the decoder's keys and values of the patches; tokens and both → the next token."""
 FORMAT_VERSION = 1
@@ -61,7 +61,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         raise ModelError(f"{folder} has no {EXPORT}, so it is no exported model; {_AGAIN}.") from None
     except OSError as error:
         raise ModelError(f"{path} can't be read ({error.strerror or error}); check its permissions.") from error
-    except (LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ModelError(f"{path} is damaged ({first_line(error)}); {_AGAIN}.") from error
     for name, size in manifest.files.items():
         file = Path(folder, name)

@@ -7,24 +7,28 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from wordgaze.errors import WordgazeError
+from wordgaze.errors import ModelError, WordgazeError
 from wordgaze.model.caption_model import CaptionModel
 from wordgaze.model.config import CaptionModelConfig
 
 
-def empty_model(config: CaptionModelConfig) -> CaptionModel:
+def empty_model(config: CaptionModelConfig, most: int | None = None) -> CaptionModel:
     """Return a model whose tensors have shapes but no values, of torch's ``meta`` device; :func:`assign` gives them.
 
     A network of timm's that can't be built so, or that computes tensors which no file holds, is built with values.
-    Raises what :class:`CaptionModel` does.
+    Raises what :class:`CaptionModel` does, and ModelError for a model of more than ``most`` numbers, before it is built
+    with values.
     """
     try:
         with torch.device("meta"):
             model = CaptionModel(config)
     except (WordgazeError, RuntimeError, TypeError, ValueError):
         return CaptionModel(config)
+    state = model.state_dict()
+    if most is not None and (size := sum(tensor.numel() for tensor in state.values())) > most:
+        raise ModelError(f"it says a model of {size:,} numbers, and its weights have only {most:,} bytes")
     tensors = [*model.parameters(), *(buffer for _, buffer in model.named_buffers(remove_duplicate=False))]
-    return model if len(tensors) == len(model.state_dict()) else CaptionModel(config)
+    return model if len(tensors) == len(state) else CaptionModel(config)
 
 
 def assign(model: CaptionModel, tensors: Mapping[str, Tensor]) -> None:

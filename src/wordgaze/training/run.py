@@ -66,7 +66,7 @@ def train(
     if not folder.first:
         on_message = _silent
     signals = StopSignals()
-    with signals.caught(), DrawnSources(folder) as drawn:
+    with signals.caught(), folder.locked(), DrawnSources(folder) as drawn:
         data = load_data(config.data, drawn, on_message)
         pl.seed_everything(config.train.seed, workers=True, verbose=False)
         # That a feature map's network has weights for a head it has not is no news.

@@ -10,7 +10,8 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from wordgaze.text.tokenizer import CaptionTokenizer
 from wordgaze.training.checkpoint_file import BEST, CHECKPOINTS, LAST, PREVIOUS, DamagedCheckpoint, load_checkpoint
 from wordgaze.training.config import TrainingConfig
 from wordgaze.training.config_file import describe, parse_config
+from wordgaze.training.folder_lock import FolderLock
 from wordgaze.training.settings import settings_of
 
 CONFIG_FILE, LOG, SAMPLES, CURVES = "training.yaml", "log.csv", "samples.csv", "curves.png"
@@ -66,6 +68,24 @@ class RunFolder:
         self.checkpoint: dict[str, Any] | None = None  # from which the run resumes
         self.damage: str | None = None  # why that is the one before the last
         self._tokenizer = self.checkpoints / "tokenizer.json"
+        self._lock = FolderLock(self.checkpoints)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training into the folder, from here or :meth:`begin` on, to the end of the block.
+
+        Raises ConfigError where one does already.
+        """
+        try:
+            if self.first and self.checkpoints.is_dir():
+                self._take_lock()
+            yield
+        finally:
+            self._lock.release()
+
+    def _take_lock(self) -> None:
+        if not self._lock.take():
+            raise ConfigError(f"Another process is training into {self.path}; wait for it, or choose another --out.")
 
     def open(self) -> None:
         """Find the checkpoint to resume from; raise an error where the run may not begin or resume here.
@@ -127,6 +147,8 @@ class RunFolder:
         """Make the folder ready: of an earlier run, delete what is not the model; of a run that resumes, later rows."""
         if not self.first:
             return
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
         if self.checkpoint is None:
             self._delete_earlier_run()
             if tokenizer is not None:
@@ -152,7 +174,6 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
     def _delete_earlier_run(self) -> None:
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
         for name in CHECKPOINTS:
             (self.checkpoints / name).unlink(missing_ok=True)
         events = (self.path / TENSORBOARD).glob("events.out.tfevents.*")
