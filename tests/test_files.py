@@ -12,7 +12,15 @@ from typing import BinaryIO
 import pytest
 
 from wordgaze.errors import ConfigError
-from wordgaze.files import check_output_folder, check_outputs, one_line, write_text, write_whole
+from wordgaze.files import (
+    check_output_folder,
+    check_outputs,
+    lock_file,
+    one_line,
+    remove_leftovers,
+    write_text,
+    write_whole,
+)
 
 
 @pytest.fixture
@@ -195,3 +203,34 @@ def test_an_open_file_is_written_from_where_it_stands(photo: Path, tmp_path: Pat
         write_text(path, " and dog")
         file.write(b"s")
     assert photo.read_bytes() == b"cat and dogs"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="open files can't be removed there")
+def test_what_a_killed_process_left_is_removed_and_what_is_being_written_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On file systems without unnamed files, a process that is killed leaves its temporary file."""
+    monkeypatch.setattr("wordgaze.files._write_unnamed", lambda *_: None)
+    left = tmp_path / ".wordgaze-abc.tmp"
+    left.write_text("half")
+    (tmp_path / ".wordgaze-folder.tmp").mkdir()
+    (tmp_path / ".wordgaze-link.tmp").symlink_to("kept.txt")
+    (tmp_path / "kept.txt").write_text("kept")
+
+    def write(file: BinaryIO) -> None:
+        file.write(b"new")
+        remove_leftovers([tmp_path, tmp_path / "nowhere"])
+
+    write_whole(tmp_path / "new.txt", write)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *(".wordgaze-folder.tmp", ".wordgaze-link.tmp", "kept.txt", "new.txt")
+    ]
+    assert (tmp_path / "new.txt").read_bytes() == b"new" and (tmp_path / "kept.txt").read_text() == "kept"
+
+
+def test_a_lock_is_for_one_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("wb") as first, path.open("wb") as second:
+        assert lock_file(first.fileno()) and lock_file(first.fileno()) and not lock_file(second.fileno())
+        first.close()
+        assert lock_file(second.fileno())

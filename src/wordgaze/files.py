@@ -9,12 +9,21 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from wordgaze.errors import ConfigError, shown, wrong_kind
 
+try:
+    import fcntl
+except ImportError:  # of Windows
+    fcntl = None  # type: ignore[assignment]
+
 AnyPath: TypeAlias = "str | os.PathLike[str]"
+
+# How the names of files begin and end that are still being written.
+_TEMPORARY = (".wordgaze-", ".tmp")
 
 # The other control characters, and what some readers take for a line break: a name must not clear the terminal.
 _ESCAPES = str.maketrans(
@@ -131,10 +140,11 @@ def write_whole(path: AnyPath, write: Callable[[BinaryIO], object]) -> None:
 
 
 def _replace(target: Path, write: Callable[[BinaryIO], object]) -> None:
-    name = _write_unnamed(target.parent, write)
+    keep, name = _write_unnamed(target.parent, write) or (None, None)
     try:
         if name is None:
-            handle, name = tempfile.mkstemp(prefix=".wordgaze-", suffix=".tmp", dir=target.parent)
+            handle, name = tempfile.mkstemp(prefix=_TEMPORARY[0], suffix=_TEMPORARY[1], dir=target.parent)
+            keep = _locked(handle)
             _fill(handle, write)
         os.chmod(name, target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask())
         os.replace(name, target)
@@ -142,26 +152,84 @@ def _replace(target: Path, write: Callable[[BinaryIO], object]) -> None:
         if name is not None:
             os.unlink(name)
         raise
+    finally:
+        if keep is not None:
+            os.close(keep)
 
 
-def _write_unnamed(folder: Path, write: Callable[[BinaryIO], object]) -> str | None:
-    """Return the name of a new file that had no name while it was written, so that a killed process leaves nothing.
+def _write_unnamed(folder: Path, write: Callable[[BinaryIO], object]) -> tuple[int, str] | None:
+    """Return a new file, open and locked, and the name that it got once it was written.
 
-    None where the system has no such files: all but Linux, and some of its file systems.
+    So a killed process leaves nothing. None where the system has no such files: all but Linux, and some of its file
+    systems.
     """
     try:
         handle = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600)
     except (AttributeError, OSError):
         return None
-    with open(os.dup(handle), "wb") as keep:
+    keep = os.dup(handle)
+    try:
         _fill(handle, write)
-        name = os.path.join(folder, f".wordgaze-{os.getpid()}-{secrets.token_hex(4)}.tmp")
-        # With a folder's descriptor Python calls linkat, which follows the link in /proc.
-        try:
-            os.link(f"/proc/self/fd/{keep.fileno()}", name, src_dir_fd=keep.fileno(), follow_symlinks=True)
-        except OSError:
-            return None
-    return name
+        _try_lock(keep)
+        name = os.path.join(folder, f"{_TEMPORARY[0]}{os.getpid()}-{secrets.token_hex(4)}{_TEMPORARY[1]}")
+    except BaseException:
+        os.close(keep)
+        raise
+    # With a folder's descriptor Python calls linkat, which follows the link in /proc.
+    try:
+        os.link(f"/proc/self/fd/{keep}", name, src_dir_fd=keep, follow_symlinks=True)
+    except OSError:
+        os.close(keep)
+        return None
+    return keep, name
+
+
+def _locked(handle: int) -> int | None:
+    """Return a second handle of a file that it locks; None where the system has no locks, and renames no open files."""
+    if fcntl is None:
+        return None
+    keep = os.dup(handle)
+    _try_lock(keep)
+    return keep
+
+
+def remove_leftovers(folders: Iterable[AnyPath]) -> None:
+    """Remove what :func:`write_whole` left in folders when its process was killed; not what one is writing now."""
+    for folder in folders:
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(_TEMPORARY[0]) and entry.name.endswith(_TEMPORARY[1]):
+                    _remove_leftover(entry)
+
+
+def _remove_leftover(entry: os.DirEntry[str]) -> None:
+    with suppress(OSError):
+        if entry.is_file(follow_symlinks=False):
+            with open(entry.path, "rb") as file:
+                if _try_lock(file.fileno()):
+                    os.unlink(entry.path)
+
+
+def lock_file(handle: int) -> bool:
+    """Lock an open file for this process, until it closes it; return False where another one has it.
+
+    Also True where the system has no locks.
+    """
+    return _try_lock(handle) is not False
+
+
+def _try_lock(handle: int) -> bool | None:
+    """Return whether an open file is locked for this process now; None where the system has no locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    # Of file systems without locks.
+    except OSError:
+        return None
+    return True
 
 
 def _fill(handle: int, write: Callable[[BinaryIO], object]) -> None:
@@ -184,25 +252,6 @@ def _stream(path: AnyPath) -> int | None:
         except (OSError, ValueError):
             return None
     return None
-
-
-def lock_file(handle: int) -> bool:
-    """Lock an open file for this process, until it closes it; return False where another one has it.
-
-    Also True where the system has no locks.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    # Of file systems without locks.
-    except OSError:
-        pass
-    return True
 
 
 def write_text(path: AnyPath, text: str, errors: str = "strict") -> None:

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 from rich.table import Table
 
-from wordgaze.cli.output import MANY, json_line, print_table, progress, tell, tell_left_out
+from wordgaze.cli.output import MANY, MinuteLines, duration, json_line, print_table, progress, tell, tell_left_out
 from wordgaze.data.listing import Listing
 
 
@@ -57,6 +57,34 @@ def test_progress_only_for_many_photos_on_a_terminal(
             advance()
     assert stdout.getvalue() == "a result\n" * total
     assert (f"{total}/{total}" in stderr.getvalue()) == shown == bool(stderr.getvalue())
+    assert ("/s" in stderr.getvalue()) == shown
+
+
+def test_a_log_gets_a_line_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = iter([0.0, 30.0, 59.0, 61.0, 90.0, 125.0])
+    lines = MinuteLines(1000, "photos", seconds.__next__)
+    for _ in range(5):
+        lines.advance()
+    assert capsys.readouterr() == (
+        "",
+        "wordgaze: 3 of 1,000 photos, 0.049 a second, 5 h 38 min left\n"
+        "wordgaze: 5 of 1,000 photos, 0.04 a second, 6 h 55 min left\n",
+    )
+
+
+def test_a_log_of_a_minute_has_none(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(MANY, lines=False) as advance:
+        for _ in range(MANY):
+            advance()
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59.4, "59 s"), (61, "1 min"), (3599, "1 h 0 min"), (7500, "2 h 5 min"), (4e6, "1,111 h 7 min")],
+)
+def test_how_long_it_takes(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 def test_a_table_is_plain_lines_of_any_width(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -58,23 +59,59 @@ def print_table(table: Table) -> None:
     click.echo("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
 
 
+class MinuteLines:
+    """Prints a line a minute on stderr, for a log: how many are done, how fast, and how long the rest will take."""
+
+    def __init__(self, total: int, what: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._total, self._what, self._clock = total, what, clock
+        self._done = 0
+        self._begin = self._told = clock()
+
+    def advance(self) -> None:
+        """Count one more."""
+        self._done += 1
+        now = self._clock()
+        if now - self._told < 60:
+            return
+        self._told = now
+        rate = self._done / (now - self._begin)
+        shown = f"{rate:,.1f}" if rate >= 1 else f"{rate:.2g}"
+        left = duration((self._total - self._done) / rate)
+        click.echo(f"wordgaze: {self._done:,} of {self._total:,} {self._what}, {shown} a second, {left} left", err=True)
+
+
+def duration(seconds: float) -> str:
+    """Return ``2 h 5 min``, ``18 min`` or ``40 s``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60:,} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
 @contextmanager
 def progress(total: int, what: str = "photos", *, lines: bool = True) -> Iterator[Callable[[], None]]:
-    """Show a bar on stderr for many photos; calling what this yields moves it.
+    """Show a bar with rate and time left on stderr for many photos; calling what this yields moves it.
 
-    It is shown only on a terminal and, if the command prints ``lines`` meanwhile, only where these go elsewhere.
+    It is shown only on a terminal and, if the command prints ``lines`` meanwhile, only where these go elsewhere. A
+    command that prints none has a line a minute where stderr is no terminal.
     """
+    if not lines and not sys.stderr.isatty():
+        yield MinuteLines(total, what).advance
+        return
     if total < MANY or not sys.stderr.isatty() or (lines and sys.stdout.isatty()):
         yield lambda: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:,.1f}/s")
 
     bar = Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(what),
-        TimeRemainingColumn(),
+        *(BarColumn(), MofNCompleteColumn(), TextColumn(what), Rate(), TimeLeft()),
         console=Console(stderr=True),
         # Results are not for the terminal.
         redirect_stdout=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from wordgaze.captioning.sinks.sidecars import FATAL
 from wordgaze.captioning.sinks.sink import EMPTY, CaptionedFile, Outcome
@@ -11,6 +12,7 @@ from wordgaze.captioning.xmp.merge import AltText, Existing
 from wordgaze.captioning.xmp.write import Where, write_alt_text
 from wordgaze.data.listing import STDIN, Photo
 from wordgaze.errors import ConfigError, PhotoError
+from wordgaze.files import remove_leftovers
 from wordgaze.hub import local_folder
 
 # What stands in for a caption while it is found out whether one is wanted.
@@ -38,9 +40,10 @@ class AltTexts:
         self._settings, self._model, self._fingerprint = settings, _shown_model(model), fingerprint
 
     def prepare(self, photos: Sequence[Photo]) -> None:
-        """Raise ConfigError for stdin."""
+        """Raise ConfigError for stdin; remove what a run that was killed left."""
         if STDIN in photos:
             raise ConfigError("A photo on stdin has no metadata to write into; save it in a file, or leave out --xmp.")
+        remove_leftovers({Path(photo).parent for photo in photos})
 
     def check(self, photo: Photo) -> Outcome | None:
         """Return what becomes of a photo that has an alt text, or can't get one; None if it needs one."""

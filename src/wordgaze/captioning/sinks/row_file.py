@@ -13,7 +13,7 @@ from wordgaze.captioning.sinks.lines import JsonLines, LineFormat, Row
 from wordgaze.captioning.sinks.sink import CaptionedFile, Outcome
 from wordgaze.data.listing import STDIN, Photo
 from wordgaze.errors import ConfigError, first_line
-from wordgaze.files import lock_file, one_line, write_whole
+from wordgaze.files import lock_file, one_line, remove_leftovers, write_whole
 
 _ANOTHER = "remove it, or choose another output"
 
@@ -131,6 +131,7 @@ class RowFile:
         """Read what is there; raise ConfigError where it is not of this model and these options."""
         if STDIN in photos:
             raise ConfigError("A photo on stdin has no name to resume by; save it in a file, or leave out -o.")
+        remove_leftovers([os.path.realpath(self.path.parent)])
         self._rows = LineFile(self.path, self._lines, self._identity, self._note)
         if self._journal.exists():
             self._open_journal()

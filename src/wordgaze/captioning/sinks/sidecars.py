@@ -12,7 +12,7 @@ from typing import Literal
 from wordgaze.captioning.sinks.sink import EMPTY, CaptionedFile, Outcome
 from wordgaze.data.listing import PHOTO_SUFFIXES, STDIN, Photo, is_address
 from wordgaze.errors import ConfigError
-from wordgaze.files import one_line, write_text
+from wordgaze.files import one_line, remove_leftovers, write_text
 
 FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Errors of the system that no later photo could be written after."""
@@ -59,6 +59,7 @@ class TextSidecars:
                     f"{one_line(owner)} and {one_line(path)} would share the sidecar {one_line(self._sidecar(path))}; "
                     "rename one of them, or leave it out with --exclude."
                 )
+        remove_leftovers(folders)
 
     def check(self, photo: Photo) -> Outcome | None:
         """Return what becomes of a photo whose sidecar is there, or can't be written; None if it needs one."""
