@@ -40,7 +40,7 @@ def draw(path: Path, number: int) -> Path:
 class StandIn:
     """What ``wordgaze caption`` asks of a captioner."""
 
-    precision = "float32"
+    precision, on_cpu = "float32", False
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
