@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,18 @@ def test_nothing_is_written_where_nothing_is_left(tmp_path: Path) -> None:
     result = run(folder, "--fix", tmp_path / "clean.json")
     assert result.exit_code == 1 and not (tmp_path / "clean.json").exists()
     assert "is not written: no photo with a caption is left" in result.stderr
+
+
+def test_photos_in_shards_get_no_copy_of_their_annotations(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "set", {"a": "a dog"})
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for file in folder.iterdir():
+            archive.add(file, file.name)
+    result = run(tmp_path / "set.tar", "--fix", tmp_path / "clean.json")
+    assert result.exit_code == 2 and "--fix needs photos that are files" in result.stderr
+    assert run(tmp_path / "set.tar").exit_code == 0
+    result = run(tmp_path / "set.tar", "--json", tmp_path / "set.tar")
+    assert result.exit_code == 2 and "is an input and would be overwritten" in result.stderr
 
 
 def test_help_imports_no_torch() -> None:
