@@ -221,6 +221,13 @@ class _Cleaned:
 
 def find_reader(file: CaptionFile, format: str) -> Reader:
     """Return the reader of ``format``, or with ``auto`` the first that recognizes the file."""
+    reader = _known_reader(file, format)
+    if file.columns and reader in (READERS.get(name) for name in ("sidecar", "karpathy", "coco", "flickr")):
+        raise ConfigError(f"{file.path}: is {reader.title}, which has no columns to name; leave columns out.")
+    return reader
+
+
+def _known_reader(file: CaptionFile, format: str) -> Reader:
     if format in READERS:
         return READERS[format]
     if format != "auto":

@@ -104,6 +104,8 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
     assert len(load_sources([Source(str(path), columns=["pic", "alt"])])) == 2  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"no column 'alt_text'; it has pic, alt: correct the names"):
         read_captions(path, columns=("pic", "alt_text"))
+    with pytest.raises(ConfigError, match="is COCO's JSON, which has no columns to name; leave columns out"):
+        read_captions(write(tmp_path / "coco.json", '{"images": [], "annotations": []}'), columns=("pic", "alt"))
     with pytest.raises(ConfigError, match="columns are pic; give two"):
         read_captions(path, columns=("pic",))
     with pytest.raises(ConfigError, match="columns is a single text; give a list"):
