@@ -1,4 +1,4 @@
-"""The overlays of ``configs/``: pretrained ViTs and a decoder, each on a config that takes it.
+"""The overlays of ``configs/``: pretrained ViTs, a decoder, shares on several GPUs; each on a config.
 
 Without the network: a ViT is built two blocks deep with random weights, GPT-2 is a tiny one written here.
 """
@@ -20,6 +20,7 @@ from wordgaze.training.starting_model import build_model
 CONFIGS = Path(__file__).parents[1] / "configs"
 ENCODERS = sorted((CONFIGS / "encoders").glob("*.yaml"))
 DECODERS = sorted((CONFIGS / "decoders").glob("*.yaml"))
+DEVICES = sorted((CONFIGS / "devices").glob("*.yaml"))
 BLOCKS = 2
 
 
@@ -122,7 +123,12 @@ def tiny_gpt2(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("overlay", DEVICES, ids=lambda path: path.stem)
+def test_a_devices_config_goes_on_any_other(overlay):
+    assert parse_config([CONFIGS / "coco_vit.yaml", overlay]).train.strategy == overlay.stem
+
+
 def test_overlays_say_nothing_that_their_base_says():
-    for overlay in [*ENCODERS, *DECODERS]:
+    for overlay in [*ENCODERS, *DECODERS, *DEVICES]:
         settings = yaml.safe_load(overlay.read_text())
         assert set(settings) <= {"encoder", "decoder", "train"} and "data" not in settings

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.runs import rows_of, untimed
+from tests.training.runs import losses_of, rows_of, untimed, weights_of
 
 from wordgaze.data.captions import Source
 from wordgaze.data.shapes import write_shapes
+from wordgaze.errors import ConfigError
 from wordgaze.folder import load_folder
 from wordgaze.tasks.train import describe
 from wordgaze.training.config import DecoderOptions, EncoderOptions, TokenizerOptions
@@ -42,6 +43,29 @@ def test_two_processes_train_validate_and_go_on(tmp_path, small_config):
     assert len(samples) == 2 * 8
     assert all(row["caption"] for row in samples)  # each process captions half of the photos
     assert load_folder(run).model.grid == (3, 3)
+
+
+@pytest.mark.slow
+def test_a_model_in_shares_learns_what_a_whole_one_does(tmp_path, small_config):
+    """Each resumes once; layers that are frozen, and those that learn; the saved model is whole."""
+    options = {"devices": 2, "ema_decay": 0.0, "precision": "float32"}
+    config = small_config(train=options, data={"batch_size": 4}, encoder={"freeze": 2}, decoder={"dropout": 0.0})
+    (tmp_path / "config.yaml").write_text(describe(config))
+    command = [sys.executable, "-m", "wordgaze", "train", "--config", str(tmp_path / "config.yaml")]
+    for strategy in ("ddp", "fsdp"):
+        for epochs in (1, 2):
+            settings = [f"--train.strategy={strategy}", f"--train.epochs={epochs}", "--out", str(tmp_path / strategy)]
+            done = subprocess.run([*command, *settings], capture_output=True, text=True, timeout=300)
+            assert done.returncode == 0, done.stderr
+    whole, shares = (losses_of(tmp_path / strategy) for strategy in ("ddp", "fsdp"))
+    assert [float(shares[step]) for step in shares] == pytest.approx([float(whole[step]) for step in whole], rel=1e-4)
+    one, other = weights_of(tmp_path / "ddp"), weights_of(tmp_path / "fsdp")
+    assert one.keys() == other.keys() and all(torch.allclose(one[name], other[name], atol=1e-4) for name in one)
+
+
+def test_shares_have_no_average(small_config):
+    with pytest.raises(ConfigError, match=r"set train\.ema_decay to 0"):
+        small_config(train={"strategy": "fsdp"})
 
 
 @pytest.mark.slow

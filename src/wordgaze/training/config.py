@@ -226,7 +226,7 @@ _TRAIN_RULES = {
     "objective": one_of("cross_entropy", "scst"),
     "baseline": one_of("samples", "greedy"),
     "precision": one_of("auto", "float32", "bfloat16"),
-    "strategy": one_of("auto", "ddp"),
+    "strategy": one_of("auto", "ddp", "fsdp"),
     "loggers": Rule(
         lambda names: names is None or set(logger_names(names)) <= set(LOGGERS),
         f"names from {' and '.join(map(repr, LOGGERS))} with commas between them, or null",
@@ -268,8 +268,9 @@ class TrainOptions:
     ``sample_dropout`` the pass that learns from them has the decoder's. ``cross_entropy_weight`` times the reference
     captions' cross-entropy is added.
 
-    ``strategy`` of several devices: ``ddp`` has the whole model on each, as ``auto``. ``compile``: the encoder's layers
-    run as torch compiles them. ``loggers``: ``tensorboard``, ``wandb``, or both with a comma, beside ``log.csv``.
+    ``strategy`` of several devices: ``ddp`` has the whole model on each, as ``auto``, ``fsdp`` a share of it.
+    ``compile``: the encoder's layers run as torch compiles them. ``loggers``: ``tensorboard``, ``wandb``, or both with
+    a comma, beside ``log.csv``.
     """
 
     objective: str = "cross_entropy"
@@ -308,6 +309,11 @@ class TrainOptions:
             raise ConfigError(
                 "train.objective is 'scst', which needs a model that captions already; "
                 "name it as train.initial_model: a model folder, or 'bundled'."
+            )
+        if self.strategy == "fsdp" and self.ema_decay:
+            raise ConfigError(
+                "train.strategy is 'fsdp', but a model in shares has no average of its weights; set train.ema_decay "
+                "to 0."
             )
 
     def files(self) -> Iterator[str]:

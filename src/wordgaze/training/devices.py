@@ -64,6 +64,13 @@ def device_of(accelerator: str) -> torch.device:
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def count_devices(accelerator: str, devices: str | int) -> int:
+    """Return how many devices ``train.devices`` means here."""
+    if devices in ("auto", -1):
+        return max(1, torch.cuda.device_count()) if device_of(accelerator).type == "cuda" else 1
+    return len(device_ids(devices))
+
+
 def is_bfloat16(precision: str, accelerator: str) -> bool:
     """Return whether ``train.precision`` means bfloat16 here."""
     return bool(choose_precision(precision, accelerator) == "bf16-mixed")

@@ -37,6 +37,7 @@ from wordgaze.training.module import CaptionModule
 from wordgaze.training.objectives import CiderReward
 from wordgaze.training.run_folder import RunFolder
 from wordgaze.training.self_critical import SelfCriticalStep
+from wordgaze.training.sharded import ShardedCaptionModule, whole_model
 from wordgaze.training.starting_model import StartingModel
 from wordgaze.training.summary import describe_captions, describe_sources
 from wordgaze.training.trainer import make_trainer
@@ -75,7 +76,7 @@ def fit(
     check_fits(generation, parts.model.config.decoder, len(prompt))
     frozen = freeze_encoder(parts, encoder)
     self_critical = self_critical_step(parts, data, train)
-    if draw is not None and train.loggers:
+    if draw is not None and train.loggers and train.strategy != "fsdp":  # there is no whole model to draw with
         callbacks = (*callbacks, SamplePictures(parts, data.validation_photos, draw, on_message))
     trainer = make_trainer(train, data, folder, on_message, signals, callbacks)
     data.drawn.check()
@@ -85,7 +86,8 @@ def fit(
         on_message(line)
     views, inputs = choose_inputs(parts, data, frozen, encoder, train, folder.first, on_message)
     data_module = make_data_module(parts, data, views, train.seed)
-    module = CaptionModule(
+    kind = ShardedCaptionModule if train.strategy == "fsdp" else CaptionModule
+    module = kind(
         parts.model,
         parts.tokenizer,
         inputs,
@@ -100,7 +102,9 @@ def fit(
     with _readable_errors(folder, on_message), _enough_memory(trainer, data.options, folder):
         _run(trainer, module, data_module, folder, validate_first=start.is_initial)
     best = load_checkpoint(folder.best) if folder.best.exists() else None
-    if best is not None:
+    if isinstance(module, ShardedCaptionModule):
+        parts.model = whole_model(parts.model, (best or load_checkpoint(folder.last))["state_dict"])
+    elif best is not None:
         module.load_state_dict(best["state_dict"])
     if best is None:
         return Fitted(trainer.global_step, None)

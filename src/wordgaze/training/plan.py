@@ -23,9 +23,9 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from wordgaze.data.captions import CaptionSet
 from wordgaze.folder import ModelParts
 from wordgaze.training.callbacks import OnMessage
-from wordgaze.training.config import EncoderOptions, TrainingConfig, TrainOptions
+from wordgaze.training.config import EncoderOptions, TrainingConfig
 from wordgaze.training.dataset import collate_photos, collate_training
-from wordgaze.training.devices import check_devices, choose_precision, device_ids, device_of, is_bfloat16
+from wordgaze.training.devices import check_devices, choose_precision, count_devices, device_of, is_bfloat16
 from wordgaze.training.drawn import DrawnSources
 from wordgaze.training.fit import choose_inputs, compile_layers, freeze_encoder, make_data_module, self_critical_step
 from wordgaze.training.load_data import TrainingData, load_data
@@ -210,7 +210,7 @@ class _Measurement:
         memory, available = self._memory(), _available(device_of(train.accelerator))
         fits = available is None or memory.total - memory.before < available
         step_seconds, measured = self._step_seconds() if fits else (None, None)
-        batches = len(data.training) // _devices(train) // options.batch_size
+        batches = len(data.training) // count_devices(train.accelerator, train.devices) // options.batch_size
         per_epoch = math.ceil(batches / train.accumulate)
         steps = per_epoch * train.epochs if train.max_steps < 0 else min(train.max_steps, per_epoch * train.epochs)
         done = 0 if folder.checkpoint is None else int(folder.checkpoint["global_step"])
@@ -341,13 +341,6 @@ class _Clock(pl.Callback):
         measured = len(self.times) - 1
         if (measured >= _LEAST and self.times[-1] - self.times[0] >= _SECONDS) or measured >= _MOST:
             trainer.should_stop = True
-
-
-def _devices(train: TrainOptions) -> int:
-    """Return how many devices a run would take."""
-    if train.devices in ("auto", -1):
-        return max(1, torch.cuda.device_count()) if device_of(train.accelerator).type == "cuda" else 1
-    return len(device_ids(train.devices))
 
 
 def _count(model: nn.Module) -> Iterator[tuple[str, int, int]]:

@@ -22,11 +22,12 @@ from wordgaze.training.callbacks import (
 from wordgaze.training.checkpoint_file import CheckpointFiles
 from wordgaze.training.checkpoints import SaveCheckpoints
 from wordgaze.training.config import TrainOptions, logger_names
-from wordgaze.training.devices import choose_precision
+from wordgaze.training.devices import choose_precision, count_devices
 from wordgaze.training.load_data import TrainingData
 from wordgaze.training.loggers import LoggedRun, logged_run_id, make_loggers
 from wordgaze.training.run_folder import RunFolder
 from wordgaze.training.self_critical import MEASURES
+from wordgaze.training.sharded import sharding
 from wordgaze.training.stop import StopAfterCheckpoint
 from wordgaze.training.watch import BrokenPhotos, FiniteLoss, RisingLoss
 
@@ -49,7 +50,9 @@ def make_trainer(
         return pl.Trainer(
             accelerator=train.accelerator,
             devices=train.devices,
-            strategy=train.strategy,
+            strategy=sharding(count_devices(train.accelerator, train.devices))
+            if train.strategy == "fsdp"
+            else train.strategy,
             precision=choose_precision(train.precision, train.accelerator),
             max_epochs=train.epochs,
             max_steps=train.max_steps,
