@@ -13,7 +13,7 @@ from wordgaze.cli.output import print_table, progress
 
 if TYPE_CHECKING:
     from wordgaze.data.captions import CaptionSet
-    from wordgaze.tasks.evaluate import Evaluation
+    from wordgaze.tasks.evaluate import CaptionEvaluator, Evaluation
 
 # Flags that apply to captions in a file; the others are for the model that would make them.
 _OF_FILES = "captions split results metrics against instances json_path per_image html_path debug threads".split()
@@ -100,20 +100,35 @@ def command(
     if results is not None:
         evaluation = task.evaluate_results(results, evaluator)
     else:
-        from wordgaze.captioner import Captioner
-
-        captioner = Captioner.from_pretrained(model, device, precision, mirrored, backend=backend)
-        generation = captioner.generation_options(**given(**options))
-        sized = given(batch_size=batch_size)
-        with progress(len(photos), lines=False) as advance:
-            evaluation = task.evaluate_model(
-                captioner, evaluator, options=generation, **sized, strict=strict, advance=advance
-            )
+        flags = {"batch_size": batch_size, "strict": strict, **options}
+        scored = _score_model(evaluator, (model, device, precision, mirrored), backend, flags)
+        if scored is None:
+            return
+        evaluation = scored
     for warning in evaluation.warnings:
         if warning not in photos.notes:
             click.echo(f"wordgaze: {warning}", err=True)
     _write(evaluation, results or model or "the bundled model", json_path, per_image, html_path)
     _show(evaluation)
+
+
+def _score_model(
+    evaluator: CaptionEvaluator, model: tuple[Any, ...], backend: str, flags: dict[str, Any]
+) -> Evaluation | None:
+    """Return a model's scores; None in all but the first of the processes that torchrun has started."""
+    from wordgaze.captioner import Captioner
+    from wordgaze.tasks import evaluate as task
+    from wordgaze.tasks.processes import processes
+
+    strict, sized = flags.pop("strict"), given(batch_size=flags.pop("batch_size"))
+    with processes() as others:
+        captioner = Captioner.from_pretrained(*model, backend=backend)
+        generation = captioner.generation_options(**given(**flags))
+        share = len(others.share(list(evaluator.photos)))
+        with progress(share if others.is_first else 0, lines=False) as advance:
+            return task.evaluate_together(
+                captioner, evaluator, others, options=generation, **sized, strict=strict, advance=advance
+            )
 
 
 def _check_way_in(context: click.Context, images: str | None, results: str | None) -> None:

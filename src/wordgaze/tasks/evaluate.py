@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +29,7 @@ from wordgaze.evaluation.score import (
     fingerprint,
 )
 from wordgaze.files import one_line, write_text
+from wordgaze.tasks.processes import ALONE, Processes
 from wordgaze.tasks.references import categories_seen
 from wordgaze.tasks.references import photos_to_caption as photos_to_caption
 from wordgaze.tasks.references import reference_photos as reference_photos
@@ -288,22 +289,73 @@ def evaluate_model(
     ``options``, ``batch_size`` and ``strict`` as of ``caption_files``, whose warnings go with the scores. ``advance``
     is called after each photo. Raises DataError where a photo can't be read: scores of the rest would not compare.
     """
+    captions = caption_share(
+        captioner, evaluator, options=options, batch_size=batch_size, strict=strict, advance=advance
+    )
+    return evaluator.evaluate(captions.texts, captions.warnings)
+
+
+@dataclass
+class Captions:
+    """What a model says of photos, and what may be wrong with these; ``error``: why one could not be read."""
+
+    texts: dict[PhotoId, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+def evaluate_together(
+    captioner: Captioner, evaluator: CaptionEvaluator, others: Processes, **options: Any
+) -> Evaluation | None:
+    """Return what :func:`evaluate_model` does in the first of several processes, which share the photos, else None.
+
+    Each photo is captioned by one process and counts once. ``options`` as there.
+    """
+    share = Captions()
+    try:
+        share = caption_share(captioner, evaluator, others, **options)
+    except DataError as error:
+        # The others wait for this process: they must hear of it.
+        share.error = str(error)
+    shares = others.gather(share)
+    if not others.is_first:
+        return None
+    for share in shares:
+        if share.error is not None:
+            raise DataError(share.error)
+    texts = {photo_id: text for share in shares for photo_id, text in share.texts.items()}
+    assert texts.keys() == evaluator.photos.keys()
+    in_order = {photo_id: texts[photo_id] for photo_id in evaluator.photos}
+    return evaluator.evaluate(in_order, [warning for share in shares for warning in share.warnings])
+
+
+def caption_share(
+    captioner: Captioner,
+    evaluator: CaptionEvaluator,
+    others: Processes = ALONE,
+    *,
+    options: GenerationOptions | None = None,
+    batch_size: int | str | None = None,
+    strict: bool = False,
+    advance: Callable[[], None] = lambda: None,
+) -> Captions:
+    """Caption this process's share of the evaluator's photos; all else as of :func:`evaluate_model`."""
     # Here, since scoring a results file needs no torch.
     from wordgaze.tasks.caption_files import caption_files
 
     sized: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
-    photos = list(evaluator.photos.values())
-    captions: dict[PhotoId, str] = {}
-    warnings: list[str] = []
+    photos = list(others.share(list(evaluator.photos.values())))
+    captions = Captions()
     files = [photo.path for photo in photos]
     results = caption_files(captioner, files, options, strict=strict, **sized)
     for photo, result in zip(photos, results, strict=True):
-        warnings += [f"{one_line(result.file)}: {warning}" for warning in result.warnings]
+        captions.warnings += [f"{one_line(result.file)}: {warning}" for warning in result.warnings]
         if result.caption is None:
-            raise DataError(f"{one_line(result.file)}: {result.error} (one of {len(photos)} photos to score).")
-        captions[photo.photo_id] = result.caption.text
+            count = len(evaluator.photos)
+            raise DataError(f"{one_line(result.file)}: {result.error} (one of {count} photos to score).")
+        captions.texts[photo.photo_id] = result.caption.text
         advance()
-    return evaluator.evaluate(captions, warnings)
+    return captions
 
 
 def evaluate_results(results: str | os.PathLike[str], evaluator: CaptionEvaluator) -> Evaluation:
