@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 from click.testing import CliRunner, Result
 from tests.model_folder import draw_photo
+from tests.packed_sets import captions_flags
 
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
@@ -187,3 +188,21 @@ def test_a_link_to_another_confidence_is_refused_and_not_followed(data: Data, mo
     result = run("calibrate", model, *data.files(), "--device", "cpu")
     assert result.exit_code == 2 and "is a link out of the model folder" in result.output
     assert other.read_bytes() == before
+
+
+def test_photos_in_archives_and_in_tables_calibrate_as_those_in_a_folder(data: Data, tmp_path: Path) -> None:
+    content = json.loads((data.folder / "val.json").read_text())
+    captions = {
+        data.folder / "photos" / image["file_name"]: [
+            one["caption"] for one in content["annotations"] if one["image_id"] == image["id"]
+        ]
+        for image in content["images"]
+    }
+    weights = []
+    for kind in ("folder", "tar", "table"):
+        flags = data.files() if kind == "folder" else captions_flags(kind, tmp_path, captions)
+        shutil.copytree(data.model, tmp_path / kind)
+        result = run("calibrate", tmp_path / kind, *flags, "--device", "cpu")
+        assert result.exit_code == 0, result.output
+        weights.append(json.loads((tmp_path / kind / CONFIDENCE).read_text())["weights"])
+    assert weights == [pytest.approx(weights[0])] * 3

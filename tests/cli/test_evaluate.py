@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.packed_sets import KINDS, captions_flags
 
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
@@ -329,3 +330,35 @@ def test_splits(mixed: Path, model_folder: Path, tmp_path: Path) -> None:
     assert photos(*model, "--split", "test")[0] == "1"
     missing = evaluate("--captions", path, *model).stderr
     assert "(in its splits test, train, val; --split takes one) is not in" in missing
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_photos_in_archives_and_in_tables_score_as_those_in_a_folder(
+    kind: str, photos: list[Path], model_folder: Path, tmp_path: Path
+) -> None:
+    captions = {photo: [f"a red dog number {n}", "a cat"] for n, photo in enumerate(photos)}
+    for photo, texts in captions.items():
+        photo.with_suffix(".txt").write_text("\n".join(texts))
+    model = ("--model", model_folder, "--device", "cpu", "--num-beams", 1)
+    expected = evaluate("--captions", photos[0].parent, "--images", photos[0].parent, *model)
+    flags = captions_flags(kind, tmp_path, captions)
+    result = evaluate(*flags, *model, "--html", tmp_path / "page.html", "--per-image", tmp_path / "each.json")
+    assert result.exit_code == 0, result.output
+    without = [line for line in expected.stdout.splitlines() if not line.startswith("fingerprint")]
+    assert [line for line in result.stdout.splitlines() if not line.startswith("fingerprint")] == without
+    assert (tmp_path / "page.html").read_text().count("<img ") == len(photos)
+    names = {Path(row["file"]).name for row in json.loads((tmp_path / "each.json").read_text())}
+    assert names == {photo.name for photo in photos}
+    result = evaluate(*flags, *model, "--json", flags[1])
+    assert result.exit_code == 2 and "is an input and would be overwritten" in result.stderr
+
+
+def test_results_are_scored_against_a_table_whose_columns_are_named(results: Path, tmp_path: Path) -> None:
+    table = tmp_path / "set.csv"
+    table.write_text("bild,satz\n" + "".join(f"{n},a red dog number {n}\n" for n in range(3)))
+    result = evaluate("--results", results, "--captions", table)
+    assert result.exit_code == 2 and "whose columns are known or named" in result.stderr
+    result = evaluate("--results", results, "--captions", table, "--columns", "bild", "satz", "--metrics", "BLEU")
+    assert result.exit_code == 0, result.output
+    rows = dict(line.split()[:2] for line in result.stdout.splitlines()[1:])
+    assert (rows["Bleu_4"], rows["images"]) == ("1.0000", "3")

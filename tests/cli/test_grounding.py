@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from tests.grounding_data import CAPTIONS, write_data
+from tests.packed_sets import KINDS, captions_flags
 
 from wordgaze.cli.main import main
 
@@ -132,3 +133,24 @@ def test_boxes_that_measure_nothing_are_said(
     result = run(data, model_folder)
     assert result.exit_code == 2 and result.stdout == ""
     assert re.search(message, result.stderr), result.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_photos_in_archives_and_in_tables_are_measured_as_those_in_a_folder(
+    kind: str, data: Path, model_folder: Path
+) -> None:
+    expected = run(data, model_folder, "--method", "last")
+    captions = {data / "photos" / f"{number}.png": texts for number, texts in CAPTIONS.items()}
+    flags = [*captions_flags(kind, data, captions), "--instances", str(data / "instances.json")]
+    flags += ["--model", str(model_folder), "--device", "cpu", "--method", "last"]
+    result = CliRunner().invoke(main, ["grounding", *flags])
+    assert result.exit_code == 0, result.output
+    # Ids that are file names are neither odd nor even.
+    kept = [line for line in result.stdout.splitlines() if "odd" not in line]
+    assert kept[1:4] == expected.stdout.splitlines()[1:4] and kept[-1] == expected.stdout.splitlines()[-1]
+
+
+def test_photos_that_the_captions_only_name_need_their_folder(data: Path) -> None:
+    flags = ["--captions", str(data / "captions.json"), "--instances", str(data / "instances.json")]
+    result = CliRunner().invoke(main, ["grounding", *flags])
+    assert result.exit_code == 2 and "Missing option '--images'" in result.stderr

@@ -220,7 +220,8 @@ def test_the_same_file_under_another_name_beats_an_earlier_near_one(tmp_path: Pa
     ]
 
 
-def test_photos_in_tar_shards_are_opened_and_compared_where_they_lie(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["tar", pytest.param("parquet", marks=pytest.mark.extra("parquet"))])
+def test_photos_in_shards_are_opened_and_compared_where_they_lie(kind: str, tmp_path: Path) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
     for number, seed in enumerate((1, 2, 1)):
@@ -228,10 +229,21 @@ def test_photos_in_tar_shards_are_opened_and_compared_where_they_lie(tmp_path: P
         (folder / f"{number}.txt").write_text(f"the dog number {number} is here")
     (folder / "3.png").write_bytes(b"no photo")
     (folder / "3.txt").write_text("the photo is broken")
-    with tarfile.open(tmp_path / "shard-0.tar", "w") as archive:
-        for file in sorted(folder.iterdir()):
-            archive.add(file, file.name)
-    check = checked(tmp_path / "shard-0.tar")
+    if kind == "tar":
+        with tarfile.open(tmp_path / "shard-0.tar", "w") as archive:
+            for file in sorted(folder.iterdir()):
+                archive.add(file, file.name)
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        photos = sorted(folder.glob("*.png"))
+        columns = {
+            "image": [{"bytes": photo.read_bytes(), "path": photo.name} for photo in photos],
+            "caption": [photo.with_suffix(".txt").read_text() for photo in photos],
+        }
+        pq.write_table(pa.table(columns), tmp_path / "shard-0.parquet", row_group_size=2)
+    check = checked(tmp_path / f"shard-0.{kind}")
     assert {kind: [Path(f.file).name for f in findings] for kind, findings in check.findings.items()} == {
         "unreadable-photo": ["3.png"],
         "same-photo": ["2.png"],

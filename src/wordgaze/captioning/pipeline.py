@@ -16,6 +16,7 @@ import numpy as np
 
 from wordgaze.captioning.batches import BatchSize
 from wordgaze.data.draft import MaxReduction
+from wordgaze.data.packed import PackedPhoto
 from wordgaze.data.photos import convert_photo
 from wordgaze.data.sources import photo_in
 from wordgaze.data.streams import is_special
@@ -195,9 +196,9 @@ def caption_photos(
 
 
 def _can_wait(source: Any) -> bool:
-    """Return whether a photo can be read later, and by another thread: bytes, functions, any path but a pipe's."""
+    """Return whether a photo can be read later, and by another thread: bytes, functions, files but no pipes."""
     if not isinstance(source, str | os.PathLike):
-        return isinstance(source, bytes) or callable(source)
+        return isinstance(source, bytes | PackedPhoto) or callable(source)
     try:
         return not is_special(source)
     except (OSError, ValueError):  # it is missing, as reading it will tell

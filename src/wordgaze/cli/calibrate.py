@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wordgaze.cli.options import backend_option, common_options, given
+from wordgaze.cli.options import backend_option, columns_option, common_options, given
 from wordgaze.cli.output import progress, with_interval
 
 if TYPE_CHECKING:
     from wordgaze.captioner import Captioner
     from wordgaze.tasks.calibrate import Calibration
+    from wordgaze.tasks.evaluate import CaptionEvaluator
 
 
 @click.command()
 @click.argument("folder", metavar="DIR")
 @click.argument("per_image", nargs=-1, metavar="[PER_IMAGE.json...]")
-@click.option("--images", metavar="PHOTOS", help="A folder of photos to caption and score.")
-@click.option("--captions", metavar="FILE", help="Their reference captions: COCO, Karpathy, or a folder.")
+@click.option(
+    "--images",
+    metavar="PHOTOS",
+    help="A folder of photos to caption and score; none for tar shards and Parquet with photos.",
+)
+@click.option("--captions", metavar="FILE", help="Their reference captions, in any format that training reads.")
+@columns_option
 @click.option("--split", metavar="NAME", help="Split of Karpathy's captions: test, val, train, restval. [default: all]")
 @click.option("--instances", metavar="FILE", help="COCO boxes of the photos, which say what they show.")
 @click.option("--json", "json_path", metavar="OUT", help="Write all figures and each photo's confidence to OUT.")
@@ -33,6 +39,7 @@ def command(
     per_image: tuple[str, ...],
     images: str | None,
     captions: str | None,
+    columns: tuple[str, str] | None,
     split: str | None,
     instances: str | None,
     json_path: str | None,
@@ -47,7 +54,9 @@ def command(
     references or boxes. Writes confidence.json into DIR. Every figure comes from a regression that had not seen the
     photo (ten folds); the one that is saved is fitted to all photos.
     """
-    _check_way_in(per_image, given(images=images, captions=captions), given(split=split, instances=instances))
+    _check_way_in(
+        per_image, given(images=images, captions=captions), given(columns=columns, split=split, instances=instances)
+    )
 
     from wordgaze.files import check_outputs, model_files, write_text
     from wordgaze.folder import CONFIDENCE, save_confidence
@@ -59,11 +68,16 @@ def command(
     check_outputs(outputs, [*inputs, *per_image, *given(instances=instances).values()])
 
     from wordgaze.captioner import Captioner
+    from wordgaze.tasks.evaluate import CaptionEvaluator
+    from wordgaze.tasks.references import photos_to_caption, reference_files
 
     captioner = Captioner.from_pretrained(Path(folder), device, backend=backend)
     sized = given(batch_size=batch_size)
-    if images is not None and captions is not None:
-        calibration = _score_and_calibrate(captioner, images, captions, split, instances, outputs, sized)
+    if captions is not None:
+        photos = photos_to_caption(captions, images, split, columns or ())
+        check_outputs(outputs, reference_files(captions, photos))
+        evaluator = CaptionEvaluator(photos, ["CIDEr"], instances=instances)
+        calibration = _score_and_calibrate(captioner, evaluator, Path(captions).stem, sized)
     else:
         calibration = _calibrate(captioner, per_image, outputs, sized)
     save_confidence(calibration.confidence, folder)
@@ -77,9 +91,11 @@ def command(
 
 
 def _check_way_in(per_image: Sequence[str], photos: dict[str, str], of_photos: dict[str, str]) -> None:
+    from wordgaze.tasks.references import holds_photos
+
     if bool(per_image) == bool(photos):
         raise click.UsageError("Give either --images PHOTOS with --captions FILE, or files of evaluate --per-image.")
-    if photos and len(photos) < 2:
+    if photos and len(photos) < 2 and not ("captions" in photos and holds_photos(photos["captions"])):
         raise click.UsageError("--images and --captions belong together; give both.")
     if per_image and of_photos:
         raise click.UsageError(
@@ -88,26 +104,12 @@ def _check_way_in(per_image: Sequence[str], photos: dict[str, str], of_photos: d
 
 
 def _score_and_calibrate(
-    captioner: Captioner,
-    images: str,
-    captions: str,
-    split: str | None,
-    instances: str | None,
-    outputs: Sequence[Path | str],
-    sized: dict[str, Any],
+    captioner: Captioner, evaluator: CaptionEvaluator, name: str, sized: dict[str, Any]
 ) -> Calibration:
-    from wordgaze.files import check_outputs
     from wordgaze.tasks.calibrate import evaluate_and_calibrate
-    from wordgaze.tasks.evaluate import CaptionEvaluator
-    from wordgaze.tasks.references import photos_to_caption, reference_files
 
-    photos = photos_to_caption(captions, images, split)
-    check_outputs(outputs, reference_files(captions, photos))
-    evaluator = CaptionEvaluator(photos, ["CIDEr"], instances=instances)
-    with progress(len(photos), lines=False) as advance:
-        calibration, warnings = evaluate_and_calibrate(
-            captioner, evaluator, Path(captions).stem, **sized, advance=advance
-        )
+    with progress(len(evaluator.photos), lines=False) as advance:
+        calibration, warnings = evaluate_and_calibrate(captioner, evaluator, name, **sized, advance=advance)
     for warning in warnings:
         click.echo(f"wordgaze: {warning}", err=True)
     return calibration

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wordgaze.cli.options import common_options, given
+from wordgaze.cli.options import columns_option, common_options, given
 from wordgaze.files import one_line
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ def command() -> None:
 @click.option("--against-root", metavar="DIR", help="The folder of the other set's photos.")
 @click.option("--format", default="auto", show_default=True, help="The format of PATH, as in a training config.")
 @click.option("--split", metavar="NAME", help="Check only this split. [default: all]")
-@click.option(
-    "--columns", nargs=2, metavar="PHOTO CAPTION", help="A table's columns, where they have names of their own."
-)
+@columns_option
 @click.option("--ignore", multiple=True, metavar="KIND", help="Leave out a kind of finding. May be repeated.")
 @click.option("--strict", is_flag=True, help="Exit with 1 for what is only doubtful, too.")
 @click.option("--all", "show_all", is_flag=True, help=f"Print all findings, not {SHOWN} of each kind.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from wordgaze.cli.options import generation_options, given, model_options
+from wordgaze.cli.options import columns_option, generation_options, given, model_options
 from wordgaze.cli.output import print_table, progress
 
 if TYPE_CHECKING:
@@ -16,18 +16,27 @@ if TYPE_CHECKING:
     from wordgaze.tasks.evaluate import CaptionEvaluator, Evaluation
 
 # Flags that apply to captions in a file; the others are for the model that would make them.
-_OF_FILES = "captions split results metrics against instances json_path per_image html_path debug threads".split()
+_OF_FILES = (
+    "captions columns split results metrics against instances json_path per_image html_path debug threads".split()
+)
 
 
 @click.command()
-@click.option("--captions", required=True, metavar="FILE", help="Reference captions: COCO, Karpathy, or a folder.")
+@click.option(
+    "--captions", required=True, metavar="FILE", help="Reference captions, in any format that training reads."
+)
+@columns_option
 @click.option(
     "--split",
     metavar="NAME",
     help="Split of Karpathy's captions: test, val, train, restval or all. "
     "[default: test with --results, all with --images]",
 )
-@click.option("--images", metavar="DIR", help="Folder of the photos that FILE names, for a model to caption.")
+@click.option(
+    "--images",
+    metavar="DIR",
+    help="Folder of the photos that FILE names, for a model to caption; none for tar shards and Parquet with photos.",
+)
 @click.option(
     "--results",
     metavar="FILE",
@@ -62,6 +71,7 @@ def command(
     context: click.Context,
     /,
     captions: str,
+    columns: tuple[str, str] | None,
     split: str | None,
     images: str | None,
     results: str | None,
@@ -85,16 +95,19 @@ def command(
     Intervals are 95% bootstrap intervals over photos. With --against, both systems get the same draws, and "better" is
     the share of draws in which this system wins. CIDEr's weights stay those of the whole set.
     """
-    _check_way_in(context, images, results)
+    _check_way_in(context, captions, images, results)
 
-    from wordgaze.files import model_files
+    from wordgaze.files import check_outputs, model_files
     from wordgaze.tasks import evaluate as task
 
     if per_image is not None:
         task.check_per_photo_path(per_image)
     outputs = list(given(json_path=json_path, per_image=per_image, html_path=html_path).values())
-    inputs = given(results=results, against=against, instances=instances).values()
-    photos = _references(captions, images, split, outputs, [*inputs, *(model_files(model) if results is None else [])])
+    inputs = [*given(results=results, against=against, instances=instances).values()]
+    inputs += model_files(model) if results is None else []
+    check_outputs(outputs, inputs)
+    photos = _references(captions, columns or (), split, images, is_model=results is None)
+    _check_references(captions, photos, outputs)
     names = metrics.replace(",", " ").split()
     evaluator = task.CaptionEvaluator(photos, names, against=against, instances=instances)
     if results is not None:
@@ -131,8 +144,11 @@ def _score_model(
             )
 
 
-def _check_way_in(context: click.Context, images: str | None, results: str | None) -> None:
-    if (images is None) == (results is None):
+def _check_way_in(context: click.Context, captions: str, images: str | None, results: str | None) -> None:
+    from wordgaze.tasks.references import holds_photos
+
+    has_photos = images is not None or (results is None and holds_photos(captions))
+    if has_photos == (results is not None):
         raise click.UsageError("Give either --images DIR, to score a model, or --results FILE.")
     of_a_model = [
         parameter.opts[0]
@@ -145,25 +161,26 @@ def _check_way_in(context: click.Context, images: str | None, results: str | Non
 
 
 def _references(
-    captions: str, images: str | None, split: str | None, outputs: Sequence[str], inputs: Sequence[Any]
+    captions: str, columns: Sequence[str], split: str | None, images: str | None, *, is_model: bool
 ) -> CaptionSet:
-    """Return the photos to score; raise ConfigError where an output would be written over them or ``inputs``."""
-    from wordgaze.files import check_outputs
-    from wordgaze.tasks.references import (
-        check_scores_path,
-        photos_to_caption,
-        reference_files,
-        reference_photos,
-    )
+    """Return the photos to score, which must be there for a model."""
+    from wordgaze.tasks.references import photos_to_caption, reference_photos
 
-    check_outputs(outputs, inputs)
-    photos = reference_photos(captions, split) if images is None else photos_to_caption(captions, images, split)
+    if is_model:
+        return photos_to_caption(captions, images, split, columns)
+    return reference_photos(captions, split, columns)
+
+
+def _check_references(captions: str, photos: CaptionSet, outputs: Sequence[str]) -> None:
+    """Raise ConfigError where an output would be written over the references or their photos; print their notes."""
+    from wordgaze.files import check_outputs
+    from wordgaze.tasks.references import check_scores_path, reference_files
+
     check_outputs(outputs, reference_files(captions, photos))
     check_scores_path(outputs)
     # Before errors that they may explain.
     for note in photos.notes:
         click.echo(f"wordgaze: {note}", err=True)
-    return photos
 
 
 def _write(

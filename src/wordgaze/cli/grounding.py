@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wordgaze.cli.options import generation_options, given, model_options
+from wordgaze.cli.options import columns_option, generation_options, given, model_options
 from wordgaze.cli.output import print_table, progress, with_interval
 
 if TYPE_CHECKING:
@@ -14,10 +14,15 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--images", required=True, metavar="DIR", help="Folder of the photos that the captions' FILE names.")
 @click.option(
-    "--captions", required=True, metavar="FILE", help="Their reference captions: COCO, Karpathy, or a folder."
+    "--images",
+    metavar="DIR",
+    help="Folder of the photos that the captions' FILE names; none for tar shards and Parquet with photos.",
 )
+@click.option(
+    "--captions", required=True, metavar="FILE", help="Their reference captions, in any format that training reads."
+)
+@columns_option
 @click.option("--split", metavar="NAME", help="Split of Karpathy's captions: test, val, train, restval. [default: all]")
 @click.option("--instances", required=True, metavar="FILE", help="Their boxes: COCO instances.")
 @click.option("--method", metavar="NAME", help="How attention becomes a map, as in explain. [default: gradient]")
@@ -32,8 +37,9 @@ if TYPE_CHECKING:
 @model_options
 @generation_options
 def command(
-    images: str,
+    images: str | None,
     captions: str,
+    columns: tuple[str, str] | None,
     split: str | None,
     instances: str,
     method: str | None,
@@ -57,8 +63,10 @@ def command(
     ids, and judge it on those with odd ids.
     """
     from wordgaze.files import check_outputs, model_files, write_text
-    from wordgaze.tasks.references import check_scores_path, photos_to_caption, reference_files
+    from wordgaze.tasks.references import check_scores_path, holds_photos, photos_to_caption, reference_files
 
+    if images is None and not holds_photos(captions):
+        raise click.UsageError("Missing option '--images': name the folder of the photos that the captions are of.")
     outputs = [] if json_path is None else [json_path]
     # Before the work, not after it.
     check_outputs(outputs, [instances, *model_files(model)])
@@ -66,7 +74,7 @@ def command(
     from wordgaze.captioner import Captioner
     from wordgaze.tasks.grounding import measure_faithfulness, measure_grounding, with_boxes
 
-    references = photos_to_caption(captions, images, split)
+    references = photos_to_caption(captions, images, split, columns or ())
     check_outputs(outputs, reference_files(captions, references))
     check_scores_path(outputs)
     for note in references.notes:

@@ -64,6 +64,16 @@ def _all(*options: Callable[[Command], Command]) -> Callable[[Command], Command]
     return decorate
 
 
+def columns_option(command: Command) -> Command:
+    """Add ``--columns``, for captions in tables."""
+    return click.option(
+        "--columns",
+        nargs=2,
+        metavar="PHOTO CAPTION",
+        help="The columns of a table of captions, where they have names of their own.",
+    )(command)
+
+
 @dataclass(frozen=True)
 class PhotoOptions:
     """The values of :func:`photo_options`."""

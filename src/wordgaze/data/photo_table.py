@@ -20,8 +20,8 @@ _PACKED = (TarPhoto, ParquetPhoto)
 class PhotoTable(Sequence[CaptionedPhoto]):
     """Captioned photos as rows of one buffer, made into objects when they are asked for.
 
-    A photo takes the bytes of its name and its captions, and about 40 more; as objects it took a thousand. Worker
-    processes that are forked share the buffer: objects would be copied to each, as their reference counts change.
+    A photo takes the bytes of its name and its captions, and few more. Worker processes that are forked share the
+    buffer: objects would be copied to each, as their reference counts change.
     """
 
     def __init__(self, photos: Iterable[CaptionedPhoto] = ()) -> None:

@@ -28,6 +28,7 @@ from wordgaze.generation.confidence import FEATURES, Confidence
 
 if TYPE_CHECKING:
     from wordgaze.captioner import Caption, Captioner
+    from wordgaze.data.readers.caption_file import CaptionedPhoto
     from wordgaze.tasks.evaluate import CaptionEvaluator
 
 # The share of captions that may differ from those scored, since another machine rounds differently.
@@ -206,7 +207,7 @@ def evaluate_and_calibrate(
     photos = list(evaluator.photos.values())
     warnings: list[str] = []
     captions: dict[PhotoId, Caption] = {}
-    results = _captions(captioner, [photo.path for photo in photos], batch_size, advance)
+    results = _captions(captioner, photos, batch_size, advance)
     for photo, (caption, photo_warnings) in zip(photos, results, strict=True):
         captions[photo.photo_id] = caption
         warnings += [f"{one_line(photo.path)}: {warning}" for warning in photo_warnings]
@@ -217,7 +218,10 @@ def evaluate_and_calibrate(
 
 
 def _captions(
-    captioner: Captioner, files: Sequence[Path], batch_size: int | str | None, advance: Callable[[], None]
+    captioner: Captioner,
+    files: Sequence[Path | CaptionedPhoto],
+    batch_size: int | str | None,
+    advance: Callable[[], None],
 ) -> Iterator[tuple[Caption, tuple[str, ...]]]:
     """Yield each photo's caption by the model's own search, with its warnings; raise DataError for one not read."""
     # Here, since figures alone need no torch.

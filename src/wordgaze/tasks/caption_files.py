@@ -17,6 +17,7 @@ from wordgaze.captioning.pipeline import caption_photos, never, read_photos
 from wordgaze.captioning.sinks.sink import CaptionedFile
 from wordgaze.data.draft import Photo as LoadedPhoto
 from wordgaze.data.listing import STDIN, Photo, as_photo
+from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.data.streams import read_stdin
 from wordgaze.errors import ConfigError, PhotoError
 from wordgaze.generation.options import GenerationOptions
@@ -53,7 +54,7 @@ def run_identity(captioner: Captioner, options: GenerationOptions, *, strict: bo
 
 def caption_files(
     captioner: Captioner,
-    files: Iterable[str | os.PathLike[str]],
+    files: Iterable[str | os.PathLike[str] | CaptionedPhoto],
     options: GenerationOptions | None = None,
     batch_size: int | str = AUTO,
     *,
@@ -74,10 +75,9 @@ def caption_files(
     def pixel_values(photo: LoadedPhoto) -> np.ndarray:
         return captioner.transform.array(photo)[0]
 
-    photos = ((file, _source(file)) for file in map(as_photo, files))
     smaller = captioner.transform.preprocessing.max_reduction
     reading: dict[str, Any] = {"max_reduction": smaller, "shares_cpu": captioner.on_cpu}
-    opened = read_photos(photos, pixel_values, strict=strict, ahead=batches.photos, **reading)
+    opened = read_photos(map(_named, files), pixel_values, strict=strict, ahead=batches.photos, **reading)
     with closing(opened):
         caption = partial(captioner.caption_pixels, options=options)
         for photo in caption_photos(opened, caption, batches, first_at_once=first_at_once, stopping=stopping):
@@ -85,9 +85,12 @@ def caption_files(
             yield CaptionedFile(photo.label, photo.caption, error, photo.warnings)
 
 
-def _source(file: Photo) -> Any:
-    """Return what to read for ``file``, or what is wrong with stdin."""
+def _named(file: str | os.PathLike[str] | CaptionedPhoto) -> tuple[Photo, Any]:
+    """Return a photo's name, and what to read for it, or what is wrong with stdin."""
+    if isinstance(file, CaptionedPhoto):
+        return file.path, file.source
+    name = as_photo(file)
     try:
-        return read_stdin() if file == STDIN else file
+        return name, read_stdin() if name == STDIN else name
     except PhotoError as error:
-        return error
+        return name, error

@@ -126,7 +126,7 @@ class DataChecker:
 
     def _open_photos(self, table: FingerprintTable, on_photo: Callable[[], None]) -> Iterator[Finding]:
         splits = {split: number for number, split in enumerate(dict.fromkeys(row.split for row in self._rows))}
-        sources = ((number, _opened(self._rows[number].photo)) for number in self._first.values())
+        sources = ((number, self._rows[number].photo.source) for number in self._first.values())
         with closing(read_photos(sources, fingerprint, ahead=_AHEAD, max_reduction=max_reduction)) as photos:
             for photo in photos:
                 captioned = self._rows[photo.label].photo
@@ -195,11 +195,6 @@ def _rows(contents: Contents, against: Contents | None) -> Iterator[_Row]:
     splits = ["train" if split in TRAINING else split for split in contents.splits]
     rows = (_Row(contents.photos, index, split, True) for index, split in enumerate(splits))
     yield from sorted(rows, key=lambda row: row.split in TRAINING)
-
-
-def _opened(photo: CaptionedPhoto) -> Path | Callable[[], bytes]:
-    """Return what the threads are to open: of a photo in an archive, its way to read it."""
-    return photo.path if photo.packed is None else photo.packed.read
 
 
 def _digest(source: Path | PackedPhoto) -> bytes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wordgaze.data.captions import CaptionSet
 from wordgaze.data.json_file import PhotoId
+from wordgaze.data.packed import PackedPhoto
 from wordgaze.data.readers.caption_file import NO_FILE, CaptionedPhoto
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.evaluation.bootstrap import Difference, compare, intervals
@@ -46,7 +47,8 @@ class ScoredPhoto(NamedTuple):
     """One photo's caption with its own scores.
 
     ``file`` is None where the captions file names none. ``hallucinated`` lists the objects that the caption names and
-    the photo lacks; it is None where the photo's boxes aren't known.
+    the photo lacks; it is None where the photo's boxes aren't known. ``packed``: where the photo is in a larger
+    file.
     """
 
     photo_id: PhotoId
@@ -55,6 +57,7 @@ class ScoredPhoto(NamedTuple):
     references: tuple[str, ...]
     scores: dict[str, float]
     hallucinated: tuple[str, ...] | None = None
+    packed: PackedPhoto | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -215,6 +218,7 @@ class CaptionEvaluator:
                 photo.captions,
                 scored.per_photo[photo_id],
                 absent.get(photo_id),
+                photo.packed,
             )
             for photo_id, photo in self.photos.items()
         ]
@@ -346,8 +350,7 @@ def caption_share(
     sized: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
     photos = list(others.share(list(evaluator.photos.values())))
     captions = Captions()
-    files = [photo.path for photo in photos]
-    results = caption_files(captioner, files, options, strict=strict, **sized)
+    results = caption_files(captioner, photos, options, strict=strict, **sized)
     for photo, result in zip(photos, results, strict=True):
         captions.warnings += [f"{one_line(result.file)}: {warning}" for warning in result.warnings]
         if result.caption is None:

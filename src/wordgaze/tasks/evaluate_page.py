@@ -63,7 +63,7 @@ def _article(photo: ScoredPhoto) -> str:
 def _picture(photo: ScoredPhoto) -> str:
     if photo.file is None:
         return ""
-    return embedded_photo(photo.file, photo.caption)
+    return embedded_photo(photo.packed or photo.file, photo.caption)
 
 
 _PAGE = """<!doctype html>

@@ -201,7 +201,7 @@ def batches(
 ) -> Iterator[tuple[Sequence[BoxedPhoto], Tensor, list[Scene]]]:
     """Yield batches of photos with their ``pixel_values`` (B, 3, H, W) and scenes."""
     batch_size = captioner.check_batch(batch_size, photos)
-    labelled = ((boxed, boxed.photo.path) for boxed in photos)
+    labelled = ((boxed, boxed.photo.source) for boxed in photos)
     smaller = captioner.transform.preprocessing.max_reduction
     with closing(read_photos(labelled, captioner.transform, ahead=batch_size, max_reduction=smaller)) as opened:
         while batch := list(islice(opened, batch_size)):

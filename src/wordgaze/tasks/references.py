@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from wordgaze.data.captions import CaptionSet, read_captions
+from wordgaze.data.captions import CaptionSet, find_reader, read_captions
 from wordgaze.data.instances import Instances, read_instances
 from wordgaze.data.json_file import PhotoId
 from wordgaze.data.listing import PHOTO_SUFFIXES
 from wordgaze.data.photo_ids import spellings
-from wordgaze.data.readers.caption_file import NO_FILE, CaptionedPhoto
+from wordgaze.data.readers import parquet, webdataset
+from wordgaze.data.readers.caption_file import NO_FILE, CaptionedPhoto, CaptionFile
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.evaluation.categories import CATEGORIES
 from wordgaze.evaluation.score import first_few
@@ -22,13 +23,24 @@ TEST_SPLIT, ALL_SPLITS = "test", "all"
 """The default split of references, and the name that asks for all."""
 
 
-def reference_photos(captions: str | os.PathLike[str], split: str | None = None) -> CaptionSet:
+def holds_photos(captions: str | os.PathLike[str]) -> bool:
+    """Return whether a file, or a folder of shards, is of a format that holds photos themselves: tar or Parquet."""
+    try:
+        return find_reader(CaptionFile(captions), "auto") in (webdataset.READER, parquet.READER)
+    except (ConfigError, DataError):  # said when it is read
+        return False
+
+
+def reference_photos(
+    captions: str | os.PathLike[str], split: str | None = None, columns: Sequence[str] = ()
+) -> CaptionSet:
     """Return the photos of a captions file, which need not name files, as published references often don't.
 
-    ``split``: one of the file's, or ``all``; by default the test set of a file with several. Raises DataError.
+    ``split``: one of the file's, or ``all``; by default the test set of a file with several. ``columns``: as of
+    :func:`~wordgaze.data.captions.read_captions`. Raises DataError.
     """
     default = None if split == ALL_SPLITS else TEST_SPLIT
-    photos = read_captions(captions, split=_split(split), needs_files=False, default_split=default)
+    photos = read_captions(captions, split=_split(split), needs_files=False, default_split=default, columns=columns)
     if split is None and photos.split is not None:
         others = ", ".join(name for name in photos.splits if name != photos.split)
         return _noted(photos, f"{captions}: the split {photos.split} is taken; --split names another ({others})")
@@ -36,19 +48,24 @@ def reference_photos(captions: str | os.PathLike[str], split: str | None = None)
 
 
 def photos_to_caption(
-    captions: str | os.PathLike[str], images: str | os.PathLike[str], split: str | None = None
+    captions: str | os.PathLike[str],
+    images: str | os.PathLike[str] | None = None,
+    split: str | None = None,
+    columns: Sequence[str] = (),
 ) -> CaptionSet:
     """Return the photos that the file ``captions`` names; raise DataError where one is not in the folder ``images``.
 
-    ``split``: one of the file's, by default all.
+    ``images``: by default the file's own folder; photos that the file holds need none. ``split``: one of the file's, by
+    default all. ``columns``: as of :func:`~wordgaze.data.captions.read_captions`.
     """
-    photos = read_captions(captions, images, split=_split(split))
-    missing = [_below(photo.path, images) for photo in photos if not photo.path.is_file()]
+    photos = read_captions(captions, images, split=_split(split), columns=columns)
+    missing = [_below(photo.path, images) for photo in photos if not photo.is_there()]
     if missing:
         splits = f" (in its splits {', '.join(photos.splits)}; --split takes one)" if _of_all_splits(photos) else ""
+        where = "beside it" if images is None else f"in {images}"
         are = "is" if len(missing) == 1 else "are"
         raise DataError(
-            f"{len(missing)} of the {len(photos)} photos that {captions} names{splits} {are} not in {images} "
+            f"{len(missing)} of the {len(photos)} photos that {captions} names{splits} {are} not {where} "
             f"({first_few(missing)}); name the folder that holds them all."
         )
     if split is None and len(photos.splits) > 1:
@@ -68,17 +85,19 @@ def check_scores_path(paths: Iterable[str | os.PathLike[str]]) -> None:
 
 def reference_files(captions: str | os.PathLike[str], photos: CaptionSet) -> list[Path]:
     """Return the photos' files, and the files that their captions were read from, to check outputs against."""
-    files = [photo.path for photo in photos if photo.path != NO_FILE]
-    texts = [file.with_suffix(".txt") for file in files] if Path(captions).is_dir() else [Path(captions)]
-    return [*files, *texts]
+    files = [photo.path for photo in photos if photo.packed is None and photo.path != NO_FILE]
+    file = CaptionFile(captions)
+    if file.is_folder:  # ids are names in it
+        return [*files, *((file.path / str(photo.photo_id)).with_suffix(".txt") for photo in photos)]
+    return [*files, *file.files]
 
 
 def _noted(captions: CaptionSet, note: str) -> CaptionSet:
     return replace(captions, notes=(note, *captions.notes))
 
 
-def _below(file: Path, folder: str | os.PathLike[str]) -> str:
-    return str(file.relative_to(folder) if file.is_relative_to(folder) else file)
+def _below(file: Path, folder: str | os.PathLike[str] | None) -> str:
+    return str(file.relative_to(folder) if folder is not None and file.is_relative_to(folder) else file)
 
 
 def _split(split: str | None) -> str | None:

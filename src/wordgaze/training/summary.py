@@ -8,7 +8,7 @@ from wordgaze.data.captions import CaptionSet
 from wordgaze.text.tokenizer import CaptionTokenizer
 
 ENCODED = 100_000
-"""Of more captions than this, every second, third, ... is encoded: the tokenizer takes 30 µs for one."""
+"""Of more captions than this, every second, third, ... is encoded, so that a run begins soon."""
 _SHOWN = 60
 
 
