@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 # A module of each extra that the extra `test` does not bring along.
-EXTRAS = {"demo": "gradio", "heif": "pillow_heif", "parquet": "pyarrow"}
+EXTRAS = {"demo": "gradio", "heif": "pillow_heif", "ray": "ray"}
 
 
 @pytest.fixture(scope="session")

@@ -117,8 +117,8 @@ def third_party(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("src", ["demo", "gpt2", "heif", "metrics", "onnx", "test"]),
-        ("tests", ["browser", "demo", "gpt2", "heif", "metrics", "onnx", "tensorboard", "test"]),
+        ("src", ["demo", "gpt2", "heif", "metrics", "onnx", "parquet", "ray", "test"]),
+        ("tests", ["browser", "demo", "gpt2", "heif", "metrics", "onnx", "parquet", "ray", "tensorboard", "test"]),
         ("demo", ["demo"]),
     ],
 )

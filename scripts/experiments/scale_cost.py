@@ -2,7 +2,7 @@
 
     python -m scripts.experiments.scale_cost [--photos 100000000] [--days 7] [--write] [BENCH.json ...]
 
-By default from docs/performance/bench-bundled-*.json. Of each device and number of beams the batch size of the highest
+By default from docs/performance/bench-bundled*.json. Of each device and number of beams the batch size of the highest
 rate counts: photos from their files to their captions. Machines are counted as large as the one that was measured; a
 machine with more cores captions faster, but nothing here says by how much. ``--write`` puts the table into
 docs/scale.md; do so when the measurements there have changed.
@@ -88,7 +88,9 @@ def main() -> None:
     parser.add_argument("--days", type=float, default=7)
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    files = arguments.measurements or sorted((ROOT / "docs/performance").glob("bench-bundled-*.json"))
+    files = arguments.measurements or sorted((ROOT / "docs/performance").glob("bench-bundled*.json"))
+    if not files:
+        parser.error("docs/performance has no bench-bundled*.json; name measurements of `wordgaze bench --json`")
     measured = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     text = table(costs(measured, arguments.photos), arguments.days)
     print(text)

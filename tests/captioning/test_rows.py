@@ -74,7 +74,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return [lines.decode(line) for line in path.read_bytes().splitlines(keepends=True) if line != lines.header]
 
 
-@pytest.fixture(params=["rows.jsonl", "rows.csv", pytest.param("rows.parquet", marks=pytest.mark.extra("parquet"))])
+@pytest.fixture(params=["rows.jsonl", "rows.csv", "rows.parquet"])
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / request.param
 

@@ -20,7 +20,7 @@ from tests.cli import stand_in
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
 
-SUFFIXES = ["jsonl", "csv", pytest.param("parquet", marks=pytest.mark.extra("parquet"))]
+SUFFIXES = ["jsonl", "csv", "parquet"]
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "csv", pytest.param("parquet", marks=pytest.mark.extra("parquet"))])
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
 def test_rows_are_those_of_json_and_a_rerun_adds_the_new_photos(
     captioner: Captioner, mixed: Path, tmp_path: Path, suffix: str
 ) -> None:
