@@ -222,6 +222,9 @@ def test_a_run_of_an_older_version_resumes(tmp_path):
     before, now = yaml.safe_load(old), yaml.safe_load(describe(config))
     for group in ("generation", "train"):
         now[group] = {name: now[group][name] for name in before[group]}  # later ones may be more
+    for sources in (now["data"]["train"], now["data"]["validation"].values()):
+        for source in sources:
+            assert source.pop("columns") == []  # of a later version
     assert now == before
     assert (config.encoder.shape.beside, config.decoder.shape.dropout) == ("test_efficientnet", 0.2)
     with pytest.raises(ModelError, match=r"last\.ckpt can't be read"):  # after its settings were found the same
@@ -230,6 +233,9 @@ def test_a_run_of_an_older_version_resumes(tmp_path):
         other = replace(config, **{group: with_settings(getattr(config, group), **{setting: value})})
         with pytest.raises(ConfigError, match=rf"different settings of {group}\.{setting};"):
             RunFolder(tmp_path, other).open()
+    renamed = [Source("captions.csv", columns=("photo", "text"))]
+    with pytest.raises(ConfigError, match=r"different settings of data\.train;"):
+        RunFolder(tmp_path, replace(config, data=replace(config.data, train=renamed))).open()
     longer = replace(config, train=replace(config.train, epochs=99, devices=1))
     with pytest.raises(ModelError, match=r"last\.ckpt can't be read"):
         RunFolder(tmp_path, longer).open()
