@@ -40,8 +40,8 @@ def room_table() -> dict[str, set[str]]:
     rooms["export"] = set(rooms)
     rooms["captioning"] = {"data", "generation", "folder"}
     rooms["captioner"] = set(rooms)
+    rooms["tasks"] = set(rooms)
     rooms["ray_data"] = set(rooms)
-    rooms["tasks"] = set(rooms) - {"ray_data"}
     rooms["cli"] = {*rooms, "demo"}
     rooms["demo"] = set(rooms)
     # `python -m wordgaze`

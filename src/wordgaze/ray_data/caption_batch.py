@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -22,7 +23,8 @@ class CaptionBatch:
 
     Batches (dicts of arrays, Ray's default) have ``bytes`` and perhaps ``path``, as of ``read_binary_files``; or
     ``__key__``, ``__url__`` and a column for each suffix, as of ``read_webdataset(decoder=None)``; or ``path`` alone,
-    of files that this worker can read. ``key``, where there is one, stays; else the path, or WebDataset's key, is it.
+    text or bytes, of files that this worker can read. ``key``, where there is one, stays; else the path, or
+    WebDataset's key, is it.
 
     ``model``, ``device``, ``precision``, ``backend``: as of ``Captioner.from_pretrained``; ``strict``, ``options``: as
     of ``Captioner.caption``. Raises ConfigError where these make no sense, and for a batch without photos; whatever is
@@ -74,13 +76,14 @@ def _photos(batch: Mapping[str, Any]) -> SourcedPhotos:
             data = next((values[name] for name in suffixes if values[name] is not None), None)
             yield photo, _source(photo, data)
         else:
-            yield photo, source_of_file(photo, as_photo(str(values["path"])))
+            yield photo, source_of_file(photo, as_photo(photo.path))
 
 
 def _key_and_path(values: Mapping[str, Any]) -> tuple[str, str]:
     key, url = values.get("__key__"), values.get("__url__")
-    path = values.get("path", key if url is None else f"{url}/{key}")
-    return str(values.get("key", path if key is None else key)), str(path)
+    # As bytes where names need not be text, which Arrow's strings are.
+    path = os.fsdecode(values.get("path", key if url is None else f"{url}/{key}"))
+    return str(values.get("key", path if key is None else key)), path
 
 
 def _source(photo: ShardPhoto, data: Any) -> Any:
