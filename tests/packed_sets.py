@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-KINDS = ["tar", pytest.param("parquet", marks=pytest.mark.extra("parquet")), "table"]
+KINDS = ["tar", "parquet", "table"]
 
 
 def captions_flags(kind: str, folder: Path, captions: Mapping[Path, Sequence[str]]) -> list[str]:

@@ -220,7 +220,7 @@ def test_the_same_file_under_another_name_beats_an_earlier_near_one(tmp_path: Pa
     ]
 
 
-@pytest.mark.parametrize("kind", ["tar", pytest.param("parquet", marks=pytest.mark.extra("parquet"))])
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
 def test_photos_in_shards_are_opened_and_compared_where_they_lie(kind: str, tmp_path: Path) -> None:
     folder = tmp_path / "files"
     folder.mkdir()

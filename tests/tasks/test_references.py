@@ -27,7 +27,7 @@ def captions_of(kind: str, photos: list[Path], folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     "kind",
-    ["metadata.jsonl", "metadata.csv", "set.tar", pytest.param("set.parquet", marks=pytest.mark.extra("parquet"))],
+    ["metadata.jsonl", "metadata.csv", "set.tar", "set.parquet"],
 )
 def test_no_output_overwrites_what_holds_the_captions_of_a_folder(
     kind: str, photos: list[Path], tmp_path: Path
