@@ -29,6 +29,27 @@ def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) 
         assert others is ALONE and others.gather("a") == ["a"]
 
 
+@pytest.mark.parametrize(("local_rank", "gpu"), [(0, 0), (1, 1), (3, 1)])
+def test_each_process_has_a_gpu_of_its_own_as_far_as_they_go(
+    monkeypatch: pytest.MonkeyPatch, local_rank: int, gpu: int
+) -> None:
+    import torch
+
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 4 + local_rank)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 8)
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "8", "LOCAL_RANK": str(local_rank)}.items():
+        monkeypatch.setenv(name, value)
+    with processes() as others:
+        assert others == Processes(4 + local_rank, 8, local_rank)
+        assert chosen == [gpu]
+
+
 @pytest.mark.slow
 def test_two_processes_give_exactly_the_scores_of_one(model_folder: Path, tmp_path: Path) -> None:
     images, annotations = [], []

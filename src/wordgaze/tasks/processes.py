@@ -51,10 +51,14 @@ def processes() -> Iterator[Processes]:
     if "TORCHELASTIC_RUN_ID" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE
         return
-    from torch import distributed
+    from torch import cuda, distributed
 
     distributed.init_process_group("gloo", timeout=_LONGEST)
+    local_rank = int(os.environ["LOCAL_RANK"])
+    if cuda.is_available():
+        # What "cuda", and no device at all, mean from here on.
+        cuda.set_device(local_rank % cuda.device_count())
     try:
-        yield Processes(distributed.get_rank(), distributed.get_world_size(), int(os.environ["LOCAL_RANK"]))
+        yield Processes(distributed.get_rank(), distributed.get_world_size(), local_rank)
     finally:
         distributed.destroy_process_group()
