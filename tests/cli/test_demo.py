@@ -26,7 +26,7 @@ from PIL import Image
 from wordgaze import demo
 from wordgaze.captioner import Captioner
 from wordgaze.cli.main import main
-from wordgaze.demo import server
+from wordgaze.demo import limits, server
 from wordgaze.demo.page import EXAMPLE, MAX_BYTES
 from wordgaze.errors import ConfigError, PhotoError
 
@@ -259,6 +259,16 @@ def test_uploads_have_a_limit(served: Served) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         served.upload("big.png", bytes(MAX_BYTES + 1))
     assert refused.value.code == 413
+
+
+@pytest.mark.extra("demo")
+def test_uploads_together_have_a_limit(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_STORED", EXAMPLE.stat().st_size + 3000)  # the example lies there, too
+    served.upload("a.png", bytes(2000))
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        served.upload("b.png", bytes(range(200)) * 10)
+    assert refused.value.code == 503
+    assert json.load(refused.value)["detail"].startswith("The demo is busy: it holds as many photos as it may")
 
 
 @pytest.mark.extra("demo")

@@ -27,6 +27,9 @@ MAX_BYTES = 20 * 1024**2
 MAX_PIXELS = 50_000_000
 """Of an uploaded photo: 150 MB when it is decoded."""
 
+MAX_WAITING = 20
+"""Photos that may wait for the one that the model looks at; who comes then is told that the demo is busy."""
+
 _MOST_BEAMS, _MOST_CAPTIONS = 8, 4
 _STAGE = """<p role="alert" hidden></p>
 <div class="stage"><p class="empty">Looking…</p></div>
@@ -129,6 +132,8 @@ def build(captioner: Captioner) -> Any:
             trigger_mode="always_last",
             **how,
         )  # fmt: skip
+    # The page tells who waits their place in the queue.
+    page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
     return page
 
 

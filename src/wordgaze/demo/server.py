@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from wordgaze.demo.limits import Limits
 from wordgaze.demo.page import MAX_BYTES, build, check_gradio, import_gradio, part
 from wordgaze.errors import ConfigError
 
@@ -106,7 +107,7 @@ def serve(captioner: Captioner, port: int | None = None) -> Iterator[Any]:
                 prevent_thread_lock=True,
                 max_file_size=MAX_BYTES,
                 footer_links=[],
-                app_kwargs={"middleware": [(_Policy, (hosts,), {})]},
+                app_kwargs={"middleware": [(_Policy, (hosts,), {}), (Limits, (), {})]},
                 theme=gradio.themes.Default(
                     primary_hue="orange", neutral_hue="stone", font=_SYSTEM_FONTS, font_mono=["monospace"]
                 ).set(
