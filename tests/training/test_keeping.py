@@ -1,5 +1,6 @@
 """What a run has learnt is kept, on every path; what is worthless is not written over it."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -262,6 +263,47 @@ def test_skipping_goes_on_with_the_same_photos_after_a_stop(tmp_path, small_conf
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "again", callbacks=[Interrupt(8)])
     same(whole, train(config, tmp_path / "again").folder)
+
+
+def test_a_photo_that_vanished_before_a_resume_changes_no_order(tmp_path, plain, photos):
+    """As if it had vanished within the run; one that was left out and has been mended since stays out."""
+    folder, source = photos
+    vanishing, mended = folder / "000003.png", folder / "000017.png"
+    vanishing_bytes, whole_bytes = vanishing.read_bytes(), mended.read_bytes()
+    cut_short(mended)
+    config = plain(epochs=3, checkpoint_every=6)
+    config = replace(config, data=replace(config.data, train=[source], on_broken="skip"))
+
+    class Vanish(pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 6:
+                vanishing.unlink()
+
+    whole = train(config, tmp_path / "whole", callbacks=[Vanish()]).folder
+    vanishing.write_bytes(vanishing_bytes)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "again", callbacks=[Interrupt(7)])
+    vanishing.unlink()
+    mended.write_bytes(whole_bytes)
+    said = []
+    again = train(config, tmp_path / "again", on_message=said.append).folder
+    assert said[0] == "left out, 1 photos that could not be read when the run began"
+    assert said[1].startswith("1 photos of the run can't be read any more, and others take their places")
+    assert "000003.png no such file" in said[1]
+    assert list(losses_of(again)) == list(range(1, 13))
+    same(whole, again)
+
+    longer = replace(config, train=replace(config.train, epochs=4))
+    shorter = replace(longer, data=replace(longer.data, on_broken="stop"))
+    with pytest.raises(DataError, match=r"1 of 40 photos are missing, the first is .*000003\.png"):
+        train(shorter, tmp_path / "again")
+    captions = Path(source.captions)
+    listed = json.loads(captions.read_text())
+    gone = listed["images"].pop(0)["id"]
+    listed["annotations"] = [note for note in listed["annotations"] if note["image_id"] != gone]
+    captions.write_text(json.dumps(listed))
+    with pytest.raises(DataError, match=r"^The sources hold 38 training photos now, but the run began with 39; put"):
+        train(longer, tmp_path / "again")
 
 
 def test_a_validation_photo_that_breaks_later_ends_the_run_with_its_scores(tmp_path, small_config, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -28,7 +29,8 @@ class CaptionDataModule(LightningDataModule):
     """Training photos, and named sets of validation photos, one loader each, in the order of ``validation``.
 
     ``views`` give what is seen of the training photos. A validation photo that can't be read raises no error, but is
-    named in its batch: the scores of a validation are not lost for one of its photos.
+    named in its batch: the scores of a validation are not lost for one of its photos. ``state`` is what a run must know
+    to resume with the same batches; it is in the checkpoints.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class CaptionDataModule(LightningDataModule):
         validation: Mapping[str, Sequence[CaptionedPhoto]],
         views: Views,
         *,
+        state: Mapping[str, Any] | None = None,
         encode: Encode,
         pad_id: int,
         transform: PhotoTransform,
@@ -48,6 +51,7 @@ class CaptionDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.views = views
+        self.state = dict(state or {})
         self.train_set = TrainingDataset(train, views, encode, captions_per_photo, seed)
         self.validation_sets = {name: ValidationDataset(photos, transform) for name, photos in validation.items()}
         self.sampler = EpochSampler(len(self.train_set), seed, row_groups_of(train))
@@ -61,6 +65,9 @@ class CaptionDataModule(LightningDataModule):
     def batches_per_epoch(self) -> int:
         """Return the number of batches on one device."""
         return len(self.train_set) // self.batch_size
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.state
 
     def resume(self, epoch: int, batches: int) -> None:
         """Resume in ``epoch`` after its first ``batches``."""

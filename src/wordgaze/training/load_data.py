@@ -12,6 +12,7 @@ from wordgaze.text.tokenizer import CaptionTokenizer
 from wordgaze.training.callbacks import OnMessage
 from wordgaze.training.config import DataOptions
 from wordgaze.training.drawn import DrawnSources
+from wordgaze.training.kept_photos import KeptPhotos
 from wordgaze.training.leak import describe_leaks
 from wordgaze.training.usable import find_broken, without_broken, without_empty
 
@@ -20,13 +21,15 @@ from wordgaze.training.usable import find_broken, without_broken, without_empty
 class TrainingData:
     """What a run learns from, and what it is validated on, by the sets' names: all of these photos can be read.
 
-    ``drawn``: the scenes among them, which are still to be moved into the run's folder.
+    ``drawn``: the scenes among them, which are still to be moved into the run's folder. ``kept``: what a run that
+    resumes must know of them.
     """
 
     training: CaptionSet
     validation: dict[str, CaptionSet]
     options: DataOptions
     drawn: DrawnSources
+    kept: KeptPhotos
 
     @property
     def captions(self) -> int:
@@ -47,18 +50,29 @@ class TrainingData:
         return replace(self, training=training)
 
 
-def load_data(options: DataOptions, drawn: DrawnSources, on_message: OnMessage) -> TrainingData:
-    """Load the sources; draw those of drawn scenes; leave out photos that can't be read, or raise DataError."""
-    training = load_sources([drawn.source(source) for source in options.train], check_files=True)
+def load_data(
+    options: DataOptions, drawn: DrawnSources, on_message: OnMessage, kept: KeptPhotos | None = None
+) -> TrainingData:
+    """Load the sources; draw those of drawn scenes; leave out photos that can't be read, or raise DataError.
+
+    ``kept``: those of a run that resumes, which are to be the same.
+    """
+    skip = options.on_broken == "skip"
+    check_files = not skip or kept is None  # else a photo that has vanished is one that can't be read
+    training = load_sources([drawn.source(source) for source in options.train], check_files=check_files)
     validation = {
-        name: load_sources([drawn.source(source)], check_files=True) for name, source in options.validation.items()
+        name: load_sources([drawn.source(source)], check_files=check_files)
+        for name, source in options.validation.items()
     }
     sets = (training, *validation.values())
     photos = (photo for captions in sets for photo in captions)
     broken = find_broken((photo for photo in photos if not drawn.holds(photo.path)), on_message)
-    skip = options.on_broken == "skip"
-    usable = [without_broken(photos, broken, skip, on_message) for photos in sets]
+    if kept is None or (broken and not skip):
+        usable = [without_broken(photos, broken, skip, on_message) for photos in sets]
+        kept = KeptPhotos.of(usable, broken)
+    else:
+        usable = kept.choose(sets, broken, on_message)
     for line in describe_leaks(usable[0], dict(zip(validation, usable[1:], strict=True)), drawn.holds):
         on_message(line)
     training, *others = map(drawn.settled, usable)
-    return TrainingData(training, dict(zip(validation, others, strict=True)), options, drawn)
+    return TrainingData(training, dict(zip(validation, others, strict=True)), options, drawn, kept)

@@ -28,6 +28,7 @@ from wordgaze.training.dataset import collate_photos, collate_training
 from wordgaze.training.devices import check_devices, choose_precision, count_devices, device_of, is_bfloat16
 from wordgaze.training.drawn import DrawnSources
 from wordgaze.training.fit import choose_inputs, compile_layers, freeze_encoder, make_data_module, self_critical_step
+from wordgaze.training.kept_photos import KeptPhotos
 from wordgaze.training.load_data import TrainingData, load_data
 from wordgaze.training.module import CaptionModule
 from wordgaze.training.run_folder import RunFolder
@@ -143,7 +144,7 @@ def make_plan(
     folder.open()
     config.check()
     with DrawnSources(folder) as drawn, TemporaryDirectory(prefix="wordgaze-") as scratch:
-        data = load_data(config.data, drawn, on_message)
+        data = load_data(config.data, drawn, on_message, KeptPhotos.in_checkpoint(folder.checkpoint))
         pl.seed_everything(config.train.seed, workers=True, verbose=False)
         start = starting_model(data, folder.tokenizer(), config.encoder, config.decoder, config.tokenizer, config.train)
         data = data.without_empty(start.parts.tokenizer, on_message)

@@ -18,6 +18,7 @@ from wordgaze.training.config import TrainingConfig
 from wordgaze.training.devices import check_devices
 from wordgaze.training.drawn import DrawnSources
 from wordgaze.training.fit import fit
+from wordgaze.training.kept_photos import KeptPhotos
 from wordgaze.training.load_data import load_data
 from wordgaze.training.loggers import DrawCaption
 from wordgaze.training.run_folder import RunFolder
@@ -67,7 +68,7 @@ def train(
         on_message = _silent
     signals = StopSignals()
     with signals.caught(), folder.locked(), DrawnSources(folder) as drawn:
-        data = load_data(config.data, drawn, on_message)
+        data = load_data(config.data, drawn, on_message, KeptPhotos.in_checkpoint(folder.checkpoint))
         pl.seed_everything(config.train.seed, workers=True, verbose=False)
         # That a feature map's network has weights for a head it has not is no news.
         logging.getLogger("timm.models._builder").setLevel(logging.ERROR)

@@ -52,7 +52,7 @@ def find_broken(
             reasons = zip(some, pool.map(reason, some), strict=True)
             broken |= {photo.path: why for photo, why in reasons if why is not None}
     if odd:
-        on_message(f"{len(odd):,} of {len(unique):,} photos are taken as they are: {_named(sorted(odd), odd)}")
+        on_message(f"{len(odd):,} of {len(unique):,} photos are taken as they are: {named(sorted(odd), odd)}")
     return broken
 
 
@@ -90,14 +90,15 @@ def without_broken(
     unique = list(dict.fromkeys(lost))
     count = f"{len(unique):,} of {len({photo.path for photo in captions}):,} photos can't be read"
     if not skip:
-        raise DataError(f"{count}: {_named(unique, broken)}; or {_REMEDY}, to train without.")
+        raise DataError(f"{count}: {named(unique, broken)}; or {_REMEDY}, to train without.")
     if len(lost) == len(captions):
-        raise DataError(f"None of the {len(unique):,} photos can be read: {_named(unique, broken)}.")
-    on_message(f"left out, {count}: {_named(unique, broken)}")
+        raise DataError(f"None of the {len(unique):,} photos can be read: {named(unique, broken)}.")
+    on_message(f"left out, {count}: {named(unique, broken)}")
     return replace(captions, photos=PhotoTable(photo for photo in captions if photo.path not in broken))
 
 
-def _named(paths: Sequence[Path], broken: Mapping[Path, str]) -> str:
+def named(paths: Sequence[Path], broken: Mapping[Path, str]) -> str:
+    """Return the first of the paths, each with the reason why it is broken, and how many more there are."""
     names = " · ".join(f"{path} {broken[path]}" for path in paths[:_NAMED])
     return names + (f" · and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else "")
 
