@@ -7,8 +7,6 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pytest
-
 KINDS = ["tar", "parquet", "table"]
 
 
