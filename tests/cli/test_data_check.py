@@ -108,10 +108,14 @@ def test_a_name_that_is_no_text_is_written(tmp_path: Path) -> None:
         ([".", "--format", "xml"], "format is 'xml'; use auto or one of"),
         ([".", "--json", "a.txt"], "a.txt is an input"),
         ([".", "--html", "nowhere/page.html"], "There is no folder nowhere"),
+        ([".", "--html", "page.json"], "--html is page.json; end it in .html or .htm"),
+        ([".", "--fix", "clean.csv"], "--fix is clean.csv; end it in .json"),
+        (["empty"], "empty holds no captioned photos"),
     ],
 )
 def test_wrong_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str) -> None:
     folder = folder_of(tmp_path / "set", {"a": "a dog"})
+    (folder / "empty").mkdir()
     monkeypatch.chdir(folder)
     result = run(*arguments)
     assert result.exit_code == 2 and message in result.stderr

@@ -75,6 +75,8 @@ def check(
             raise click.UsageError(f"--ignore {kind}: no such kind; use one of {', '.join(KINDS)}.")
     if against is None and against_root is not None:
         raise click.UsageError("--against-root applies to --against; give --against OTHER, or leave it out.")
+    _check_suffix("--html", html_path, (".html", ".htm"))
+    _check_suffix("--fix", fix_path, (".json",))
     checker = DataChecker(path, CheckOptions(against, root, against_root, format, split, columns or (), ignore))
     if fix_path is not None and any(photo.packed for photo in checker.contents.photos):
         raise click.UsageError("--fix needs photos that are files; leave it out, or unpack the shards first.")
@@ -85,6 +87,12 @@ def check(
     _print_check(result, None if show_all else SHOWN)
     _write(result, json_path, html_path, fix_path)
     context.exit(1 if result.count(wrong=True) or (strict and result.count(wrong=False)) else 0)
+
+
+def _check_suffix(option: str, path: str | None, suffixes: tuple[str, ...]) -> None:
+    """Raise UsageError for an output whose name promises another format than it gets."""
+    if path is not None and not path.lower().endswith(suffixes):
+        raise click.UsageError(f"{option} is {one_line(path)}; end it in {' or '.join(suffixes)}.")
 
 
 def _print_check(result: DataCheck, shown: int | None) -> None:

@@ -21,6 +21,8 @@ from wordgaze.data.check.near_duplicates import NONE, FingerprintTable, near_dup
 from wordgaze.data.packed import PackedPhoto
 from wordgaze.data.photo_table import PhotoTable
 from wordgaze.data.readers.caption_file import CaptionedPhoto
+from wordgaze.errors import DataError
+from wordgaze.files import one_line
 
 _AHEAD = 8 * THREADS
 
@@ -88,6 +90,8 @@ class DataChecker:
     def __init__(self, path: str, options: CheckOptions) -> None:
         self.options = options
         self.contents = read_contents(path, options.root, options.format, options.split, options.columns)
+        if not self.contents.photos and not self.contents.findings:
+            raise DataError(f"{one_line(path)} holds no captioned photos; name a file or folder of captions.")
         self.against = None if options.against is None else read_contents(options.against, options.against_root)
         self._rows = list(_rows(self.contents, self.against))
         # A set may list a photo more than once, under several ids.
