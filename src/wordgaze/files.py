@@ -267,6 +267,10 @@ def _check_place(output: Path) -> None:
     target = Path(os.path.realpath(output))
     if not target.parent.is_dir():
         folder = output.parent if not output.parent.is_dir() else target.parent
+        if folder.exists():
+            raise ConfigError(
+                f"{one_line(folder)} is a file, not a folder; choose another for {one_line(output.name)}."
+            )
         raise ConfigError(
             f"There is no folder {one_line(folder)} for {one_line(output.name)}; make it, or choose another."
         )

@@ -81,12 +81,13 @@ def test_a_list_may_name_tars(model: list[str], tar: Path, tmp_path: Path) -> No
         (["photo.jpg", "--claim"], "are for --out-dir; add --out-dir DIR"),
         (["photo.jpg", "--retry", "failed"], "--retry is for -o and --out-dir"),
         (["TAR", "--out-dir", "OUT", "--claim", "--shard", "0/2"], "give one of the two"),
-        (["TAR", "--out-dir", "OUT", "--shard", "2/2"], "give i/n"),
+        (["TAR", "--out-dir", "OUT", "--shard", "2/2"], "give I/N"),
         (["TAR", "--out-dir", "OUT", "--shard", "auto"], "needs the variables of SLURM or torchrun"),
         (["TAR", "--out-dir", "TARS"], "The tars lie in"),
         (["TAR", "TAR", "--out-dir", "OUT"], "would both be written as 00000"),
         (["TAR", "photo.jpg", "--out-dir", "OUT"], "photo.jpg is not a tar"),
         (["TAR", "--out-dir", "OUT", "--json"], "leave out --json"),
+        (["TAR", "--out-dir", "OUT", "--sidecar", ".txt"], "leave out --json, --confidence, -o, --sidecar and --xmp"),
         (["--out-dir", "OUT"], "Missing argument"),
     ],
 )
@@ -122,7 +123,7 @@ def test_the_part_of_a_machine(environment: dict[str, str] | str, part: tuple[in
     if isinstance(environment, str):
         environment = dict(pair.split("=") for pair in environment.split())
     if part is None:
-        with pytest.raises(ConfigError, match="give --shard i/n"):
+        with pytest.raises(ConfigError, match="give --shard I/N"):
             parse_part("auto", environment)
     else:
         assert parse_part("auto", environment) == part

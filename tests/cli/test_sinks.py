@@ -134,8 +134,9 @@ def test_sinks_are_combined_and_each_gets_what_it_lacks(mixed: Path, tmp_path: P
     [
         (["-o", "rows.jsonl", "--json"], "-o prints nothing"),
         (["--sidecar", ".txt", "--confidence"], "--sidecar prints nothing"),
-        (["-o", "rows.txt"], "end it in .jsonl, .csv, .parquet"),
+        (["-o", "rows.txt"], "end it in .jsonl or .csv or .parquet"),
         (["-o", "nowhere/rows.csv"], "There is no folder nowhere"),
+        (["-o", "FILE/rows.csv"], "is a file, not a folder"),
         (["-o", "-", "rows.csv"], "its name tells the format"),
         (["--sidecar", "txt"], "a dot and letters"),
         (["--sidecar", ".PNG"], "which other files end with"),
@@ -149,6 +150,7 @@ def test_flags_that_make_no_sense(
     photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    flags = [flag.replace("FILE", str(photos[0])) for flag in flags]
     result = caption(photos[0], *flags)
     assert result.exit_code == 2 and words in result.stderr and result.stdout == ""
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]

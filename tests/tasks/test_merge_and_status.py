@@ -107,5 +107,5 @@ def test_folders_that_hold_no_shards(tmp_path: Path, tars: list[Path]) -> None:
         done = wordgaze(*command)
         assert done.exit_code == 2 and "holds no shards of captions" in done.stderr
     out = run(tars, tmp_path / "out")
-    assert "is no .jsonl, .csv, .parquet file" in wordgaze("merge", out, tmp_path / "all.txt").stderr
+    assert "is no .jsonl or .csv or .parquet file" in wordgaze("merge", out, tmp_path / "all.txt").stderr
     assert "would lie among the shards" in wordgaze("merge", out, out / "all.jsonl").stderr

@@ -99,7 +99,7 @@ def find_shards(values: ShardOptions, photos: PhotoOptions, prints: bool = False
         return None
     if prints:
         raise click.UsageError(
-            "--out-dir writes captions into its own files; leave out --json, --confidence and --xmp."
+            "--out-dir writes captions into its own files; leave out --json, --confidence, -o, --sidecar and --xmp."
         )
     if values.shard is not None and values.claim:
         raise click.UsageError("--shard deals the shards and --claim shares them; give one of the two.")

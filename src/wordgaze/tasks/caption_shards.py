@@ -84,7 +84,7 @@ def shard_run(
 
 
 def parse_part(text: str, environment: Mapping[str, str] = os.environ) -> Part:
-    """Return the part that ``i/n``, or ``auto``, stands for; raise ConfigError.
+    """Return the part that ``I/N``, or ``auto``, stands for; raise ConfigError.
 
     ``auto``: torchrun's RANK and WORLD_SIZE, or SLURM's variables of a job array, of tasks, or of both.
     """
@@ -93,7 +93,7 @@ def parse_part(text: str, environment: Mapping[str, str] = os.environ) -> Part:
     index, slash, count = text.partition("/")
     if slash and index.isdecimal() and count.isdecimal() and int(index) < int(count):
         return int(index), int(count)
-    raise ConfigError(f"--shard is {text!r}; give i/n, the number of this machine from 0 to n - 1, or auto.")
+    raise ConfigError(f"--shard is {text!r}; give I/N, the number of this machine from 0 to N - 1, or auto.")
 
 
 _Names = tuple[str, str]
@@ -122,9 +122,9 @@ def _part_of(environment: Mapping[str, str]) -> Part:
     except (ValueError, KeyError, ZeroDivisionError):
         raise ConfigError(
             "--shard auto can't tell this machine's number from the variables of SLURM or torchrun (a job array must "
-            "have all numbers from its first to its last); give --shard i/n."
+            "have all numbers from its first to its last); give --shard I/N."
         ) from None
-    raise ConfigError("--shard auto needs the variables of SLURM or torchrun, which are not set; give --shard i/n.")
+    raise ConfigError("--shard auto needs the variables of SLURM or torchrun, which are not set; give --shard I/N.")
 
 
 def _checked(index: int, count: int) -> Part:

@@ -31,7 +31,9 @@ def check_row_file(path: AnyPath, inputs: Iterable[AnyPath] = ()) -> None:
     """Raise ConfigError where rows can't be written to ``path``, before a model is loaded for them."""
     file = Path(path)
     if file.suffix.lower() not in ROW_FORMATS:
-        raise ConfigError(f"-o is {one_line(file)}; its name tells the format, so end it in {', '.join(ROW_FORMATS)}.")
+        raise ConfigError(
+            f"-o is {one_line(file)}; its name tells the format, so end it in {' or '.join(ROW_FORMATS)}."
+        )
     if file.suffix.lower() == ".parquet":
         require_parquet()
         check_outputs([file, partial_file(file)], inputs)

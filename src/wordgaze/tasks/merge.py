@@ -38,7 +38,7 @@ def merge(folder: AnyPath, out: AnyPath, *, partial: bool = False) -> Merged:
     source, target = OutFolder(folder), Path(out)
     write = _WRITERS.get(target.suffix.lower())
     if write is None:
-        raise ConfigError(f"{one_line(target)} is no {', '.join(_WRITERS)} file; name one, by its suffix.")
+        raise ConfigError(f"{one_line(target)} is no {' or '.join(_WRITERS)} file; name one, by its suffix.")
     check_outputs([target])
     contents = source.contents()
     plans = source.plans(contents)

@@ -21,7 +21,7 @@ from tests.captioning.shards.standin import (
 )
 
 from wordgaze.captioning.shards.inputs import list_shards, tar_shards
-from wordgaze.captioning.shards.marker import read_marker
+from wordgaze.captioning.shards.marker import general, read_marker
 from wordgaze.errors import ConfigError
 
 
@@ -147,7 +147,7 @@ def test_rows_of_other_runs_are_not_mixed(tars: list[Path], out: Path, other, se
     before = listing(out)
     with pytest.raises(ConfigError, match=sentence):
         list(make_run(tar_shards(tars), out, other).run())
-    with pytest.raises(ConfigError, match="files are JSONL, not PARQUET"):
+    with pytest.raises(ConfigError, match=r"files are \.jsonl, not \.parquet"):
         list(make_run(tar_shards(tars), out, rows="parquet").run())
     assert listing(out) == before
 
@@ -229,3 +229,8 @@ def test_a_worker_that_slept_drops_a_shard_with_a_new_owner(tars: list[Path], ou
     assert listing(out) == ["00000.jsonl", "00000_stats.json"]
     marker = read_marker(out / "00000_stats.json")
     assert marker is not None and marker.captioned == 5
+
+
+def test_a_reason_has_no_numbers_but_those_of_names() -> None:
+    assert general("has 12,345 of 2.5 pixels, at 7") == "has # of # pixels, at #"
+    assert general("not a photo (TIFF, JPEG 2000, PPM)") == "not a photo (TIFF, JPEG 2000, PPM)"

@@ -71,7 +71,8 @@ class Tally:
 
 def general(error: str) -> str:
     """Return a sentence with its numbers replaced by #, so that photos with the same fault count as one reason."""
-    return re.sub(r"\d[\d,.]*\d|\d", "#", error)[:200]
+    # The 2000 of JPEG 2000 is a name.
+    return re.sub(r"(?<!JPEG )(?<!\d)\d(?:[\d,.]*\d)?", "#", error)[:200]
 
 
 def most_frequent(reasons: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -92,7 +92,9 @@ class OutFolder:
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise ConfigError(f"The folder {one_line(self.path)} can't be read ({error.strerror}).") from None
+            raise ConfigError(
+                f"The folder {one_line(self.path)} can't be read ({error.strerror}); check the path."
+            ) from None
         return contents
 
     def plans(self, contents: Contents) -> list[Plan]:
@@ -164,7 +166,7 @@ class OutFolder:
 
     def _check_plan(self, plan: Plan, other: Plan, difference: str | None) -> None:
         if difference is None and other.rows != plan.rows:
-            difference = f"its files are {other.rows.upper()}, not {plan.rows.upper()}"
+            difference = f"its files are .{other.rows}, not .{plan.rows}"
         if difference is None and other.names and plan.names and other.names != plan.names:
             difference = "it is of another list of photos, or photos were added or removed since"
         if difference is None and bool(other.names) != bool(plan.names):

@@ -104,7 +104,7 @@ class LineFile:
                     continue
                 try:
                     if number == 1 and self._lines.header:
-                        raise ValueError("is not the header")
+                        raise ValueError("the names of the columns are missing")
                     yield line, self._lines.decode(line)
                 except ValueError as error:
                     why = f"line {number} is no row of captions: {first_line(error)}"
