@@ -62,20 +62,23 @@ def shard_options(command: Callable[..., None]) -> Callable[..., None]:
                 "same command resumes it.",
             ),
             click.option(
-                "--format", "rows", type=click.Choice(["jsonl", "parquet"]), help="Of --out-dir. [default: jsonl]"
+                "--format",
+                "rows",
+                type=click.Choice(["jsonl", "parquet"]),
+                help="With --out-dir: the format of the rows. [default: jsonl]",
             ),
             click.option(
                 "--shard",
                 metavar="I/N|auto",
-                help="Of --out-dir: take every Nth shard, from I on (0 to N-1); auto asks SLURM or torchrun.",
+                help="With --out-dir: take every Nth shard, from I on (0 to N-1); auto asks SLURM or torchrun.",
             ),
             click.option(
-                "--claim", is_flag=True, help="Of --out-dir: share the shards with other runs of the same command."
+                "--claim", is_flag=True, help="With --out-dir: share the shards with other runs of the same command."
             ),
             click.option(
                 "--retry",
                 type=click.Choice(["failed"]),
-                help="Of -o and --out-dir: caption again the photos that failed before, and replace their rows.",
+                help="With -o and --out-dir: caption again the photos that failed before, and replace their rows.",
             ),
         )
     ):

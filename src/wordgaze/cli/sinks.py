@@ -141,7 +141,7 @@ def sink_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--min-confidence",
             type=click.FloatRange(0, 1),
-            help="Of --xmp: leave captions of less confidence out of the metadata, and list them.",
+            help="With --xmp: leave captions of less confidence out of the metadata, and list them.",
         ),
     ]
     for option in reversed(options):
