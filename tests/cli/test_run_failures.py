@@ -155,7 +155,15 @@ def test_a_signal_lets_the_batch_finish_and_then_ends_the_run_itself(
     log = folder.parent / "log.txt"
     rows = folder.parent / "rows.jsonl"
     with log.open("wb") as err, (folder.parent / "out.jsonl").open("wb") as out:
-        process = subprocess.Popen(command, cwd=folder.parent, env=environment, stdout=out, stderr=err)
+        process = subprocess.Popen(
+            command,
+            cwd=folder.parent,
+            env=environment,
+            stdout=out,
+            stderr=err,
+            # A shell that runs the tests in the background has it ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         written = rows if "-o" in flags else folder.parent / "out.jsonl"
         while process.poll() is None and not (written.exists() and written.stat().st_size):
             time.sleep(0.01)
