@@ -111,6 +111,7 @@ def test_a_name_that_is_no_text_is_written(tmp_path: Path) -> None:
         ([".", "--html", "page.json"], "--html is page.json; end it in .html or .htm"),
         ([".", "--fix", "clean.csv"], "--fix is clean.csv; end it in .json"),
         (["empty"], "empty holds no captioned photos"),
+        ([".", "--split", "nope"], "there is no split 'nope'; its format has none: leave it out"),
     ],
 )
 def test_wrong_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str) -> None:

@@ -14,7 +14,8 @@ from wordgaze.data.json_file import PhotoId, id_of, known_id, new_id, value_of
 from wordgaze.data.photo_table import PhotoTable
 from wordgaze.data.readers import READERS, coco, karpathy
 from wordgaze.data.readers.caption_file import CaptionedPhoto, CaptionFile, Reader
-from wordgaze.errors import DataError
+from wordgaze.errors import ConfigError, DataError
+from wordgaze.files import one_line
 
 TRAINING = ("train", "restval")
 """Splits that are trained on; Karpathy's restval counts as train."""
@@ -41,7 +42,8 @@ def read_contents(
 ) -> Contents:
     """Return what can be read of a file or folder of captions.
 
-    A DataError is raised only where there is no such file or folder; what is wrong in it is a finding.
+    A DataError is raised only where there is no such file or folder, a ConfigError where it has no such split; what is
+    wrong in it is a finding.
     """
     file = CaptionFile(path, root, split, columns=columns)
     findings: list[Finding] = []
@@ -73,8 +75,9 @@ def _photos(file: CaptionFile, reader: Reader) -> tuple[PhotoTable, list[str]]:
     """Return the photos of the split that was asked for, or of all, each with its split."""
     names = reader.splits(file)
     if file.split is not None:
-        if not names:
-            raise DataError(f"{file.path}: this format has no splits; leave out split {file.split!r}.")
+        if file.split not in names:
+            rest = f"it has {', '.join(names)}: choose one of these" if names else "its format has none: leave it out"
+            raise ConfigError(f"{one_line(file.path)}: there is no split {file.split!r}; {rest}.")
         photos = PhotoTable.of(reader.read(file))
         return photos, [file.split] * len(photos)
     if not names:
