@@ -18,6 +18,7 @@ from wordgaze.data.captions import Source
 from wordgaze.data.readers.caption_file import CaptionedPhoto
 from wordgaze.errors import ConfigError, DataError, ModelError, PhotoError
 from wordgaze.tasks.train import describe, train
+from wordgaze.text.tokenizer import CaptionTokenizer
 from wordgaze.training import load_data
 from wordgaze.training import module as training_module
 from wordgaze.training import self_critical as step_module
@@ -305,6 +306,23 @@ def test_a_photo_that_vanished_before_a_resume_changes_no_order(tmp_path, plain,
     captions.write_text(json.dumps(listed))
     with pytest.raises(DataError, match=r"^The sources hold 38 training photos now, but the run began with 39; put"):
         train(longer, tmp_path / "again")
+
+
+def test_another_tokenizer_than_the_run_began_with_is_refused(tmp_path, plain):
+    config = plain(epochs=3, checkpoint_every=6)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", callbacks=[Interrupt(7)])
+    file = tmp_path / "run" / "checkpoints" / "tokenizer.json"
+    own = CaptionTokenizer.load(file)
+    words = [word for word, _ in sorted(own._tokenizer.get_vocab().items(), key=lambda item: item[1])]
+    swapped = json.loads(file.read_text())
+    vocabulary = swapped["model"]["vocab"]
+    vocabulary[words[-1]], vocabulary[words[-2]] = vocabulary[words[-2]], vocabulary[words[-1]]
+    file.write_text(json.dumps(swapped))
+    with pytest.raises(ConfigError, match=r"tokenizer\.json is not the tokenizer that the run began with; put that"):
+        train(config, tmp_path / "run")
+    own.save(file)
+    assert train(config, tmp_path / "run").steps == 15
 
 
 def test_a_validation_photo_that_breaks_later_ends_the_run_with_its_scores(tmp_path, small_config, monkeypatch):

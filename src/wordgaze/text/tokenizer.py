@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 _BOS_NAMES = (BOS, "<s>", "[CLS]", "<|startoftext|>", "<|begin_of_text|>", "<|endoftext|>")
 _EOS_NAMES = (EOS, "</s>", "[SEP]", "<|end_of_text|>", "<|endoftext|>")
 _PAD_NAMES = (PAD, "[PAD]", "<|pad|>")
+_SAMPLE = "A Photo, of 2 dogs \u2014 and a na\u00efve man's caf\u00e9: t-shirts!"
 _WORD_CHARACTER = r"[\p{L}\p{M}\p{N}]"
 
 
@@ -130,6 +132,12 @@ class CaptionTokenizer:
     def vocab_size(self) -> int:
         """Return the number of ids, special ones included."""
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def fingerprint(self) -> str:
+        """Return what differs between tokenizers that give other ids: of the vocabulary, and of a sample's ids."""
+        vocabulary = sorted(self._tokenizer.get_vocab().items())
+        known = [vocabulary, self.bos_id, self.eos_id, self.pad_id, self.encode(_SAMPLE)]
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
 
     def encode(self, caption: str, max_length: int | None = None) -> list[int]:
         """Return the ids of ``caption``, from the start to the end token; at most ``max_length``, the end included."""

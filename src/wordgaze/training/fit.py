@@ -188,7 +188,7 @@ def make_data_module(parts: ModelParts, data: TrainingData, views: Views, seed: 
         data.training.photos,
         data.validation_photos,
         views,
-        state={"kept_photos": data.kept.to_dict()},
+        state={"kept_photos": data.kept.to_dict(), "tokenizer": parts.tokenizer.fingerprint()},
         encode=parts.tokenizer.encode,
         pad_id=parts.tokenizer.pad_id,
         transform=PhotoTransform(parts.preprocessing),

@@ -147,6 +147,7 @@ def make_plan(
         data = load_data(config.data, drawn, on_message, KeptPhotos.in_checkpoint(folder.checkpoint))
         pl.seed_everything(config.train.seed, workers=True, verbose=False)
         start = starting_model(data, folder.tokenizer(), config.encoder, config.decoder, config.tokenizer, config.train)
+        folder.check_tokenizer(start.parts.tokenizer)
         data = data.without_empty(start.parts.tokenizer, on_message)
         encoder = config.encoder
         if encoder.cache is not None:

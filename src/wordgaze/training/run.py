@@ -73,6 +73,7 @@ def train(
         # That a feature map's network has weights for a head it has not is no news.
         logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
         start = starting_model(data, folder.tokenizer(), config.encoder, config.decoder, config.tokenizer, config.train)
+        folder.check_tokenizer(start.parts.tokenizer)
         data = data.without_empty(start.parts.tokenizer, on_message)
         fitted = fit(
             start, data, folder, config.encoder, config.train, config.generation, on_message, signals, callbacks, draw

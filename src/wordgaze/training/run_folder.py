@@ -26,6 +26,7 @@ from wordgaze.training.checkpoint_file import BEST, CHECKPOINTS, LAST, PREVIOUS,
 from wordgaze.training.config import TrainingConfig
 from wordgaze.training.config_file import describe, parse_config
 from wordgaze.training.folder_lock import FolderLock
+from wordgaze.training.kept_photos import STATE_KEY
 from wordgaze.training.settings import settings_of
 
 CONFIG_FILE, LOG, SAMPLES, CURVES = "training.yaml", "log.csv", "samples.csv", "curves.png"
@@ -142,6 +143,15 @@ class RunFolder:
                 if path.exists():
                     return CaptionTokenizer.load(path)
         return None
+
+    def check_tokenizer(self, tokenizer: CaptionTokenizer) -> None:
+        """Raise ConfigError where a run that resumes began with another tokenizer: its ids meant other words."""
+        began = (self.checkpoint or {}).get(STATE_KEY, {}).get("tokenizer")
+        if began is not None and began != tokenizer.fingerprint():
+            raise ConfigError(
+                f"{self._tokenizer} is not the tokenizer that the run began with; put that file back to resume, choose "
+                "another --out, or give --restart to start over."
+            )
 
     def begin(self, tokenizer: CaptionTokenizer | None) -> None:
         """Make the folder ready: of an earlier run, delete what is not the model; of a run that resumes, later rows."""
