@@ -12,7 +12,7 @@ from wordgaze.data.check.findings import KINDS, Finding
 from wordgaze.data.packed import PackedPhoto
 from wordgaze.files import one_line
 from wordgaze.tasks.data_check import DataCheck
-from wordgaze.tasks.page_parts import STYLE, embedded_photo
+from wordgaze.tasks.page_parts import HEAD, STYLE, embedded_photo
 
 SHOWN = 24
 """Findings of a kind that are shown with their photos; more are listed by name, up to ``LISTED``."""
@@ -99,16 +99,9 @@ def _article(finding: Finding, sources: Mapping[str, PackedPhoto]) -> str:
     )
 
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="color-scheme" content="light dark">
-<title>wordgaze: @TITLE@</title>
-<style>
-@STYLE@a { color: var(--mark); }
+_PAGE = (
+    HEAD
+    + """a { color: var(--mark); }
 .photos { display: flex; flex-wrap: wrap; gap: .4rem; justify-content: center; }
 .photos img { flex: 0 1 auto; min-width: 0; max-width: calc(50% - .2rem); object-fit: contain; margin: 0;
   outline: 1px solid var(--line); }
@@ -126,3 +119,4 @@ summary { cursor: pointer; }
 </body>
 </html>
 """
+)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from wordgaze.tasks.evaluate import Evaluation, ScoredPhoto
-from wordgaze.tasks.page_parts import STYLE, embedded_photo
+from wordgaze.tasks.page_parts import HEAD, STYLE, embedded_photo
 
 SHOWN = 24
 """Photos at either end."""
@@ -66,16 +66,9 @@ def _picture(photo: ScoredPhoto) -> str:
     return embedded_photo(photo.packed or photo.file, photo.caption)
 
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="color-scheme" content="light dark">
-<title>wordgaze: @TITLE@</title>
-<style>
-@STYLE@</style>
+_PAGE = (
+    HEAD
+    + """</style>
 </head>
 <body>
 <h1>@TITLE@</h1>
@@ -88,3 +81,4 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
+)

@@ -14,6 +14,18 @@ from wordgaze.errors import PhotoError
 LONGEST = 320
 """Pixels of a photo's longer side."""
 
+HEAD = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="color-scheme" content="light dark">
+<title>wordgaze: @TITLE@</title>
+<style>
+@STYLE@"""
+"""How a page begins: no script, nothing from elsewhere. Its styles may go on."""
+
 STYLE = """:root { --paper: #fafafa; --card: #fff; --ink: #18181b; --quiet: #5f5f68; --line: #e4e4e7; --mark: #a33c00; }
 @media (prefers-color-scheme: dark) {
   :root { --paper: #131316; --card: #1c1c20; --ink: #f4f4f5; --quiet: #a6a6b0; --line: #34343a; --mark: #f9a63f; }
