@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import lightning.pytorch as pl
 import pytest
 import torch
+from tests.tiny_gpt2 import tiny_gpt2
 from tests.training.runs import Interrupt, losses_of, rows_of, self_critical, untimed, weights_of
 
 from wordgaze.captioner import Captioner
@@ -212,22 +213,9 @@ def test_frozen_layers_stay_and_the_rest_learns(tmp_path, small_config):
 
 def test_a_decoder_can_start_from_gpt2(tmp_path, small_config):
     transformers = pytest.importorskip("transformers")
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    folder = tmp_path / "gpt2"
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=280, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(["a red circle above a blue square"] * 3, trainer)
-    size = tokenizer.get_vocab_size()
-    config = transformers.GPT2Config(vocab_size=size, n_positions=32, n_embd=32, n_layer=2, n_head=4)
-    model = transformers.GPT2LMHeadModel(config)
-    model.save_pretrained(folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    folder = tiny_gpt2(tmp_path / "gpt2")
+    model = transformers.GPT2LMHeadModel.from_pretrained(folder)
+    size = model.config.vocab_size
     started = build_model(small_config().encoder, DecoderOptions(str(folder)), size)
     assert torch.equal(started.decoder.token_embedding.weight, model.transformer.wte.weight)
     assert started.config.decoder.layers == 2
