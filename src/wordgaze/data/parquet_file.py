@@ -1,4 +1,4 @@
-"""Parquet files of other people: read with pyarrow, a row group at a time."""
+"""Parquet: pyarrow, if it is there; and files of other people, read a row group at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wordgaze.errors import DataError, PhotoError, first_line
+from wordgaze.errors import ConfigError, DataError, PhotoError, first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +28,16 @@ def parquet() -> Any:
             "Parquet files need pyarrow, which is not installed: pip install 'wordgaze[parquet]'."
         ) from None
     return pyarrow.parquet
+
+
+def parquet_to_write() -> Any:
+    """Return pyarrow's module; raise ConfigError, which knows another way, where it is not installed."""
+    try:
+        return parquet()
+    except DataError:
+        raise ConfigError(
+            "Parquet needs pyarrow, which can't be imported; pip install 'wordgaze[parquet]', or choose another format."
+        ) from None
 
 
 def open_table(path: Path) -> Any:

@@ -19,9 +19,10 @@ from wordgaze.captioning.shards.inputs import (
     tar_shards,
 )
 from wordgaze.captioning.shards.out_folder import OutFolder, Plan
-from wordgaze.captioning.shards.rows import Format, parquet
+from wordgaze.captioning.shards.rows import Format
 from wordgaze.captioning.shards.run import Engine, Rules, ShardRun
 from wordgaze.data.listing import Photo
+from wordgaze.data.parquet_file import parquet_to_write
 from wordgaze.errors import ConfigError
 from wordgaze.files import AnyPath, one_line
 from wordgaze.generation.options import GenerationOptions
@@ -66,7 +67,7 @@ def shard_run(
     ``batch_size``, and where Parquet is asked for and can't be written.
     """
     if rows == "parquet":
-        parquet()
+        parquet_to_write()
     identity = run_identity(captioner, options, strict=strict)
     engine = Engine(
         lambda photo: captioner.transform.array(photo)[0],

@@ -13,10 +13,11 @@ from typing import Any
 from wordgaze.captioner import Captioner
 from wordgaze.captioning.identity import RunIdentity
 from wordgaze.captioning.sinks.lines import CsvLines, JsonLines
-from wordgaze.captioning.sinks.parquet import ParquetFile, partial_file, require_parquet
+from wordgaze.captioning.sinks.parquet import ParquetFile, partial_file
 from wordgaze.captioning.sinks.row_file import RowFile
 from wordgaze.captioning.sinks.sink import CaptionedFile, Outcome, Sink
 from wordgaze.data.listing import Photo, as_photo
+from wordgaze.data.parquet_file import parquet_to_write
 from wordgaze.errors import ConfigError
 from wordgaze.files import AnyPath, check_outputs, one_line
 from wordgaze.generation.options import GenerationOptions
@@ -35,7 +36,7 @@ def check_row_file(path: AnyPath, inputs: Iterable[AnyPath] = ()) -> None:
             f"-o is {one_line(file)}; its name tells the format, so end it in {' or '.join(ROW_FORMATS)}."
         )
     if file.suffix.lower() == ".parquet":
-        require_parquet()
+        parquet_to_write()
         check_outputs([file, partial_file(file)], inputs)
     else:
         check_outputs([file], inputs)

@@ -12,7 +12,8 @@ from typing import Any, BinaryIO
 
 from wordgaze.captioning.shards.marker import Marker
 from wordgaze.captioning.shards.out_folder import OutFolder, Plan
-from wordgaze.captioning.shards.rows import COLUMNS, Row, as_text, parquet, read_rows, write_parquet
+from wordgaze.captioning.shards.rows import COLUMNS, Row, as_text, read_rows, write_parquet
+from wordgaze.data.parquet_file import parquet_to_write
 from wordgaze.errors import ConfigError, DataError
 from wordgaze.files import AnyPath, check_outputs, one_line, write_whole
 from wordgaze.tasks.status import planned
@@ -54,7 +55,7 @@ def merge(folder: AnyPath, out: AnyPath, *, partial: bool = False) -> Merged:
         )
     shards = _Shards(source, plans[0], done)
     if target.suffix.lower() == ".parquet" or plans[0].rows == "parquet":
-        parquet()
+        parquet_to_write()
     write_whole(target, lambda file: write(shards, file))
     return Merged(shards.rows, len(done), len(missing))
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from wordgaze.captioning.pipeline import CaptionResult
 from wordgaze.captioning.shards.photo import ShardPhoto
-from wordgaze.errors import ConfigError, DataError
+from wordgaze.data.parquet_file import parquet_to_write
+from wordgaze.errors import DataError
 from wordgaze.files import one_line
 
 if TYPE_CHECKING:
@@ -94,19 +95,10 @@ def _read_jsonl(path: Path) -> Iterator[Any]:
 
 
 def _read_parquet(path: Path) -> Iterator[Any]:
-    pq = parquet()
+    pq = parquet_to_write()
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=_ROWS_PER_GROUP):
             yield from batch.to_pylist()
-
-
-def parquet() -> Any:
-    """Return pyarrow's module; raise ConfigError where it is not installed."""
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise ConfigError("Parquet needs pyarrow: pip install 'wordgaze[parquet]', or take JSONL.") from None
-    return pyarrow.parquet
 
 
 def schema() -> pa.Schema:
@@ -122,7 +114,7 @@ def write_parquet(rows: Iterable[Row], file: BinaryIO) -> None:
     import pyarrow as pa
 
     columns, rows = schema(), iter(rows)
-    with parquet().ParquetWriter(file, columns) as writer:
+    with parquet_to_write().ParquetWriter(file, columns) as writer:
         while group := list(islice(rows, _ROWS_PER_GROUP)):
             writer.write_batch(pa.RecordBatch.from_pylist(list(map(as_text, group)), columns))
 

@@ -20,16 +20,6 @@ ROW_GROUP = 10_000
 """Rows that are held in memory at a time."""
 
 
-def require_parquet() -> None:
-    """Raise ConfigError where pyarrow is missing."""
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "Parquet needs pyarrow, which can't be imported; pip install 'wordgaze[parquet]', or choose another format."
-        ) from None
-
-
 def partial_file(path: Path) -> Path:
     """Return the file of lines that a Parquet file is made from."""
     return path.with_name(f"{path.name}.partial.jsonl")
